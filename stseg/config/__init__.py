@@ -1,0 +1,13 @@
+"""Config keys; `add_stseg_config(cfg)` adds them all to a Detectron2 config."""
+
+from detectron2.config import CfgNode
+
+from stseg.config.defaults import add_model_config
+
+
+def add_stseg_config(cfg: CfgNode) -> None:
+    """Add stseg's keys, with defaults that run, to `detectron2.config.get_cfg()`'s config."""
+    add_model_config(cfg)
+
+
+__all__ = ["add_stseg_config"]
