@@ -61,7 +61,14 @@ class PadToSize(T.Augmentation):
         if not right and not bottom:
             return NoOpTransform()
         return PadTransform(
-            0, 0, right, bottom, width, height, pad_value=IMAGE_PAD_VALUE, seg_pad_value=IGNORE_LABEL
+            0,
+            0,
+            right,
+            bottom,
+            width,
+            height,
+            pad_value=IMAGE_PAD_VALUE,
+            seg_pad_value=IGNORE_LABEL,
         )
 
 

@@ -70,7 +70,8 @@ def build_train_loader(cfg: Any, start_iter: int = 0) -> DataLoader:
     )
     return DataLoader(
         dataset,
-        batch_sampler=BatchSampler(sampler, total // world_size, drop_last=True),
+        # torch's annotation says int; any key the dataset understands works.
+        batch_sampler=BatchSampler(sampler, total // world_size, drop_last=True),  # type: ignore[arg-type]
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=_as_list,
         # Own generator: building a loader must not move the global one, or a resumed run would

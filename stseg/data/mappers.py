@@ -59,9 +59,7 @@ class STSegSemanticMapper:
         self.ignore_labels = tuple(ignore_labels)
 
     @classmethod
-    def from_config(
-        cls, cfg: Any, is_train: bool, dataset_names: Sequence[str]
-    ) -> dict[str, Any]:
+    def from_config(cls, cfg: Any, is_train: bool, dataset_names: Sequence[str]) -> dict[str, Any]:
         """Augmentations from INPUT.*; vocabulary and ignored ids from the data sets' metadata."""
         if cfg.INPUT.FORMAT != "RGB":
             raise ValueError(f"INPUT.FORMAT: expected 'RGB', got {cfg.INPUT.FORMAT!r}. Set it so.")

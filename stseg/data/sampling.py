@@ -56,9 +56,7 @@ class PositionSampler(Sampler[tuple[int, int]]):
 class SeededDataset(Dataset[Any]):
     """Maps (position, index) to a mapped sample whose randomness depends on the position only."""
 
-    def __init__(
-        self, records: Sequence[Any], mapper: Callable[[Any], Any], seed: int
-    ) -> None:
+    def __init__(self, records: Sequence[Any], mapper: Callable[[Any], Any], seed: int) -> None:
         """Args: records: samples; mapper: applied to each; seed: of the augmentations."""
         self.records, self.mapper, self.seed = records, mapper, seed
 

@@ -105,7 +105,8 @@ def _existing(name: str, what: str, path: str | Path, is_dir: bool) -> Path:
         return absolute
     raise FileNotFoundError(
         f"Data set {name}: expected the {what} {absolute}, got nothing there. Given as "
-        f"{str(path)!r} to {_KEY} or register_folder; relative paths start at the working directory."
+        f"{str(path)!r} to {_KEY} or register_folder; relative paths start at the "
+        "working directory."
     )
 
 

@@ -40,7 +40,9 @@ def load_benchmark(spec: DatasetSpec) -> list[dict[str, Any]]:
     for folder in (image_dir, label_dir):
         if not folder.is_dir():
             value = os.environ.get(ROOT_VARIABLE)
-            setting = f"is {value!r}" if value else f"is not set, so {data_root().resolve()} is used"
+            setting = (
+                f"is {value!r}" if value else f"is not set, so {data_root().resolve()} is used"
+            )
             raise FileNotFoundError(
                 f"Data set {spec.name}: expected the folder {folder}, got nothing there. "
                 f"{ROOT_VARIABLE} {setting}. Point it at your data and run "
