@@ -1,0 +1,393 @@
+"""The small frozen objects that cross walls between packages: vocabularies and label maps.
+
+NumPy and the standard library only, so that data tools and evaluators can use them on a machine
+without torch or Detectron2.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from os import PathLike
+from pathlib import Path
+from typing import Any, Union
+
+import numpy as np
+
+
+#: The one ignored (training) or unknown (prediction) id inside the program. Files use 255, 65535
+#: or 459; mappers and writers translate.
+IGNORE_LABEL = -1
+
+_TEMPLATE_DIR = Path(__file__).parent / "assets" / "templates"
+_POLICIES = ("none", "threshold", "distractors")
+
+VocabularyLike = Union["Vocabulary", str, PathLike[str], Sequence[str | Sequence[str]]]
+
+
+@cache
+def load_templates(name: str) -> tuple[str, ...]:
+    """Read a shipped set of prompt templates.
+
+    Args:
+        name: "imagenet_80" (the 80 of CLIP's ImageNet protocol, used by the paper) or "single".
+
+    Returns:
+        Templates, each with exactly one "{}" where the class name goes.
+
+    Raises:
+        ValueError: if no such set is shipped.
+    """
+    path = _TEMPLATE_DIR / f"{name}.json"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in _TEMPLATE_DIR.glob("*.json")))
+        raise ValueError(f"Prompt templates: expected one of {known}, got {name!r}.")
+    return tuple(json.loads(path.read_text(encoding="utf-8"))["templates"])
+
+
+def _clean(name: Any, where: str) -> str:
+    """Strip a name and fold inner white space to single blanks."""
+    if not isinstance(name, str):
+        raise TypeError(f"{where}: expected a name (text), got {name!r}.")
+    cleaned = " ".join(name.split())
+    if not cleaned:
+        raise ValueError(
+            f"{where}: expected a name, got an empty one. "
+            "Remove the spare comma, semicolon or entry; its place would shift every later class."
+        )
+    return cleaned
+
+
+def _class_synonyms(entry: Any, position: int) -> tuple[str, ...]:
+    """Synonyms of one class out of "cat, kitten" or ["cat", "kitten"]."""
+    where = f"Vocabulary, class {position}"
+    if isinstance(entry, str):
+        parts: Sequence[Any] = entry.split(",")
+    elif isinstance(entry, (list, tuple)):
+        parts = entry
+    else:
+        raise TypeError(f"{where}: expected a name or a list of synonyms, got {entry!r}.")
+    if not parts:
+        raise ValueError(f"{where}: expected at least one name, got an empty list.")
+    shown = f"{where} ({entry!r})"
+    synonyms = tuple(_clean(part, shown) for part in parts)
+    seen: set[str] = set()
+    for synonym in synonyms:
+        if synonym.casefold() in seen:
+            raise ValueError(f"{shown}: expected different synonyms, got {synonym!r} twice.")
+        seen.add(synonym.casefold())
+    return synonyms
+
+
+def _check_shared_names(synonyms: Sequence[Sequence[str]], allow: bool) -> None:
+    """Refuse two classes with one first name, or (always) with the very same synonyms."""
+    first_at: dict[str, int] = {}
+    whole_at: dict[frozenset[str], int] = {}
+    for position, names in enumerate(synonyms, start=1):
+        whole = frozenset(name.casefold() for name in names)
+        first = names[0].casefold()
+        if whole in whole_at or (first in first_at and not allow):
+            earlier = whole_at.get(whole, first_at.get(first))
+            raise ValueError(
+                f"Vocabulary, class {position}: expected a name of its own, got {names[0]!r}, "
+                f"which class {earlier} has already. Remove one of the two"
+                + (", or allow_shared_names=true if both are meant." if not allow else ".")
+            )
+        first_at.setdefault(first, position)
+        whole_at[whole] = position
+
+
+@dataclass(frozen=True)
+class Background:
+    """What becomes of pixels that belong to no class of the vocabulary.
+
+    Attributes:
+        policy: "none" (every pixel gets a class), "threshold" (pixels whose confidence is below
+            `value` become unknown, -1) or "distractors" (`names` compete with the classes; pixels
+            they win become unknown, -1).
+        value: confidence in (0, 1], for "threshold" only.
+        names: extra names, for "distractors" only.
+    """
+
+    policy: str = "none"
+    value: float = 0.0
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.policy not in _POLICIES:
+            raise ValueError(
+                f"Background policy: expected one of {', '.join(_POLICIES)}, got {self.policy!r}."
+            )
+        if self.policy == "threshold" and not 0.0 < self.value <= 1.0:  # also refuses NaN
+            raise ValueError(
+                f"Background threshold: expected a confidence in (0, 1], got {self.value}."
+            )
+        if self.policy == "distractors" and not self.names:
+            raise ValueError("Background distractors: expected at least one name, got none.")
+
+    @classmethod
+    def threshold(cls, value: float) -> "Background":
+        """Pixels less confident than `value`, in (0, 1], are unknown."""
+        return cls("threshold", value=float(value))
+
+    @classmethod
+    def distractors(cls, names: VocabularyLike) -> "Background":
+        """Pixels won by one of these names (same forms as a vocabulary) are unknown.
+
+        Synonyms need no grouping here: every name counts on its own.
+        """
+        parsed = Vocabulary.parse(names)
+        return cls("distractors", names=tuple(s for group in parsed.synonyms for s in group))
+
+    @classmethod
+    def parse(cls, text: str) -> "Background":
+        """Read the command-line form: `none`, `threshold=0.3` or `distractors=sky; wall`."""
+        policy, _, value = (part.strip() for part in text.partition("="))
+        if policy == "threshold":
+            try:
+                return cls.threshold(float(value))
+            except ValueError as error:
+                raise ValueError(
+                    f"Background: expected threshold=<confidence in (0, 1]>, got {text!r}."
+                ) from error
+        if policy == "distractors":
+            return cls.distractors(value)
+        if policy == "none" and not value:
+            return cls()
+        raise ValueError(
+            f"Background: expected none, threshold=<0..1> or distractors=<names>, got {text!r}."
+        )
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Ordered class names chosen at run time, with how to ask for them.
+
+    Attributes:
+        names: T display names; the index is the class id.
+        synonyms: T tuples of names; the first of each is the display name. A class scores as
+            its best synonym.
+        templates: prompts, each with one "{}" for the name.
+        seen: T marks, True where the class had masks in training; None where not known.
+        background: what becomes of pixels of no class.
+    """
+
+    names: tuple[str, ...]
+    synonyms: tuple[tuple[str, ...], ...]
+    templates: tuple[str, ...] = field(default_factory=lambda: load_templates("imagenet_80"))
+    seen: tuple[bool, ...] | None = None
+    background: Background = field(default_factory=Background)
+
+    def __post_init__(self) -> None:
+        if not self.synonyms:
+            raise ValueError(
+                'Vocabulary: expected at least one class, got none. Give names such as "cat; dog".'
+            )
+        if self.names != tuple(group[0] for group in self.synonyms):
+            raise ValueError("Vocabulary: expected each name to be the first of its synonyms.")
+        _check_shared_names(self.synonyms, allow=True)
+        if not self.templates:
+            raise ValueError("Vocabulary templates: expected at least one, got none.")
+        for template in self.templates:
+            if not isinstance(template, str) or template.count("{}") != 1:
+                raise ValueError(
+                    f"Vocabulary templates: expected exactly one '{{}}', got {template!r}."
+                )
+        if self.seen is not None and len(self.seen) != len(self.names):
+            raise ValueError(
+                f"Vocabulary seen marks: expected {len(self.names)}, got {len(self.seen)}."
+            )
+        known = {name.casefold() for group in self.synonyms for name in group}
+        for name in self.background.names:
+            if name.casefold() in known:
+                raise ValueError(
+                    f"Background distractors: expected names outside the vocabulary, got {name!r}."
+                )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    @classmethod
+    def parse(
+        cls,
+        source: VocabularyLike,
+        *,
+        templates: Iterable[str] | None = None,
+        background: Background | None = None,
+        allow_shared_names: bool = False,
+    ) -> "Vocabulary":
+        """Read a vocabulary from what a user has at hand.
+
+        Args:
+            source: text `"cat, kitten; dog; traffic light"` (commas part synonyms, semicolons or
+                new lines part classes); a path to a .txt (one class a line, commas part synonyms,
+                lines that start with # are left out) or .json file (a list of names or of synonym
+                lists, or an object with "classes" and optionally "templates", "seen" and
+                "allow_shared_names"); a list of names or of synonym lists; or a Vocabulary.
+            templates: prompts instead of the source's own or the 80 ImageNet ones.
+            background: policy for pixels of no class, instead of the source's own.
+            allow_shared_names: accept two classes with one display name but different synonyms,
+                as ADE20K-847 has ("bag", "bag, handbag").
+
+        Raises:
+            ValueError: for an empty vocabulary, or an empty or repeated name; the text names the
+                entry and its position, counted from 1.
+            FileNotFoundError: if `source` looks like a path and no such file exists.
+            TypeError: for a source or an entry of another type.
+        """
+        if isinstance(source, Vocabulary):
+            parsed = source
+        elif isinstance(source, PathLike) or _looks_like_path(source):
+            parsed = _read_file(cls, Path(source), allow_shared_names)  # type: ignore[arg-type]
+        elif isinstance(source, str):
+            parsed = cls.from_names(_split_text(source), allow_shared_names=allow_shared_names)
+        else:
+            parsed = cls.from_names(source, allow_shared_names=allow_shared_names)
+        if templates is not None:
+            parsed = replace(parsed, templates=tuple(templates))
+        if background is not None:
+            parsed = replace(parsed, background=background)
+        return parsed
+
+    @classmethod
+    def from_names(
+        cls, entries: Sequence[str | Sequence[str]], *, allow_shared_names: bool = False
+    ) -> "Vocabulary":
+        """Build from one entry per class: "cat", "cat, kitten" or ["cat", "kitten"]."""
+        if isinstance(entries, (str, bytes)) or not isinstance(entries, Sequence):
+            raise TypeError(
+                f"Vocabulary: expected text, a path or a list of names, got {type(entries)}."
+            )
+        synonyms = tuple(_class_synonyms(entry, i) for i, entry in enumerate(entries, start=1))
+        _check_shared_names(synonyms, allow=allow_shared_names)
+        return cls(names=tuple(group[0] for group in synonyms), synonyms=synonyms)
+
+    def with_seen(self, source: VocabularyLike) -> "Vocabulary":
+        """Mark as seen every class one of whose names occurs in `source` (case is ignored)."""
+        other = Vocabulary.parse(source, allow_shared_names=True)
+        known = {name.casefold() for group in other.synonyms for name in group}
+        marks = tuple(any(s.casefold() in known for s in group) for group in self.synonyms)
+        return replace(self, seen=marks)
+
+    def with_background(self, background: Background) -> "Vocabulary":
+        """The same classes under another background policy."""
+        return replace(self, background=background)
+
+    def shared_synonyms(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Names that stand in several classes, with those classes.
+
+        Not an error (ADE20K-847 has "bag" three times), but such classes compete for the same
+        pixels with the same text.
+        """
+        classes: dict[str, list[str]] = defaultdict(list)
+        for name, group in zip(self.names, self.synonyms, strict=True):
+            for synonym in group:
+                classes[synonym.casefold()].append(name)
+        return [(synonym, tuple(names)) for synonym, names in classes.items() if len(names) > 1]
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of what decides the text embeddings: synonyms, their order, and templates."""
+        content = json.dumps([self.synonyms, self.templates], ensure_ascii=True)
+        return hashlib.sha256(content.encode("ascii")).hexdigest()
+
+
+def _looks_like_path(source: Any) -> bool:
+    return isinstance(source, str) and source.strip().lower().endswith((".txt", ".json"))
+
+
+def _split_text(text: str) -> list[str]:
+    """One entry per class out of text; blank lines part nothing."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return [entry for line in lines for entry in line.split(";")]
+
+
+def _read_file(cls: type[Vocabulary], path: Path, allow_shared_names: bool) -> Vocabulary:
+    path = Path(str(path).strip())
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Vocabulary: expected a .txt or .json file, got {str(path)!r}, which does not exist."
+        )
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # Windows editors write a mark in front
+        if path.suffix.lower() == ".json":
+            return _from_json(cls, json.loads(text), allow_shared_names)
+        lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+        entries = _split_text("\n".join(lines))
+        return cls.from_names(entries, allow_shared_names=allow_shared_names)
+    except (ValueError, TypeError) as error:  # json and unicode errors are ValueErrors too
+        raise ValueError(f"{error} Read from {str(path)!r}.") from error
+
+
+def _from_json(cls: type[Vocabulary], content: Any, allow_shared_names: bool) -> Vocabulary:
+    if not isinstance(content, dict):
+        return cls.from_names(content, allow_shared_names=allow_shared_names)
+    if "classes" not in content:
+        raise ValueError(
+            f'Vocabulary: expected a list or an object with "classes", got keys {list(content)}.'
+        )
+    allow = allow_shared_names or bool(content.get("allow_shared_names", False))
+    vocabulary = cls.from_names(content["classes"], allow_shared_names=allow)
+    templates = content.get("templates")
+    if isinstance(templates, str):
+        templates = load_templates(templates)
+    if templates is not None:
+        vocabulary = replace(vocabulary, templates=tuple(templates))
+    if content.get("seen") is not None:
+        vocabulary = vocabulary.with_seen(content["seen"])
+    return vocabulary
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """The answer for one image.
+
+    Attributes:
+        label_map: (H, W) int32, index into `names`; -1 where unknown.
+        confidence: (H, W) float32 in [0, 1], of the class shown, or of the best candidate where
+            the label is unknown.
+        names: T class names.
+    """
+
+    label_map: np.ndarray
+    confidence: np.ndarray
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.label_map.ndim != 2 or self.label_map.shape != self.confidence.shape:
+            raise ValueError(
+                "Segmentation: expected label_map and confidence of one shape (H, W), "
+                f"got {self.label_map.shape} and {self.confidence.shape}."
+            )
+        labels = self.label_map.astype(np.int32, copy=False)
+        if labels.size and not IGNORE_LABEL <= labels.min() <= labels.max() < len(self.names):
+            raise ValueError(
+                f"Segmentation: expected labels in [-1, {len(self.names) - 1}], "
+                f"got [{labels.min()}, {labels.max()}]."
+            )
+        object.__setattr__(self, "label_map", labels)
+        object.__setattr__(self, "confidence", self.confidence.astype(np.float32, copy=False))
+        object.__setattr__(self, "names", tuple(self.names))
+
+    def save(
+        self, directory: str | PathLike[str], stem: str, image: np.ndarray | None = None
+    ) -> list[Path]:
+        """Write `<stem>.png` (labels), `<stem>.json` and, with an image, `<stem>_overlay.jpg`.
+
+        Args:
+            directory: made if missing.
+            stem: file name without suffix.
+            image: (H, W, 3) uint8 RGB, for the overlay.
+
+        Returns:
+            The files written.
+        """
+        # Imported here: only saving needs Pillow and OpenCV.
+        from stseg.saving import save_segmentation
+
+        return save_segmentation(self, Path(directory), stem, image)
