@@ -72,7 +72,9 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRMult
 
 def describe_groups(model: nn.Module, optimizer: torch.optim.Optimizer) -> str:
     """A table of name, count, shape, rate and decay; repeated blocks share a row (``*``)."""
-    settings = {p: (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
+    settings = {
+        p: (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]
+    }
     rows: dict[tuple, list] = {}
     for name, param in model.named_parameters():
         if param not in settings:
@@ -108,9 +110,10 @@ def _factor(multipliers: Iterable, name: str) -> float:
 
 def _check_multipliers(multipliers: Iterable, names: list[str]) -> None:
     for entry in multipliers:
-        if not (isinstance(entry, (list, tuple)) and len(entry) == 2 and isinstance(entry[0], str)):
+        is_pair = isinstance(entry, (list, tuple)) and len(entry) == 2
+        if not is_pair or not isinstance(entry[0], str):
             raise ValueError(
-                f"SOLVER.LR_MULTIPLIERS: expected a list of [name, factor], got the entry {entry!r}."
+                f"SOLVER.LR_MULTIPLIERS: expected a list of [name, factor], got {entry!r} in it."
             )
         if not any(_matches(entry[0], name) for name in names):
             parts = sorted({name.split(".")[0] for name in names})

@@ -1,7 +1,6 @@
 """Training and evaluation: Detectron2's DefaultTrainer for any device and number of processes."""
 
 import logging
-import math
 import os
 import weakref
 from collections.abc import Iterator
@@ -20,16 +19,16 @@ from detectron2.utils.events import (
     JSONWriter,
     TensorboardXWriter,
 )
-from tabulate import tabulate
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from stseg.data.build import build_test_loader, build_train_loader
-from stseg.engine.checkpointing import Checkpointer, write_json
+from stseg.engine.checkpointing import Checkpointer
 from stseg.engine.ema import WeightAverage
 from stseg.engine.hooks import AverageWeights, Checkpoints, KeepBest, Writers, trim_metrics
 from stseg.engine.optimizer import build_lr_scheduler, build_optimizer
-from stseg.engine.random_state import get_random_state, kept_random_state, set_random_state
+from stseg.engine.random_state import kept_random_state, set_random_state
+from stseg.engine.results import report, summary
 from stseg.engine.train_step import StepTrainer, amp_dtype
 
 logger = logging.getLogger(__name__)
@@ -193,7 +192,7 @@ class Trainer(DefaultTrainer):
         # Nothing drawn here may move the training's random numbers.
         with self._evaluated(), kept_random_state():
             self._last_eval_results = self.test(self.cfg, self.model)
-        return _summary(self._last_eval_results)
+        return summary(self._last_eval_results)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -235,11 +234,7 @@ class Trainer(DefaultTrainer):
         results = super().test(cfg, model, evaluators)
         names = cfg.DATASETS.TEST
         if comm.is_main_process() and names:
-            by_set = {names[0]: results} if len(names) == 1 else results
-            for name, tasks in by_set.items():
-                logger.info("Results on %s:\n%s", name, _table(tasks))
-            os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-            write_json(os.path.join(cfg.OUTPUT_DIR, "results.json"), _plain(by_set))
+            report({names[0]: results} if len(names) == 1 else results, cfg.OUTPUT_DIR)
         return results
 
 
@@ -267,35 +262,3 @@ def _wrap(model: nn.Module) -> nn.Module:
 
 def _bare(model: nn.Module) -> nn.Module:
     return model.module if isinstance(model, DistributedDataParallel) else model
-
-
-def _is_per_class(metric: str) -> bool:
-    # Detectron2 and ours name them "IoU-wall", "ACC-wall".
-    return "-" in metric
-
-
-def _summary(results: dict[str, Any]) -> dict[str, Any]:
-    """Results without the per-class ones, which would be hundreds of curves."""
-    return {
-        key: _summary(value) if isinstance(value, dict) else value
-        for key, value in results.items()
-        if isinstance(value, dict) or not _is_per_class(key)
-    }
-
-
-def _table(tasks: dict[str, dict[str, float]]) -> str:
-    rows = [
-        (task, metric, value)
-        for task, metrics in tasks.items()
-        for metric, value in metrics.items()
-        if not _is_per_class(metric)
-    ]
-    return tabulate(rows, headers=("task", "metric", "value"), floatfmt=".3f")
-
-
-def _plain(value: Any) -> Any:
-    """Values JSON knows: not-a-number (a class that does not occur) becomes null."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    number = float(value)
-    return None if math.isnan(number) else number
