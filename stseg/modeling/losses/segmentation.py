@@ -1,0 +1,178 @@
+"""Segmentation losses over class score maps: SED's binary cross entropy and eq. 6 of the paper.
+
+Shapes: B images, T classes, H x W label pixels, h x w score cells.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from detectron2.config import CfgNode, configurable
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stseg.structures import IGNORE_LABEL
+
+LOSS_KINDS = ("bce", "softmax")
+IGNORED_KINDS = ("negative", "masked")
+
+
+def class_weights(seen: Sequence[bool], alpha: float) -> Tensor:
+    """Weights w_c of eq. 6: `alpha` for seen classes, `1 - alpha` for unseen ones; (T,) float32."""
+    return torch.tensor([alpha if s else 1 - alpha for s in seen], dtype=torch.float32)
+
+
+def binary_cross_entropy(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    ignore_label: int = IGNORE_LABEL,
+    ignored: str = "negative",
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Mean binary cross entropy of every class at every pixel, against one-hot labels.
+
+    Equal to `binary_cross_entropy_with_logits` on one-hot targets, without building them:
+    softplus(x) summed over all classes, minus the logit of the labelled class.
+
+    Args:
+        logits: (B, T, H, W), of the size of the labels.
+        target: (B, H, W) int64 class ids in [0, T) or `ignore_label`.
+        ignore_label: id of pixels without a label.
+        ignored: "negative" counts them as belonging to no class, as published by SED; "masked"
+            leaves them out.
+        weights: (T,) factor of each class's terms (eq. 6), or None for 1.
+
+    Returns:
+        Scalar; 0 if every pixel is masked out.
+    """
+    logits = logits.float()
+    labelled = target != ignore_label
+    index = target.where(labelled, 0)[:, None]
+    negative = F.softplus(logits)
+    positive = logits.gather(1, index)[:, 0]
+    if weights is not None:
+        weights = weights.to(logits)
+        negative = negative * weights[:, None, None]
+        positive = positive * weights[index[:, 0]]
+    positive = (positive * labelled).sum()
+    if ignored == "negative":
+        return (negative.sum() - positive) / logits.numel()
+    negative = (negative * labelled[:, None]).sum()
+    return (negative - positive) / (labelled.sum() * logits.shape[1]).clamp(min=1)
+
+
+def softmax_cross_entropy(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    ignore_label: int = IGNORE_LABEL,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Eq. 6 read literally: `-1/N sum w_c y_c log p_c` with p = softmax over classes.
+
+    Args and returns as `binary_cross_entropy`; N counts the labelled pixels.
+    """
+    labelled = target != ignore_label
+    log_p = F.log_softmax(logits.float(), dim=1)
+    index = target.where(labelled, 0)[:, None]
+    nll = -log_p.gather(1, index)[:, 0]
+    if weights is not None:
+        nll = nll * weights.to(nll)[index[:, 0]]
+    return (nll * labelled).sum() / labelled.sum().clamp(min=1)
+
+
+class SegmentationCriterion(nn.Module):
+    """One loss per score map of the decoder, each against labels at full size."""
+
+    @configurable
+    def __init__(
+        self, *, kind: str = "bce", ignored: str = "negative", alpha: float | None = None
+    ):
+        """Build the criterion.
+
+        Args:
+            kind: "bce" (SED; the paper's eq. 6 with both terms) or "softmax" (eq. 6 literally).
+            ignored: what "bce" does with unlabelled pixels, see `binary_cross_entropy`.
+            alpha: weight of seen classes in [0, 1], 1 - alpha for unseen ones (eq. 6); None
+                weighs all alike (stage 1).
+
+        Raises:
+            ValueError: if a value is out of its range.
+        """
+        super().__init__()
+        if kind not in LOSS_KINDS:
+            raise ValueError(f"MODEL.LOSS.KIND: expected one of {LOSS_KINDS}, got {kind!r}.")
+        if ignored not in IGNORED_KINDS:
+            raise ValueError(f"MODEL.LOSS.IGNORED: expected one of {IGNORED_KINDS}, got {ignored!r}.")
+        if alpha is not None and not 0 <= alpha <= 1:
+            raise ValueError(f"SELF_TRAINING.ALPHA: expected a weight in [0, 1], got {alpha}.")
+        self.kind, self.ignored, self.alpha = kind, ignored, alpha
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        """Read `MODEL.LOSS.*` and, for eq. 6, `SELF_TRAINING.*`."""
+        return {
+            "kind": cfg.MODEL.LOSS.KIND,
+            "ignored": cfg.MODEL.LOSS.IGNORED,
+            "alpha": cfg.SELF_TRAINING.ALPHA if cfg.SELF_TRAINING.ENABLED else None,
+        }
+
+    def forward(
+        self,
+        outputs: Sequence[Tensor],
+        target: Tensor,
+        *,
+        seen: Sequence[bool] | None = None,
+        ignore_label: int = IGNORE_LABEL,
+    ) -> dict[str, Tensor]:
+        """Compute the losses.
+
+        Args:
+            outputs: logits (B, T, h_i, w_i), final map first.
+            target: (B, H, W) int64 labels.
+            seen: per class, whether stage 1 had it; needed when `alpha` is set.
+            ignore_label: id of unlabelled pixels.
+
+        Returns:
+            `{"loss_sem_seg_0": scalar, ...}`, 0 = final map, all of weight 1.
+
+        Raises:
+            ValueError: if a label id is outside [0, T), or `seen` is missing with `alpha` set.
+        """
+        self._check(outputs[0].shape[1], target, ignore_label)
+        weights = None
+        if self.alpha is not None:
+            if seen is None:
+                raise ValueError(
+                    "vocabulary.seen: expected a mark per class because SELF_TRAINING.ENABLED is "
+                    "on, got None. Mark it with Vocabulary.with_seen(source names)."
+                )
+            weights = class_weights(seen, self.alpha)
+        losses = {}
+        for i, logits in enumerate(outputs):
+            logits = F.interpolate(
+                logits.float(), size=target.shape[-2:], mode="bilinear", align_corners=False
+            )
+            losses[f"loss_sem_seg_{i}"] = self._loss(logits, target, ignore_label, weights)
+        return losses
+
+    def _loss(
+        self, logits: Tensor, target: Tensor, ignore_label: int, weights: Tensor | None
+    ) -> Tensor:
+        if self.kind == "softmax":
+            return softmax_cross_entropy(
+                logits, target, ignore_label=ignore_label, weights=weights
+            )
+        return binary_cross_entropy(
+            logits, target, ignore_label=ignore_label, ignored=self.ignored, weights=weights
+        )
+
+    @staticmethod
+    def _check(num_classes: int, target: Tensor, ignore_label: int) -> None:
+        wrong = (target != ignore_label) & ((target < 0) | (target >= num_classes))
+        if wrong.any():
+            ids = sorted(target[wrong].unique().tolist())[:8]
+            raise ValueError(
+                f"sem_seg: expected class ids in [0, {num_classes - 1}] or {ignore_label} for "
+                f"ignored pixels, got {ids}. The labels and the vocabulary do not belong together."
+            )
