@@ -1,0 +1,25 @@
+"""Data sets: the benchmark table and folders. Importing registers the benchmarks, cheaply."""
+
+from stseg.data.datasets.folders import register_folder, register_from_cfg
+from stseg.data.datasets.register import (
+    check_registered,
+    data_root,
+    dataset_ignore_labels,
+    dataset_vocabulary,
+    register_benchmarks,
+)
+from stseg.data.datasets.specs import SPECS, DatasetSpec
+
+register_benchmarks()
+
+__all__ = [
+    "SPECS",
+    "DatasetSpec",
+    "check_registered",
+    "data_root",
+    "dataset_ignore_labels",
+    "dataset_vocabulary",
+    "register_benchmarks",
+    "register_folder",
+    "register_from_cfg",
+]

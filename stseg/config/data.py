@@ -1,0 +1,38 @@
+"""Keys of the data sets, the mapper, the loaders and the evaluators."""
+
+from detectron2.config import CfgNode
+
+
+def add_data_config(cfg: CfgNode) -> None:
+    """Add the data keys to `cfg` and set Detectron2's own to the paper's protocol.
+
+    Args:
+        cfg: changed in place.
+    """
+    # Data sets given as folders: list of [name, image_dir, label_dir, names_file], all texts.
+    # Relative paths start at the working directory; label_dir "" = images without labels.
+    cfg.DATASETS.FOLDERS = []
+
+    # Detectron2's: shortest edge in pixels while training, and the limit of the longest one
+    # (SED, section 4 of its recipe: 768 and 2666).
+    cfg.INPUT.MIN_SIZE_TRAIN = (768,)
+    cfg.INPUT.MAX_SIZE_TRAIN = 2666
+    # Detectron2's: the same while testing (SED: 640 and 2560; 0 = keep the image's size).
+    cfg.INPUT.MIN_SIZE_TEST = 640
+    cfg.INPUT.MAX_SIZE_TEST = 2560
+    # Detectron2's: channel order of images. "RGB" is the only one supported.
+    cfg.INPUT.FORMAT = "RGB"
+    # Detectron2's: training crop, (height, width) in pixels; smaller images are padded to it at
+    # the right and the bottom. "absolute" is the only type supported.
+    cfg.INPUT.CROP.ENABLED = True
+    cfg.INPUT.CROP.TYPE = "absolute"
+    cfg.INPUT.CROP.SIZE = [768, 768]
+    # Largest share of a crop that one class may fill, in (0, 1]; ten tries. 1.0 = no limit.
+    cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
+    # Brightness, contrast, saturation and hue jitter of SSD (Liu et al., ECCV 2016) in training.
+    cfg.INPUT.COLOR_AUG_SSD = True
+    # Mapper in stseg.data.mappers.MAPPER_REGISTRY that turns a record into a model input.
+    cfg.INPUT.MAPPER_NAME = "STSegSemanticMapper"
+
+    # Images per process and step while testing.
+    cfg.DATALOADER.TEST_BATCH_SIZE = 1

@@ -1,0 +1,127 @@
+"""Augmentations of training and testing, in SED's order.
+
+Training: shortest edge, crop, colour, flip, padding. Testing: shortest edge. All randomness is
+drawn from NumPy's and Python's global generators, as Detectron2's own augmentations do; the
+loader seeds both for every sample (`stseg.data.sampling`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from detectron2.data import transforms as T
+from detectron2.projects.point_rend import ColorAugSSDTransform
+from fvcore.transforms.transform import NoOpTransform, PadTransform, Transform
+from PIL import Image
+
+from stseg.structures import IGNORE_LABEL
+
+IMAGE_PAD_VALUE = 128
+
+
+class ExactResizeTransform(T.ResizeTransform):
+    """Resize that keeps label maps of any integer type and aligned with the image.
+
+    Detectron2 resizes maps other than uint8 through torch's "nearest", which takes no integers
+    and samples the upper left corner of each cell, half a cell away from where Pillow puts the
+    image.
+    """
+
+    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
+        """Nearest neighbour at cell centres; (H, W) integers in, the same type out."""
+        image = Image.fromarray(segmentation.astype(np.int32))
+        resized = image.resize((self.new_w, self.new_h), Image.Resampling.NEAREST)
+        return np.asarray(resized).astype(segmentation.dtype)
+
+
+class ExactResizeShortestEdge(T.ResizeShortestEdge):
+    """Detectron2's ResizeShortestEdge (Pillow bilinear for images) with exact label maps."""
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """Choose a size for an (H, W, 3) image."""
+        resize = super().get_transform(image)
+        if isinstance(resize, NoOpTransform):
+            return resize
+        return ExactResizeTransform(resize.h, resize.w, resize.new_h, resize.new_w, resize.interp)
+
+
+class PadToSize(T.Augmentation):
+    """Pad at the right and the bottom up to a size; larger images stay as they are."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        """Args: size: (height, width) in pixels."""
+        super().__init__()
+        self.size = size
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """Padding for an (H, W, 3) image: 128 in the image, IGNORE_LABEL in the labels."""
+        height, width = image.shape[:2]
+        right, bottom = max(self.size[1] - width, 0), max(self.size[0] - height, 0)
+        if not right and not bottom:
+            return NoOpTransform()
+        return PadTransform(
+            0,
+            0,
+            right,
+            bottom,
+            width,
+            height,
+            pad_value=IMAGE_PAD_VALUE,
+            seg_pad_value=IGNORE_LABEL,
+        )
+
+
+def build_augmentations(cfg: Any, is_train: bool) -> list[T.Augmentation | Transform]:
+    """Augmentations that INPUT.* asks for.
+
+    Raises:
+        ValueError: names the key for a crop that is not absolute, not positive or not two whole
+            numbers, and for a category cap outside (0, 1].
+    """
+    if not is_train:
+        return [
+            ExactResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, "choice")
+            if cfg.INPUT.MIN_SIZE_TEST
+            else T.NoOpTransform()
+        ]
+    augmentations: list[T.Augmentation | Transform] = [
+        ExactResizeShortestEdge(
+            cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
+        )
+    ]
+    crop = cfg.INPUT.CROP
+    if crop.ENABLED:
+        size = _crop_size(crop)
+        augmentations.append(
+            T.RandomCrop_CategoryAreaConstraint(
+                "absolute", size, crop.SINGLE_CATEGORY_MAX_AREA, ignored_category=IGNORE_LABEL
+            )
+        )
+    if cfg.INPUT.COLOR_AUG_SSD:
+        augmentations.append(ColorAugSSDTransform(img_format="RGB"))
+    if cfg.INPUT.RANDOM_FLIP != "none":
+        vertical = cfg.INPUT.RANDOM_FLIP == "vertical"
+        augmentations.append(T.RandomFlip(horizontal=not vertical, vertical=vertical))
+    if crop.ENABLED:
+        augmentations.append(PadToSize(size))
+    return augmentations
+
+
+def _crop_size(crop: Any) -> tuple[int, int]:
+    if crop.TYPE != "absolute":
+        raise ValueError(
+            f"INPUT.CROP.TYPE: expected 'absolute' (SIZE in pixels), got {crop.TYPE!r}. "
+            "Set it so, with SIZE [height, width]."
+        )
+    size = tuple(crop.SIZE)
+    if len(size) != 2 or any(s != int(s) or s < 1 for s in size):
+        raise ValueError(
+            f"INPUT.CROP.SIZE: expected [height, width] in whole pixels, got {list(crop.SIZE)}."
+        )
+    if not 0.0 < crop.SINGLE_CATEGORY_MAX_AREA <= 1.0:
+        raise ValueError(
+            "INPUT.CROP.SINGLE_CATEGORY_MAX_AREA: expected a share in (0, 1], got "
+            f"{crop.SINGLE_CATEGORY_MAX_AREA}. 1.0 sets no limit."
+        )
+    return int(size[0]), int(size[1])

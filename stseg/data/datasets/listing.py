@@ -1,0 +1,81 @@
+"""Pairing the images of a folder with the label maps of another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from stseg.data.image_io import IMAGE_SUFFIXES, LABEL_SUFFIXES
+
+
+def files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
+    """Files right below `folder` with one of the suffixes, as full paths keyed by stem.
+
+    Raises:
+        ValueError: if two files share a stem, for then pairing would be a guess.
+    """
+    found: dict[str, str] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            stem, suffix = os.path.splitext(entry.name)
+            if suffix.lower() not in suffixes or stem.startswith("."):
+                continue
+            if stem in found:
+                raise ValueError(
+                    f"{folder}: expected one file per stem, got {os.path.basename(found[stem])} "
+                    f"and {entry.name}. Remove or rename one."
+                )
+            found[stem] = entry.path
+    return found
+
+
+def list_pairs(
+    name: str, image_dir: Path, label_dir: Path | None, labels_select: bool = False
+) -> list[dict[str, Any]]:
+    """List a data set in Detectron2's format, sorted by stem.
+
+    Args:
+        name: of the data set, for messages.
+        image_dir: folder of images; must exist.
+        label_dir: folder of label maps; must exist. None for images without labels.
+        labels_select: images without a label belong to other splits and are left out.
+
+    Returns:
+        Records with "file_name" and, where there are labels, "sem_seg_file_name".
+
+    Raises:
+        ValueError: if nothing is found, or an image or a label has no partner.
+    """
+    images = files_by_stem(image_dir, IMAGE_SUFFIXES)
+    if not images:
+        raise ValueError(f"Data set {name}: expected images in {image_dir}, got none.")
+    if label_dir is None:
+        return [{"file_name": images[stem]} for stem in sorted(images)]
+    labels = files_by_stem(label_dir, LABEL_SUFFIXES)
+    if not labels:
+        raise ValueError(
+            f"Data set {name}: expected label maps ({', '.join(LABEL_SUFFIXES)}) in {label_dir}, "
+            "got none."
+        )
+    _refuse_single(name, "an image for every label", labels, images, image_dir)
+    if not labels_select:
+        _refuse_single(name, "a label for every image", images, labels, label_dir)
+    return [
+        {"file_name": images[stem], "sem_seg_file_name": labels[stem]} for stem in sorted(labels)
+    ]
+
+
+def _refuse_single(
+    name: str, rule: str, files: dict[str, str], partners: Iterable[str], partner_dir: Path
+) -> None:
+    single = sorted(files.keys() - set(partners))
+    if not single:
+        return
+    shown = ", ".join(os.path.basename(files[stem]) for stem in single[:5])
+    more = f" and {len(single) - 5} more" if len(single) > 5 else ""
+    raise ValueError(
+        f"Data set {name}: expected {rule}, got no partner in {partner_dir} for {shown}{more}. "
+        "Add the missing files (same name, other suffix) or remove these."
+    )

@@ -1,0 +1,129 @@
+"""Reading images and label maps from disk, with errors that name the file and the cure.
+
+NumPy and Pillow only, so that command-line evaluation works without torch and Detectron2.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Sequence
+from os import PathLike
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from stseg.structures import IGNORE_LABEL
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+LABEL_SUFFIXES = (".png", ".tif", ".tiff")
+
+# Pillow modes whose pixel values are ids: grey of 1, 8, 16 and 32 bits, and palette indices.
+_ID_MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B")
+_MAX_ID = 65535
+_OUTSIDE = -2
+# What Pillow raises on damaged files, by format and by where the damage lies.
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
+
+
+class BrokenFileError(OSError):
+    """A file that exists and cannot be decoded: empty, truncated or not an image."""
+
+
+def _open(path: str | PathLike[str], what: str) -> Image.Image:
+    """Open and decode a file completely, or say which file is broken."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except FileNotFoundError as e:
+        raise FileNotFoundError(f"{what}: expected a file, got none at {path}.") from e
+    except PermissionError as e:
+        raise PermissionError(f"{what} {path}: expected a readable file, got {e.strerror}.") from e
+    except (*_DECODE_ERRORS, Image.DecompressionBombError) as e:
+        raise BrokenFileError(
+            f"{what} {path}: expected a complete image file, got one that cannot be decoded ({e}). "
+            "Replace the file, or remove it together with its partner."
+        ) from e
+
+
+def read_image(path: str | PathLike[str]) -> np.ndarray:
+    """Read an image as people see it: EXIF orientation applied.
+
+    Returns:
+        (H, W, 3) uint8, RGB. Sixteen-bit grey keeps its upper eight bits.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        BrokenFileError: if it is empty, truncated or not an image.
+    """
+    return to_rgb(_open(path, "Image"))
+
+
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """Any Pillow image as people see it: orientation applied, transparent parts on white.
+
+    Returns:
+        (H, W, 3) uint8, RGB. Sixteen-bit grey keeps its upper eight bits.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        image = Image.fromarray(_upper_bits(np.asarray(image)))
+    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return np.array(image.convert("RGB"))
+
+
+def _upper_bits(values: np.ndarray) -> np.ndarray:
+    """Eight bits of 16 (Pillow itself would clip, and the picture would come out white)."""
+    values = values.astype(np.int64).clip(0, 65535)
+    return (values >> 8 if values.max(initial=0) > 255 else values).astype(np.uint8)
+
+
+def read_label(
+    path: str | PathLike[str], num_classes: int, ignore_labels: Sequence[int]
+) -> np.ndarray:
+    """Read a label map of 8 or 16 bits without loss.
+
+    Args:
+        path: grey or palette PNG or TIFF; the palette index is the id.
+        num_classes: ids 0 .. num_classes - 1 are classes.
+        ignore_labels: ids in the file that carry no class.
+
+    Returns:
+        (H, W) int64 in [0, num_classes), `IGNORE_LABEL` where the file holds one of
+        `ignore_labels`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        BrokenFileError: if it cannot be decoded.
+        ValueError: if it holds colours, or an id that is neither a class nor ignored.
+    """
+    image = _open(path, "Label map")
+    if image.mode not in _ID_MODES:
+        raise ValueError(
+            f"Label map {path}: expected one 8- or 16-bit id per pixel (grey or palette), got "
+            f"mode {image.mode}. Convert its colours to class ids first."
+        )
+    ids = np.array(image).astype(np.int64)
+    table = np.full(_MAX_ID + 1, _OUTSIDE, dtype=np.int64)
+    table[:num_classes] = np.arange(num_classes)
+    table[list(ignore_labels)] = IGNORE_LABEL
+    known = (ids >= 0) & (ids <= _MAX_ID)
+    label = np.where(known, table[np.where(known, ids, 0)], _OUTSIDE)
+    outside = np.unique(ids[label == _OUTSIDE])
+    if outside.size:
+        raise ValueError(
+            f"Label map {path}: expected ids 0 to {num_classes - 1} ({num_classes} classes) or "
+            f"the ignored {_join(ignore_labels)}, got {_join(outside.tolist())}. Prepare the "
+            "label maps again, or give the names and the ignored id that belong to them."
+        )
+    return label
+
+
+def _join(ids: Sequence[int], limit: int = 8) -> str:
+    """The first ids as text; a wholly wrong map must not print thousands."""
+    shown = ", ".join(str(i) for i in ids[:limit])
+    return shown + (f" and {len(ids) - limit} more" if len(ids) > limit else "")

@@ -1,0 +1,110 @@
+"""Mappers: from a data set record to a model input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import configurable
+from detectron2.data import transforms as T
+from fvcore.common.registry import Registry
+from fvcore.transforms.transform import Transform
+
+from stseg.data.augmentation import build_augmentations
+from stseg.data.datasets import dataset_ignore_labels, dataset_vocabulary
+from stseg.data.image_io import read_image, read_label
+from stseg.structures import Vocabulary
+
+MAPPER_REGISTRY = Registry("MAPPER")
+MAPPER_REGISTRY.__doc__ = """
+Mappers, chosen by INPUT.MAPPER_NAME.
+
+The registered object is called with `obj(cfg, is_train, dataset_names)`, where the data sets
+share one vocabulary, and must return a callable from a record to a model input (both dicts).
+"""
+
+
+@MAPPER_REGISTRY.register()
+class STSegSemanticMapper:
+    """Reads image and label map, augments both, and attaches the vocabulary.
+
+    A model input holds "image" (3, H, W) uint8 RGB in [0, 255]; "height" and "width", the size
+    of the file in pixels; "file_name", "sem_seg_file_name"; "vocabulary"; and in training
+    "sem_seg" (H, W) int64, class ids or IGNORE_LABEL, of the image's size. For testing the label
+    map is not read: evaluators read it at full size.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        is_train: bool,
+        augmentations: Sequence[T.Augmentation | Transform],
+        vocabulary: Vocabulary,
+        ignore_labels: Sequence[int] = (255,),
+    ) -> None:
+        """Build by hand.
+
+        Args:
+            is_train: read labels and return "sem_seg".
+            augmentations: applied in order to image and label map together.
+            vocabulary: handed on in every input; its length bounds the label ids.
+            ignore_labels: ids in the label files that become IGNORE_LABEL.
+        """
+        self.is_train = is_train
+        self.augmentations = T.AugmentationList(list(augmentations))
+        self.vocabulary = vocabulary
+        self.ignore_labels = tuple(ignore_labels)
+
+    @classmethod
+    def from_config(cls, cfg: Any, is_train: bool, dataset_names: Sequence[str]) -> dict[str, Any]:
+        """Augmentations from INPUT.*; vocabulary and ignored ids from the data sets' metadata."""
+        if cfg.INPUT.FORMAT != "RGB":
+            raise ValueError(f"INPUT.FORMAT: expected 'RGB', got {cfg.INPUT.FORMAT!r}. Set it so.")
+        ignored = {label for name in dataset_names for label in dataset_ignore_labels(name)}
+        return {
+            "is_train": is_train,
+            "augmentations": build_augmentations(cfg, is_train),
+            "vocabulary": dataset_vocabulary(dataset_names[0]),
+            "ignore_labels": sorted(ignored),
+        }
+
+    def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Turn a record into a model input.
+
+        Args:
+            record: "file_name" and, for training, "sem_seg_file_name". Left unchanged.
+
+        Raises:
+            BrokenFileError: if a file cannot be decoded.
+            ValueError: if the label map is missing, of another size, or holds an unknown id.
+        """
+        item = dict(record)
+        image = read_image(item["file_name"])
+        item["height"], item["width"] = image.shape[:2]
+        item["vocabulary"] = self.vocabulary
+        inputs = T.AugInput(image, sem_seg=self._read_label(item) if self.is_train else None)
+        self.augmentations(inputs)
+        # Flips and crops are views with odd strides, which torch refuses.
+        item["image"] = torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
+        if inputs.sem_seg is not None:
+            item["sem_seg"] = torch.from_numpy(np.ascontiguousarray(inputs.sem_seg))
+        return item
+
+    def _read_label(self, item: dict[str, Any]) -> np.ndarray:
+        path = item.get("sem_seg_file_name")
+        if path is None:
+            raise ValueError(
+                f"Image {item['file_name']}: expected a label map for training, got none. "
+                "Give the data set a label folder, or leave it out of DATASETS.TRAIN."
+            )
+        label = read_label(path, len(self.vocabulary), self.ignore_labels)
+        if label.shape != (item["height"], item["width"]):
+            raise ValueError(
+                f"Label map {path}: expected the size of its image {item['file_name']}, "
+                f"{item['width']}x{item['height']}, got {label.shape[1]}x{label.shape[0]} (width x "
+                "height). Prepare the label maps again, or remove the pair."
+            )
+        return label

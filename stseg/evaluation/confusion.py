@@ -1,0 +1,151 @@
+"""Confusion matrix and the plain figures of semantic segmentation. NumPy only.
+
+Differs from Detectron2's SemSegEvaluator in nothing but safety: ids are checked instead of
+wrapping into other cells, and both definitions of mean IoU in use are reported by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from stseg.structures import IGNORE_LABEL
+
+
+class ConfusionMatrix:
+    """Counts of pixels by (true class, predicted class).
+
+    Attributes:
+        counts: (N, N) int64; rows are the truth, columns the prediction.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        """Start with zeros.
+
+        Args:
+            num_classes: N, at least 1.
+        """
+        if num_classes < 1:
+            raise ValueError(f"num_classes: expected at least 1, got {num_classes}.")
+        self.num_classes = num_classes
+        self.counts = np.zeros((num_classes, num_classes), dtype=np.int64)
+
+    def update(
+        self,
+        prediction: np.ndarray,
+        label: np.ndarray,
+        ignore: int | Iterable[int] = IGNORE_LABEL,
+        name: str = "Confusion matrix",
+    ) -> None:
+        """Count one image.
+
+        Args:
+            prediction: integers of any width in [0, N), any shape.
+            label: integers of any width, same shape; class ids or one of `ignore`.
+            ignore: id or ids in `label` that are not counted; they may lie outside [0, N).
+            name: of the image, for messages.
+
+        Raises:
+            TypeError: if either holds other than integers.
+            ValueError: if shapes differ or an id is out of range.
+        """
+        for what, ids in (("prediction", prediction), ("label", label)):
+            if not np.issubdtype(ids.dtype, np.integer):
+                raise TypeError(f"{name}: expected integer {what} ids, got {ids.dtype}.")
+        if prediction.shape != label.shape:
+            raise ValueError(
+                f"{name}: expected prediction and label of one size, got {prediction.shape} and "
+                f"{label.shape}."
+            )
+        ignored = [ignore] if isinstance(ignore, (int, np.integer)) else list(ignore)
+        # int64 before anything is compared or multiplied: 8 and 16 bits would wrap around.
+        truth = label.astype(np.int64).ravel()
+        counted = ~np.isin(truth, ignored)
+        truth = truth[counted]
+        answer = prediction.astype(np.int64).ravel()[counted]
+        self._check("label", truth, name)
+        self._check("prediction", answer, name)
+        cells = np.bincount(self.num_classes * truth + answer, minlength=self.counts.size)
+        self.counts += cells.reshape(self.counts.shape)
+
+    def _check(self, what: str, ids: np.ndarray, name: str) -> None:
+        if ids.size and not 0 <= ids.min() <= ids.max() < self.num_classes:
+            outside = np.unique(ids[(ids < 0) | (ids >= self.num_classes)])[:8]
+            raise ValueError(
+                f"{name}: expected {what} ids in [0, {self.num_classes - 1}], got "
+                f"{', '.join(map(str, outside.tolist()))}."
+            )
+
+    def merge(self, other: ConfusionMatrix) -> None:
+        """Add the counts of another matrix of the same classes.
+
+        Raises:
+            ValueError: if the numbers of classes differ.
+        """
+        if other.num_classes != self.num_classes:
+            raise ValueError(
+                f"Confusion matrix: expected {self.num_classes} classes to merge, got "
+                f"{other.num_classes}."
+            )
+        self.counts += other.counts
+
+    @property
+    def present(self) -> np.ndarray:
+        """(N,) bool: classes that occur in the truth."""
+        return self.counts.sum(axis=1) > 0
+
+    def iou(self) -> np.ndarray:
+        """(N,) float in [0, 1], intersection over union; NaN for classes absent from the truth."""
+        return np.where(self.present, self._iou_or_zero(), np.nan)
+
+    def accuracy(self) -> np.ndarray:
+        """(N,) float in [0, 1], recall; NaN for classes absent from the truth."""
+        return _ratio(self._hits(), self.counts.sum(axis=1))
+
+    def summary(self) -> dict[str, float]:
+        """The figures, as fractions in [0, 1]; NaN where no pixel was counted.
+
+        Returns:
+            "mIoU_gt": mean IoU over classes in the truth (Detectron2 since July 2022);
+            "mIoU_union": over classes in the truth or the prediction (before, and MMSegmentation);
+            "fwIoU": IoU weighted by the share of true pixels; "mACC": mean recall over classes in
+            the truth; "pACC": share of pixels that are right.
+        """
+        truth = self.counts.sum(axis=1)
+        iou = self._iou_or_zero()
+        union = truth + self.counts.sum(axis=0) - self._hits()
+        total = truth.sum()
+        return {
+            "mIoU_gt": _mean(iou[truth > 0]),
+            "mIoU_union": _mean(iou[union > 0]),
+            "fwIoU": float((iou * truth).sum() / total) if total else float("nan"),
+            "mACC": _mean(self.accuracy()[truth > 0]),
+            "pACC": float(self._hits().sum() / total) if total else float("nan"),
+        }
+
+    def mean_iou(self, classes: np.ndarray) -> float:
+        """Mean IoU over the chosen classes that occur in the truth; NaN if none does.
+
+        Args:
+            classes: (N,) bool.
+        """
+        return _mean(self._iou_or_zero()[self.present & classes])
+
+    def _hits(self) -> np.ndarray:
+        return self.counts.diagonal()
+
+    def _iou_or_zero(self) -> np.ndarray:
+        union = self.counts.sum(axis=1) + self.counts.sum(axis=0) - self._hits()
+        return np.nan_to_num(_ratio(self._hits(), union))
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Quotient, NaN where whole is 0, without NumPy's warning."""
+    result = np.full(whole.shape, np.nan)
+    np.divide(part, whole, out=result, where=whole > 0)
+    return result
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else float("nan")
