@@ -1,0 +1,5 @@
+"""Training, prediction and what runs them."""
+
+from stseg.dependencies import require_detectron2
+
+require_detectron2(__name__)
