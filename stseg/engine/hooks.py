@@ -1,0 +1,182 @@
+"""Hooks of a training run.
+
+Their order is: timer < schedule < average < checkpoint < evaluation < best < pictures <
+writers. Evaluation comes after the checkpoint, so what made it fail can be debugged; writers
+come last, so they see everything. State lives on all ranks alike unless said otherwise.
+"""
+
+import json
+import logging
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+from detectron2.engine import hooks
+from detectron2.engine.train_loop import HookBase
+from detectron2.utils import comm
+from detectron2.utils.events import EventWriter
+
+from stseg.engine.checkpointing import Checkpointer, write_atomically, write_json
+from stseg.engine.ema import WeightAverage
+from stseg.engine.random_state import get_random_state
+
+logger = logging.getLogger(__name__)
+
+
+class AverageWeights(HookBase):
+    """Update the moving average after every iteration. All ranks; before the checkpoint."""
+
+    def __init__(self, average: WeightAverage) -> None:
+        self._average = average
+
+    def after_step(self) -> None:
+        """Take in the weights of this iteration."""
+        self._average.update()
+
+
+class Checkpoints(hooks.PeriodicCheckpointer):
+    """Save everything needed to resume, every `period` iterations and after the last one.
+
+    All ranks, because the random states of all are gathered; rank 0 writes.
+    """
+
+    def after_step(self) -> None:
+        """Save if this iteration is due."""
+        done = self.trainer.iter + 1
+        if done % self.period == 0 or done >= self.max_iter:
+            states = comm.gather(get_random_state())
+            self.step(self.trainer.iter, random_states=states)
+
+
+class AtEvaluation(HookBase):
+    """Calls `act` whenever `EvalHook` with the same period has just evaluated."""
+
+    def __init__(self, period: int) -> None:
+        self._period = period
+
+    def after_step(self) -> None:
+        """Act after an evaluation during training."""
+        done = self.trainer.iter + 1
+        if self._period > 0 and done % self._period == 0 and done != self.trainer.max_iter:
+            self.act()
+
+    def after_train(self) -> None:
+        """Act after the evaluation at the end."""
+        # EvalHook's own condition: not after a failure.
+        if self.trainer.iter + 1 >= self.trainer.max_iter:
+            self.act()
+
+    def act(self) -> None:
+        """What to do after an evaluation."""
+        raise NotImplementedError
+
+
+class KeepBest(AtEvaluation):
+    """Keep the evaluated weights of the best evaluation as ``model_best.pth``.
+
+    Rank 0, after evaluation. Best value and iteration are in ``model_best.json``, so they
+    outlive a kill between evaluation and the next checkpoint. The file holds weights only
+    (the moving average if there is one) and is never the one to resume from.
+    """
+
+    def __init__(
+        self, period: int, checkpointer: Checkpointer, metric: str, weights: Callable[[], dict]
+    ) -> None:
+        """Keep the parts.
+
+        Args:
+            period: that of the evaluation.
+            checkpointer: writes the file.
+            metric: name of the scalar to maximise, e.g. "sem_seg/mIoU".
+            weights: returns the state dict that was evaluated.
+        """
+        super().__init__(period)
+        self._checkpointer, self._metric, self._weights = checkpointer, metric, weights
+        self._record = os.path.join(checkpointer.save_dir, "model_best.json")
+        self._best = -math.inf
+
+    def before_train(self) -> None:
+        """On resuming, remember the best so far."""
+        if self.trainer.start_iter == 0 or not os.path.isfile(self._record):
+            return
+        with open(self._record, encoding="utf-8") as file:
+            record = json.load(file)
+        if record["metric"] == self._metric:
+            self._best = record["value"]
+
+    def act(self) -> None:
+        """Save if the latest result beats the best one."""
+        value, iteration = self.trainer.storage.latest().get(self._metric, (math.nan, -1))
+        if math.isnan(value) or iteration != self.trainer.storage.iter:
+            logger.warning(
+                "TEST.BEST_METRIC: no result %r at iteration %d; the best checkpoint is not "
+                "updated. Known results: %s",
+                self._metric,
+                self.trainer.storage.iter,
+                ", ".join(sorted(k for k in self.trainer.storage.latest() if "/" in k)) or "none",
+            )
+            return
+        if value <= self._best:
+            logger.info("%s %.4f, best so far %.4f", self._metric, value, self._best)
+            return
+        self._best = value
+        record = {"metric": self._metric, "value": value, "iteration": iteration}
+        self._checkpointer.write("model_best", {"model": self._weights(), **record})
+        write_json(self._record, record)
+
+
+class Writers(hooks.PeriodicWriter):
+    """Write scalars every `period` iterations. Rank 0; last of all hooks.
+
+    The writers are built when training starts, because only then it is known which lines of
+    ``metrics.json`` a resumed run will write again. The state holds the scalars of the
+    checkpoint's iteration, which a kill right after the checkpoint keeps from being written.
+    """
+
+    def __init__(self, build_writers: Callable[[], list[EventWriter]], period: int) -> None:
+        super().__init__([], period)
+        self._build_writers = build_writers
+        self.restored: dict[str, float] = {}
+
+    def before_train(self) -> None:
+        """Build the writers."""
+        self._writers = self._build_writers()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The scalars of this iteration."""
+        now = self.trainer.storage.iter
+        latest = self.trainer.storage.latest().items()
+        return {"scalars": {k: float(v) for k, (v, at) in latest if at == now}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember the scalars of the checkpoint's iteration."""
+        self.restored = state_dict["scalars"]
+
+
+def trim_metrics(path: str, start_iter: int) -> int:
+    """Drop the lines of ``metrics.json`` that a run from `start_iter` will write again.
+
+    A half-written line goes too. When a new run starts in an old folder, the old file is kept
+    as ``metrics.previous.json``.
+
+    Returns:
+        The last iteration that stays in the file, -1 if none.
+    """
+    if not os.path.isfile(path):
+        return -1
+    if start_iter == 0:
+        os.replace(path, os.path.join(os.path.dirname(path), "metrics.previous.json"))
+        return -1
+    kept, last = [], -1
+    with open(path, "rb") as file:
+        for line in file:
+            try:
+                iteration = json.loads(line)["iteration"]
+            except (ValueError, KeyError):
+                continue
+            if iteration < start_iter:
+                kept.append(line)
+                last = max(last, iteration)
+    write_atomically(path, lambda file: file.writelines(kept))
+    return last

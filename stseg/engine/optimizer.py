@@ -1,0 +1,139 @@
+"""AdamW with SED's parameter groups, and the learning-rate schedules."""
+
+import logging
+import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.solver import build_lr_scheduler as build_d2_lr_scheduler
+from detectron2.solver import get_default_optimizer_params
+from detectron2.solver.lr_scheduler import LRMultiplier, WarmupParamScheduler
+from fvcore.common.param_scheduler import PolynomialDecayParamScheduler
+from tabulate import tabulate
+from torch import nn
+
+logger = logging.getLogger(__name__)
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
+    """AdamW over everything that learns, with the groups and factors of `cfg.SOLVER`.
+
+    Torch's normalisation layers get `WEIGHT_DECAY_NORM`, everything else `WEIGHT_DECAY`;
+    `LR_MULTIPLIERS` scales the rate by name. Tensors that share both sit in one group (SED has
+    a group per tensor, which gives the same steps more slowly). Clipping is part of the
+    optimizer: it happens in `step`, so after a gradient scaler has unscaled.
+
+    Args:
+        cfg: the whole config.
+        model: the bare model, not wrapped for several processes.
+
+    Raises:
+        ValueError: if nothing learns, or a name of LR_MULTIPLIERS matches no parameter.
+    """
+    solver = cfg.SOLVER
+    _check_multipliers(solver.LR_MULTIPLIERS, [name for name, _ in model.named_parameters()])
+    groups = get_default_optimizer_params(
+        model,
+        base_lr=solver.BASE_LR,
+        weight_decay=solver.WEIGHT_DECAY,
+        weight_decay_norm=solver.WEIGHT_DECAY_NORM,
+        bias_lr_factor=solver.BIAS_LR_FACTOR,
+        weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
+        # Detectron2 names a parameter of the root module ".name".
+        lr_factor_func=lambda name: _factor(solver.LR_MULTIPLIERS, name.lstrip(".")),
+    )
+    if not groups:
+        raise ValueError(
+            "model: expected at least one parameter that learns, got none. "
+            "Check the keys that freeze parts of the model."
+        )
+    optimizer = torch.optim.AdamW(groups, lr=solver.BASE_LR, weight_decay=solver.WEIGHT_DECAY)
+    if solver.CLIP_GRADIENTS.ENABLED:
+        _add_clipping(optimizer, solver.CLIP_GRADIENTS)
+    logger.info("What learns, and how:\n%s", describe_groups(model, optimizer))
+    return optimizer
+
+
+def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRMultiplier:
+    """The schedule named by SOLVER.LR_SCHEDULER_NAME: Detectron2's, or WarmupPolyLR."""
+    solver = cfg.SOLVER
+    if solver.LR_SCHEDULER_NAME != "WarmupPolyLR":
+        return build_d2_lr_scheduler(cfg, optimizer)
+    schedule = WarmupParamScheduler(
+        PolynomialDecayParamScheduler(base_value=1.0, power=solver.POLY_LR_POWER),
+        solver.WARMUP_FACTOR,
+        min(solver.WARMUP_ITERS / solver.MAX_ITER, 1.0),
+        solver.WARMUP_METHOD,
+    )
+    return LRMultiplier(optimizer, multiplier=schedule, max_iter=solver.MAX_ITER)
+
+
+def describe_groups(model: nn.Module, optimizer: torch.optim.Optimizer) -> str:
+    """A table of name, count, shape, rate and decay; repeated blocks share a row (``*``)."""
+    settings = {
+        p: (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]
+    }
+    rows: dict[tuple, list] = {}
+    for name, param in model.named_parameters():
+        if param not in settings:
+            continue
+        key = (re.sub(r"(?<=\.)\d+(?=\.)", "*", name), *settings[param])
+        rows.setdefault(key, []).append(param)
+    table = [
+        (name, len(params), _shapes(params), sum(p.numel() for p in params), lr, decay)
+        for (name, lr, decay), params in rows.items()
+    ]
+    headers = ("name", "tensors", "shape", "numbers", "lr", "weight decay")
+    return tabulate(table, headers=headers, disable_numparse=[2])
+
+
+def _shapes(params: list[nn.Parameter]) -> str:
+    first, *others = dict.fromkeys("x".join(map(str, p.shape)) for p in params)
+    return f"{first} ..." if others else first
+
+
+def _matches(pattern: str, name: str) -> bool:
+    if "*" in pattern:
+        return fnmatchcase(name, pattern)
+    return name == pattern or name.startswith(pattern + ".")
+
+
+def _factor(multipliers: Iterable, name: str) -> float:
+    factor = 1.0
+    for pattern, value in multipliers:
+        if _matches(pattern, name):
+            factor = float(value)
+    return factor
+
+
+def _check_multipliers(multipliers: Iterable, names: list[str]) -> None:
+    for entry in multipliers:
+        is_pair = isinstance(entry, (list, tuple)) and len(entry) == 2
+        if not is_pair or not isinstance(entry[0], str):
+            raise ValueError(
+                f"SOLVER.LR_MULTIPLIERS: expected a list of [name, factor], got {entry!r} in it."
+            )
+        if not any(_matches(entry[0], name) for name in names):
+            parts = sorted({name.split(".")[0] for name in names})
+            raise ValueError(
+                f"SOLVER.LR_MULTIPLIERS: expected names of parameters, got {entry[0]!r}, which "
+                f"matches none. The parts of this model are {', '.join(parts)}."
+            )
+
+
+def _add_clipping(optimizer: torch.optim.Optimizer, clip: CfgNode) -> None:
+    kind, limit, norm_type = clip.CLIP_TYPE, clip.CLIP_VALUE, clip.NORM_TYPE
+
+    def clip_gradients(optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
+        params = [p for group in optimizer.param_groups for p in group["params"]]
+        if kind == "full_model":
+            nn.utils.clip_grad_norm_(params, limit, norm_type)
+        elif kind == "norm":
+            for param in params:
+                nn.utils.clip_grad_norm_(param, limit, norm_type)
+        else:
+            nn.utils.clip_grad_value_(params, limit)
+
+    optimizer.register_step_pre_hook(clip_gradients)

@@ -1,0 +1,104 @@
+"""Pictures of predictions on a few fixed images, for TensorBoard."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import inference_context
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader
+
+from stseg.data.datasets import dataset_ignore_labels
+from stseg.data.image_io import read_image, read_label
+from stseg.engine.hooks import AtEvaluation
+from stseg.engine.random_state import kept_random_state
+from stseg.visualization import draw_overlay
+
+#: Longest side of one of the three panels, in pixels: event files stay small.
+_PANEL_SIZE = 512
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image to predict: model input, photo (H, W, 3) uint8, label map (H, W) if there is one."""
+
+    item: dict
+    photo: np.ndarray
+    label: np.ndarray | None
+    label_names: tuple[str, ...]
+
+
+class Pictures(AtEvaluation):
+    """Put photo, prediction and label side by side into TensorBoard.
+
+    Rank 0, after evaluation, before the writers.
+    """
+
+    def __init__(
+        self,
+        period: int,
+        model: nn.Module,
+        samples: list[Sample],
+        weights: Callable[[], AbstractContextManager],
+    ) -> None:
+        """Keep the parts.
+
+        Args:
+            period: that of the evaluation.
+            model: the bare model.
+            samples: from `pick_samples`.
+            weights: returns a context in which the model holds the weights to show.
+        """
+        super().__init__(period)
+        self._model, self._samples, self._weights = model, samples, weights
+
+    def act(self) -> None:
+        """Predict and put the pictures into the storage."""
+        with self._weights(), kept_random_state():
+            for k, sample in enumerate(self._samples):
+                picture = _picture(self._model, sample)
+                self.trainer.storage.put_image(f"predictions/{k}", picture.transpose(2, 0, 1))
+
+
+def pick_samples(loader: DataLoader, dataset_name: str, count: int) -> list[Sample]:
+    """Take `count` images spread evenly over a data set, the same ones in every run.
+
+    Args:
+        loader: a test loader of the data set.
+        dataset_name: a registered name, whose metadata describe the label files.
+        count: fewer are taken where the data set is smaller.
+    """
+    metadata = MetadataCatalog.get(dataset_name)
+    size = len(loader.dataset)
+    picks = sorted({k * size // count for k in range(count)})
+    return [_sample(loader.dataset[k], metadata, dataset_name) for k in picks]
+
+
+def _sample(item: dict, metadata: object, dataset_name: str) -> Sample:
+    names = tuple(getattr(metadata, "stuff_classes", item["vocabulary"].names))
+    path = item.get("sem_seg_file_name")
+    label = read_label(path, len(names), dataset_ignore_labels(dataset_name)) if path else None
+    return Sample(item, read_image(item["file_name"]), label, names)
+
+
+def _picture(model: nn.Module, sample: Sample) -> np.ndarray:
+    with inference_context(model), torch.no_grad():
+        scores = model([sample.item])[0]["sem_seg"]
+    prediction = scores.argmax(dim=0).cpu().numpy().astype(np.int32)
+    names = sample.item["vocabulary"].names
+    panels = [sample.photo, draw_overlay(sample.photo, prediction, names)]
+    if sample.label is not None:
+        panels.append(draw_overlay(sample.photo, sample.label, sample.label_names))
+    return np.concatenate([_shrink(panel, sample.photo.shape) for panel in panels], axis=1)
+
+
+def _shrink(panel: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    # The overlay may carry a legend, so panels can differ in width but must agree in height.
+    scale = min(1.0, _PANEL_SIZE / max(shape[:2]))
+    height = max(1, round(shape[0] * scale))
+    width = max(1, round(panel.shape[1] * height / panel.shape[0]))
+    return np.asarray(Image.fromarray(panel).resize((width, height)))

@@ -1,0 +1,264 @@
+"""Training and evaluation: Detectron2's DefaultTrainer for any device and number of processes."""
+
+import logging
+import os
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import DefaultTrainer, hooks
+from detectron2.engine.train_loop import HookBase, TrainerBase
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+from detectron2.utils.events import (
+    CommonMetricPrinter,
+    EventWriter,
+    JSONWriter,
+    TensorboardXWriter,
+)
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from stseg.data.build import build_test_loader, build_train_loader
+from stseg.engine.checkpointing import Checkpointer
+from stseg.engine.ema import WeightAverage
+from stseg.engine.hooks import AverageWeights, Checkpoints, KeepBest, Writers, trim_metrics
+from stseg.engine.optimizer import build_lr_scheduler, build_optimizer
+from stseg.engine.random_state import kept_random_state, set_random_state
+from stseg.engine.results import report, summary
+from stseg.engine.train_step import StepTrainer, amp_dtype
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer(DefaultTrainer):
+    """DefaultTrainer with SED's optimizer, exact resuming, and one code path for CPU and GPU.
+
+    `build_*` can be overridden as in Detectron2. An iteration is one optimizer step.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        """Build everything; call `resume_or_load` and `train` next.
+
+        Detectron2's own constructor is not called: it hands a GPU number to
+        DistributedDataParallel and picks a trainer for mixed precision that refuses the CPU.
+
+        Raises:
+            ValueError: if the batch cannot be shared out, or a key is out of range.
+        """
+        TrainerBase.__init__(self)
+        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        _check_batch(cfg, comm.get_world_size())
+        # Detectron2's order: model, optimizer, data, then the wrapper for several processes.
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        data_loader = self.build_train_loader(cfg)
+        wrapped = _wrap(model)
+        self._trainer = StepTrainer(
+            wrapped,
+            data_loader,
+            optimizer,
+            accumulate_steps=cfg.SOLVER.ACCUMULATE_STEPS,
+            dtype=amp_dtype(cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.DTYPE, _device(model)),
+        )
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = Checkpointer(wrapped, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        # After wrapping: until then the processes hold different random weights.
+        self.average = (
+            WeightAverage(model, cfg.SOLVER.EMA.DECAY) if cfg.SOLVER.EMA.ENABLED else None
+        )
+        if self.average is not None:
+            self.checkpointer.add_checkpointable("ema", self.average)
+        self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
+        self._random_states: list[dict] = []
+        self._last_written = -1
+        self.register_hooks(self.build_hooks())
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Resume from the last checkpoint of OUTPUT_DIR, or load MODEL.WEIGHTS and start anew.
+
+        Args:
+            resume: False ignores an earlier run in OUTPUT_DIR; so does True if there is none.
+        """
+        extra = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
+        resumed = resume and self.checkpointer.has_checkpoint()
+        if self.average is not None and not resumed:
+            self.average.reset()
+        if not resumed:
+            return
+        self.start_iter = self.iter + 1
+        self._random_states = extra.get("random_states", [])
+        cfg, start = self.cfg, self.start_iter
+        self._trainer.reset_data_loader(lambda: self.build_train_loader(cfg, start))
+
+    def build_hooks(self) -> list[HookBase]:
+        """The hooks in the order that `stseg.engine.hooks` explains."""
+        cfg, period = self.cfg, self.cfg.TEST.EVAL_PERIOD
+        found: list[HookBase] = [hooks.IterationTimer(), hooks.LRScheduler()]
+        if self.average is not None:
+            found.append(AverageWeights(self.average))
+        found.append(Checkpoints(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD))
+        found.append(hooks.EvalHook(period, self._evaluate))
+        if not comm.is_main_process():
+            return found
+        if cfg.DATASETS.TEST:
+            found.append(KeepBest(period, self.checkpointer, self._best_metric(), self._weights))
+        if cfg.DATASETS.TEST and cfg.TEST.PICTURES > 0:
+            found.append(self._build_pictures())
+        found.append(Writers(self.build_writers, cfg.SOLVER.LOG_PERIOD))
+        return found
+
+    def build_writers(self) -> list[EventWriter]:
+        """Writers to the log, metrics.json and TensorBoard; called when training starts.
+
+        Lines and events from `start_iter` on, left by an interrupted run, are dropped first.
+        metrics.json holds the values of its iteration, not medians over a window, which a
+        resumed run could not continue.
+        """
+        path = os.path.join(self.cfg.OUTPUT_DIR, "metrics.json")
+        self._last_written = trim_metrics(path, self.start_iter)
+        return [
+            CommonMetricPrinter(self.max_iter),
+            JSONWriter(path, window_size=1),
+            TensorboardXWriter(self.cfg.OUTPUT_DIR, purge_step=self.start_iter),
+        ]
+
+    def before_train(self) -> None:
+        """Start hooks and data; on resuming, continue as if nothing had happened."""
+        super().before_train()
+        # Creating the iterator draws a number, which the uninterrupted run drew long ago.
+        self._trainer.start_data()
+        if self.start_iter == 0:
+            return
+        self._finish_interrupted_step()
+        if len(self._random_states) == comm.get_world_size():
+            set_random_state(self._random_states[comm.get_rank()])
+        else:
+            logger.warning(
+                "The checkpoint was made by %d processes, now there are %d: random numbers "
+                "inside the model will differ from those of an uninterrupted run.",
+                len(self._random_states),
+                comm.get_world_size(),
+            )
+
+    def _finish_interrupted_step(self) -> None:
+        """Do what came after the checkpoint in its iteration, if a kill prevented it.
+
+        That is evaluation, and the line in metrics.json.
+        """
+        last, done = self.start_iter - 1, self.start_iter
+        periods = (self.cfg.SOLVER.LOG_PERIOD, self.cfg.TEST.EVAL_PERIOD)
+        is_due = any(period > 0 and done % period == 0 for period in periods)
+        # Only rank 0 knows what was written.
+        if not is_due or comm.all_gather(self._last_written)[0] >= last:
+            return
+        logger.info("Finishing iteration %d, which was interrupted after its checkpoint.", last)
+        self.iter = self.storage.iter = last
+        for hook in self._hooks:
+            if isinstance(hook, Writers):
+                self.storage.put_scalars(smoothing_hint=False, **hook.restored)
+        names = [type(hook) for hook in self._hooks]
+        for hook in self._hooks[names.index(Checkpoints) + 1 :]:
+            hook.after_step()
+
+    def _build_pictures(self) -> HookBase:
+        from stseg.engine.pictures import Pictures, pick_samples
+
+        name, cfg = self.cfg.DATASETS.TEST[0], self.cfg
+        samples = pick_samples(self.build_test_loader(cfg, name), name, cfg.TEST.PICTURES)
+        return Pictures(cfg.TEST.EVAL_PERIOD, _bare(self.model), samples, self._evaluated)
+
+    def _best_metric(self) -> str:
+        # The names EvalHook gives: with several sets, the set comes first.
+        names = self.cfg.DATASETS.TEST
+        prefix = f"{names[0]}/" if len(names) > 1 else ""
+        return prefix + self.cfg.TEST.BEST_METRIC
+
+    @contextmanager
+    def _evaluated(self) -> Iterator[None]:
+        """The model holds the weights that count: the average if there is one."""
+        with self.average.applied() if self.average is not None else nullcontext():
+            yield
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        with self._evaluated():
+            state = _bare(self.model).state_dict()
+            return {name: value.detach().cpu().clone() for name, value in state.items()}
+
+    def _evaluate(self) -> dict[str, Any]:
+        # Nothing drawn here may move the training's random numbers.
+        with self._evaluated(), kept_random_state():
+            self._last_eval_results = self.test(self.cfg, self.model)
+        return summary(self._last_eval_results)
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """See `stseg.engine.optimizer.build_optimizer`."""
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> Any:
+        """See `stseg.engine.optimizer.build_lr_scheduler`."""
+        return build_lr_scheduler(cfg, optimizer)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode, start_iter: int = 0) -> Any:
+        """See `stseg.data.build.build_train_loader`."""
+        return build_train_loader(cfg, start_iter)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
+        """See `stseg.data.build.build_test_loader`."""
+        return build_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+        """The evaluator the data set asks for; its files go to OUTPUT_DIR/inference/<set>."""
+        from stseg.evaluation import build_evaluator
+
+        folder = os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name)
+        return build_evaluator(cfg, dataset_name, folder)
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> dict[str, Any]:
+        """Evaluate on every set of DATASETS.TEST; see Detectron2.
+
+        Logs a table per set and writes OUTPUT_DIR/results.json: data set, task, metric.
+
+        Returns:
+            On rank 0 {task: {metric: value}} for one set, else the same by set name.
+        """
+        results = super().test(cfg, model, evaluators)
+        names = cfg.DATASETS.TEST
+        if comm.is_main_process() and names:
+            report({names[0]: results} if len(names) == 1 else results, cfg.OUTPUT_DIR)
+        return results
+
+
+def _check_batch(cfg: CfgNode, world_size: int) -> None:
+    size, steps = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATE_STEPS
+    if size % (world_size * steps):
+        raise ValueError(
+            f"SOLVER.IMS_PER_BATCH: expected a multiple of {world_size * steps} "
+            f"({world_size} processes x SOLVER.ACCUMULATE_STEPS {steps}), got {size}. "
+            "It is the number of images per optimizer step in all."
+        )
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def _wrap(model: nn.Module) -> nn.Module:
+    if comm.get_world_size() == 1:
+        return model
+    index = _device(model).index
+    device_ids = None if index is None else [index]
+    return DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False)
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    return model.module if isinstance(model, DistributedDataParallel) else model

@@ -1,0 +1,112 @@
+"""A tiny model and a tiny folder data set, importable by child processes."""
+
+import os
+import time
+
+import numpy as np
+import torch
+from detectron2.modeling import META_ARCH_REGISTRY
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+
+import train_net
+
+CLASSES = ("dark", "middle", "bright")
+
+
+@META_ARCH_REGISTRY.register()
+class EngineTestNet(nn.Module):
+    """Two convolutions; the loss is a mean over images. Some parts are frozen, one is a norm."""
+
+    dropout = 0.0
+
+    def __init__(self, cfg):
+        super().__init__()
+        self.clip = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.GroupNorm(2, 8)
+        self.head = nn.Conv2d(8, len(CLASSES), 1)
+        self.text = nn.Linear(4, 4).requires_grad_(False)
+
+    def _logits(self, image):
+        image = image.to(self.head.weight.device)
+        x = F.relu(self.norm(self.clip(image[None].float() / 255)))
+        return self.head(F.dropout(x, self.dropout, self.training))
+
+    def forward(self, batch):
+        if self.training:
+            time.sleep(float(os.environ.get("ENGINE_TEST_DELAY", "0")))
+            return self._losses(batch)
+        outputs = []
+        for item in batch:
+            size = (item["height"], item["width"])
+            logits = F.interpolate(self._logits(item["image"]).float(), size, mode="bilinear")
+            outputs.append({"sem_seg": logits[0].softmax(dim=0)})
+        return outputs
+
+    def _losses(self, batch):
+        losses = []
+        for item in batch:
+            target = item["sem_seg"][None].to(self.head.weight.device)
+            losses.append(F.cross_entropy(self._logits(item["image"]), target, ignore_index=-1))
+        loss = torch.stack(losses)
+        return {"loss_main": loss.mean(), "loss_aux": 0.1 * (loss**2).mean()}
+
+
+@META_ARCH_REGISTRY.register()
+class EngineTestDropoutNet(EngineTestNet):
+    """Draws random numbers in every forward pass."""
+
+    dropout = 0.3
+
+
+def make_data(folder, count=10, size=(24, 32)):
+    """Images of three grey levels with their labels; returns the entry for DATASETS.FOLDERS."""
+    rng = np.random.default_rng(0)
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    for k in range(count):
+        label = np.kron(rng.integers(0, 3, (3, 4)), np.ones((8, 8), int)).astype(np.uint8)
+        label = label[: size[0], : size[1]]
+        image = 40 + 80 * label[..., None] + rng.integers(0, 40, (*label.shape, 3))
+        Image.fromarray(image.astype(np.uint8)).save(folder / "images" / f"{k:02d}.png")
+        Image.fromarray(label).save(folder / "labels" / f"{k:02d}.png")
+    (folder / "names.txt").write_text("\n".join(CLASSES))
+    name = f"engine_{folder.parent.name}_{folder.name}"
+    return [name, *(str(folder / part) for part in ("images", "labels", "names.txt"))]
+
+
+def make_opts(entry, output_dir, *more):
+    """KEY VALUE pairs of a run of a few seconds; later pairs win."""
+    opts = {
+        "DATASETS.FOLDERS": [entry],
+        "DATASETS.TRAIN": (entry[0],),
+        "DATASETS.TEST": (entry[0],),
+        "DATALOADER.NUM_WORKERS": 0,
+        "INPUT.CROP.SIZE": [16, 16],
+        "INPUT.MIN_SIZE_TRAIN": (24,),
+        "INPUT.MIN_SIZE_TEST": 24,
+        "MODEL.META_ARCHITECTURE": "EngineTestNet",
+        "MODEL.DEVICE": "cpu",
+        "OUTPUT_DIR": str(output_dir),
+        "SOLVER.BASE_LR": 0.01,
+        "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": 1.0,
+        "SOLVER.LOG_PERIOD": 1,
+        "SOLVER.LR_MULTIPLIERS": [["clip", 0.1]],
+        "SOLVER.MAX_ITER": 3,
+        "TEST.EVAL_PERIOD": 0,
+        "TEST.PICTURES": 0,
+    }
+    opts.update(zip(more[::2], more[1::2], strict=True))
+    return [part if isinstance(part, str) else repr(part) for kv in opts.items() for part in kv]
+
+
+def main(args):
+    """What child processes run: importing this module has registered the models."""
+    torch.set_num_threads(1)
+    return train_net.main(args)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    train_net.run()

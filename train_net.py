@@ -1,0 +1,56 @@
+#!/usr/bin/env python
+"""Train, resume or evaluate a model: ``python train_net.py --help`` shows examples."""
+
+import argparse
+import sys
+from typing import Any
+
+from detectron2.evaluation import verify_results
+from detectron2.utils import comm
+
+import stseg  # noqa: F401  registers everything
+from stseg.engine import Trainer, setup_cfg
+from stseg.engine.checkpointing import load_for_evaluation
+from stseg.engine.launch import launch, parse_args
+from stseg.engine.setup import setup_run
+
+
+def main(args: argparse.Namespace) -> Any:
+    """One process of a run.
+
+    Args:
+        args: from `parse_args`.
+
+    Returns:
+        The results of the last evaluation, {} on other ranks than 0.
+    """
+    cfg = setup_run(args)
+    if args.eval_only:
+        return evaluate(cfg, args.resume)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    return trainer.train()
+
+
+def evaluate(cfg: Any, resume: bool) -> dict[str, Any]:
+    """Evaluate MODEL.WEIGHTS, or the last checkpoint of OUTPUT_DIR, on all of DATASETS.TEST."""
+    model = Trainer.build_model(cfg)
+    load_for_evaluation(model, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR if resume else "")
+    results = Trainer.test(cfg, model)
+    if comm.is_main_process():
+        verify_results(cfg, results)
+    return results
+
+
+def run() -> None:
+    """Check flags and config here, where a mistake is one line, then start the processes."""
+    args = parse_args()
+    try:
+        setup_cfg(args.config_file, args.opts)
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        sys.exit(f"train_net.py: {error.args[0]}")
+    launch(main, args)
+
+
+if __name__ == "__main__":
+    run()
