@@ -44,7 +44,7 @@ def create_clip(name: str, pretrained: str = "", *, drop_path: float = 0.0) -> n
     if config is None:
         raise ValueError(
             f"MODEL.CLIP.NAME: expected an open_clip architecture, got {name!r}. "
-            "Some: convnext_base_w_320, convnext_large_d_320, ViT-B-16; all: open_clip.list_models()."
+            "Try convnext_base_w_320, convnext_large_d_320 or ViT-B-16."
         )
     overrides = {}
     if "timm_model_name" in config["vision_cfg"]:
