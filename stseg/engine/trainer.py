@@ -157,11 +157,12 @@ class Trainer(DefaultTrainer):
             return
         logger.info("Finishing iteration %d, which was interrupted after its checkpoint.", last)
         self.iter = self.storage.iter = last
-        for hook in self._hooks:
+        kinds = [type(hook) for hook in self._hooks]
+        later = self._hooks[kinds.index(Checkpoints) + 1 :]
+        for hook in later:
             if isinstance(hook, Writers):
-                self.storage.put_scalars(smoothing_hint=False, **hook.restored)
-        names = [type(hook) for hook in self._hooks]
-        for hook in self._hooks[names.index(Checkpoints) + 1 :]:
+                hook.put_restored()
+        for hook in later:
             hook.after_step()
 
     def _build_pictures(self) -> HookBase:

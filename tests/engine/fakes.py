@@ -5,11 +5,12 @@ import time
 
 import numpy as np
 import torch
-import train_net
 from detectron2.modeling import META_ARCH_REGISTRY
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
+
+import train_net
 
 CLASSES = ("dark", "middle", "bright")
 
