@@ -1,1 +1,43 @@
-"""Open-vocabulary semantic segmentation for Detectron2."""
+"""Open-vocabulary semantic segmentation for Detectron2.
+
+Where torch and Detectron2 are installed, importing this package registers all data sets, mappers,
+models and evaluators. Where they are not, the NumPy parts (`stseg.structures` and the core of
+`stseg.evaluation`) still import, and anything else says how to install what it needs.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from stseg.dependencies import missing_dependencies, require_detectron2
+from stseg.structures import IGNORE_LABEL, Background, Segmentation, Vocabulary
+
+if TYPE_CHECKING:
+    from stseg.config import add_stseg_config
+    from stseg.engine.predictor import Predictor
+
+__version__ = "0.1.0"
+__all__ = [
+    "IGNORE_LABEL",
+    "Background",
+    "Predictor",
+    "Segmentation",
+    "Vocabulary",
+    "add_stseg_config",
+]
+
+_NEEDS_DETECTRON2 = {"add_stseg_config": "stseg.config", "Predictor": "stseg.engine.predictor"}
+_REGISTERS = ("config", "paths", "data", "evaluation", "modeling", "checkpoint", "engine")
+
+if not missing_dependencies():
+    for _package in _REGISTERS:
+        import_module(f"stseg.{_package}")  # only registration
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NEEDS_DETECTRON2:
+        require_detectron2(f"stseg.{name}")
+        return getattr(import_module(_NEEDS_DETECTRON2[name]), name)
+    if name in _REGISTERS and name != "evaluation":
+        require_detectron2(f"stseg.{name}")
+        return import_module(f"stseg.{name}")
+    raise AttributeError(f"module 'stseg' has no attribute {name!r}")

@@ -16,7 +16,6 @@ from typing import Any, Union
 
 import numpy as np
 
-
 #: The one ignored (training) or unknown (prediction) id inside the program. Files use 255, 65535
 #: or 459; mappers and writers translate.
 IGNORE_LABEL = -1

@@ -1,0 +1,5 @@
+"""Readers of published checkpoints."""
+
+from stseg.dependencies import require_detectron2
+
+require_detectron2(__name__)

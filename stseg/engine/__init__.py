@@ -1,7 +1,11 @@
-"""Running things: configuration, training, evaluation."""
+"""Training, prediction and what runs them."""
 
-from stseg.engine.optimizer import build_optimizer
-from stseg.engine.setup import setup_cfg
-from stseg.engine.trainer import Trainer
+from stseg.dependencies import require_detectron2
+
+require_detectron2(__name__)
+
+from stseg.engine.optimizer import build_optimizer  # noqa: E402
+from stseg.engine.setup import setup_cfg  # noqa: E402
+from stseg.engine.trainer import Trainer  # noqa: E402
 
 __all__ = ["Trainer", "build_optimizer", "setup_cfg"]

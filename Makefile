@@ -1,0 +1,21 @@
+.DEFAULT_GOAL := help
+.PHONY: help env demo test check
+
+VENV ?= .venv
+export VENV PYTHON
+
+help: ## list the targets
+	@grep -hE "^[a-z]+:.*## " $(MAKEFILE_LIST) | sed -E "s/^([a-z]+):.*## /  make \1\t/"
+	@echo "Options: PYTHON=/path/to/python3.11, ARGS='-k parity' (added to the command)"
+
+env: ## create .venv and install everything, if that is not done yet
+	@bash dev/setup_env.sh
+
+demo: env ## segment fresh miniature scenes with names never seen in training
+	@$(VENV)/bin/python demo/small_world.py $(ARGS)
+
+test: env ## run the tests and say what was skipped
+	@$(VENV)/bin/python -m pytest $(ARGS)
+
+check: env ## lint, types, import direction, copied code
+	@bash dev/check.sh

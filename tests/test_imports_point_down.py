@@ -1,0 +1,144 @@
+"""The layers of the house, and patterns that have bitten other code bases.
+
+`engine` may import `modeling`, never the other way; see LAYERS. Read from the source, so that
+imports inside functions count too.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# From the ground up. Groups on one line are neighbours that must not know each other.
+LAYERS = [
+    [
+        "stseg.structures stseg.config stseg.dependencies stseg.paths stseg.visualization "
+        "stseg.saving"
+    ],
+    ["stseg.modeling.layers", "stseg.data", "stseg.checkpoint"],
+    ["stseg.modeling.encoders stseg.modeling.text"],
+    ["stseg.modeling.heads stseg.modeling.losses stseg.modeling.inference"],
+    ["stseg.evaluation", "stseg.self_training", "stseg.modeling.meta_arch"],
+    ["stseg.modeling"],  # the package file itself: gathers what registers
+    ["stseg.engine"],
+    ["stseg"],  # likewise
+    ["train_net demo benchmarks datasets"],
+]
+PLACE = {
+    package: (floor, room)
+    for floor, rooms in enumerate(LAYERS)
+    for room, packages in enumerate(rooms)
+    for package in packages.split()
+}
+SOURCES = sorted((ROOT / "stseg").rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def is_module(name: str) -> bool:
+    base = ROOT.joinpath(*name.split("."))
+    return base.is_dir() or base.with_suffix(".py").is_file()
+
+
+def place_of(module: str) -> tuple[int, int]:
+    """Floor and room of the longest package name that matches, exactly for `stseg` itself."""
+    parts = module.split(".")
+    for end in range(len(parts), 0, -1):
+        package = ".".join(parts[:end])
+        gathers = package in ("stseg", "stseg.modeling")
+        if package in PLACE and (not gathers or package == module):
+            return PLACE[package]
+    raise AssertionError(f"{module} has no place: add its package to LAYERS in {__file__}")
+
+
+def own_imports(tree: ast.AST, module: str, is_package: bool) -> Iterator[tuple[str, int]]:
+    """Modules of this project that a file imports, with the line."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                up = module.split(".")[: len(module.split(".")) - node.level + is_package]
+                base = ".".join([*up, base] if base else up)
+            for alias in node.names:
+                full = f"{base}.{alias.name}"
+                yield (full if is_module(full) else base), node.lineno
+
+
+def arrows_up(path: Path) -> Iterator[str]:
+    module = module_name(path)
+    floor, room = place_of(module)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for target, line in own_imports(tree, module, path.name == "__init__.py"):
+        if target.split(".")[0] not in ("stseg", "train_net", "demo", "benchmarks", "datasets"):
+            continue
+        if target.split(".")[0] == "datasets" and not is_module(target):
+            continue
+        to_floor, to_room = place_of(target)
+        if to_floor > floor or (to_floor == floor and to_room != room):
+            yield f"{path.relative_to(ROOT)}:{line}: {module} must not import {target}"
+
+
+def test_no_import_points_up():
+    assert len(SOURCES) > 10
+    assert not [arrow for path in SOURCES for arrow in arrows_up(path)]
+
+
+def test_an_arrow_up_would_be_found(tmp_path, monkeypatch):
+    folder = tmp_path / "stseg" / "data"
+    folder.mkdir(parents=True)
+    (tmp_path / "stseg" / "modeling").mkdir()
+    bad = folder / "bad.py"
+    bad.write_text("def f():\n    from ..modeling.heads import x\n    import stseg.engine\n")
+    monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
+    assert [text.split(": ")[0][-1] for text in arrows_up(bad)] == ["2", "3"]
+
+
+GONE_FROM_NUMPY = {"int", "float", "bool", "str", "object", "long", "unicode"}
+
+
+def banned(node: ast.AST) -> str | None:
+    """Why a piece of syntax has no place in the package, or None."""
+    if isinstance(node, ast.ExceptHandler) and node.type is None:
+        return "bare except hides every error"
+    if isinstance(node, ast.Attribute) and node.attr in GONE_FROM_NUMPY:
+        if isinstance(node.value, ast.Name) and node.value.id in ("np", "numpy"):
+            return f"np.{node.attr} is gone from NumPy"
+    if isinstance(node, ast.Constant) and node.value == "cuda":
+        return "a device is given, not assumed"
+    if not isinstance(node, ast.Call):
+        return None
+    if isinstance(node.func, ast.Name) and node.func.id == "print":
+        return "use logging"
+    attribute = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+    if attribute == "cuda":
+        return "use .to(device)"
+    if attribute == "load" and ast.unparse(node.func) == "torch.load":
+        safe = any(
+            k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords
+        )
+        return None if safe else "torch.load needs weights_only=True"
+    return None
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_banned_pattern(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = [f"{path}:{n.lineno}: {why}" for n in ast.walk(tree) if (why := banned(n))]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["try: x\nexcept: y", "np.int(3)", "x.cuda()", "print(1)", "torch.load(f)", "d = 'cuda'"],
+)
+def test_banned_pattern_would_be_found(code):
+    assert any(banned(node) for node in ast.walk(ast.parse(code)))
