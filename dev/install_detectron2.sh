@@ -8,7 +8,6 @@
 # fetched for that version, pinned by hash, and put straight into site-packages. What it needs is
 # listed in setup.py.
 set -euo pipefail
-cd "$(dirname "$0")"
 
 python=${1:?use: dev/install_detectron2.sh PYTHON}
 if "$python" -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("detectron2"))'
@@ -18,4 +17,4 @@ fi
 site=$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
 "$python" -m pip install --quiet --no-input --no-deps --only-binary=:all: \
     --python-version 3.10 --implementation cp --abi none --platform any \
-    --target "$site" --require-hashes -r detectron2.txt
+    --target "$site" --require-hashes -r "$(dirname "$0")/detectron2.txt"

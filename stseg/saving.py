@@ -1,0 +1,112 @@
+"""The three files of a segmentation: label PNG, JSON table, overlay."""
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from stseg.structures import IGNORE_LABEL, Segmentation
+from stseg.visualization import area_shares, draw_overlay
+
+FORMAT_VERSION = 1
+
+
+def save_segmentation(
+    segmentation: Segmentation, directory: Path, stem: str, image: np.ndarray | None
+) -> list[Path]:
+    """Write what `Segmentation.save` promises; no file is ever half written.
+
+    Raises:
+        ValueError: if the stem is not a plain file name, or the image has another size.
+    """
+    if not stem or stem != Path(stem).name or "\\" in stem:
+        raise ValueError(f"File stem: expected a plain name without folders, got {stem!r}.")
+    directory.mkdir(parents=True, exist_ok=True)
+    files = {
+        f"{stem}.png": _label_png(segmentation),
+        f"{stem}.json": _json(describe(segmentation, f"{stem}.png")),
+    }
+    if image is not None:
+        overlay = draw_overlay(image, segmentation.label_map, segmentation.names)
+        files[f"{stem}_overlay.jpg"] = _encode(overlay, "JPEG", quality=92)
+    for name, content in files.items():
+        write_atomically(directory / name, content)
+    return [directory / name for name in files]
+
+
+def describe(segmentation: Segmentation, label_file: str) -> dict[str, Any]:
+    """What the JSON holds: how to read the PNG, and area and confidence per class.
+
+    Shares are of the whole image, in [0, 1]; the mean confidence of a class is null where it has
+    no pixel.
+    """
+    labels, names = segmentation.label_map, segmentation.names
+    known = labels >= 0
+    pixels = np.bincount(labels[known], minlength=len(names))
+    sums = np.bincount(labels[known], weights=segmentation.confidence[known], minlength=len(names))
+    shares = area_shares(labels, len(names))
+    bits, unknown_value = label_encoding(len(names))
+    return {
+        "format": "stseg.segmentation",
+        "version": FORMAT_VERSION,
+        "width": labels.shape[1],
+        "height": labels.shape[0],
+        "label_file": label_file,
+        "label_bits": bits,
+        "unknown_value": unknown_value,
+        "unknown_share": round(float(1 - known.mean()), 6),
+        "classes": [
+            {
+                "id": i,
+                "name": name,
+                "pixels": int(pixels[i]),
+                "area_share": round(float(shares[i]), 6),
+                "mean_confidence": round(float(sums[i] / pixels[i]), 4) if pixels[i] else None,
+            }
+            for i, name in enumerate(names)
+        ],
+    }
+
+
+def label_encoding(num_classes: int) -> tuple[int, int]:
+    """Bits per pixel of the label PNG, and the value that stands for unknown.
+
+    Raises:
+        ValueError: if a 16-bit PNG cannot hold the ids.
+    """
+    if num_classes < 255:
+        return 8, 255
+    if num_classes <= 65535:
+        return 16, 65535
+    raise ValueError(f"Label PNG: expected at most 65535 classes, got {num_classes}.")
+
+
+def _label_png(segmentation: Segmentation) -> bytes:
+    bits, unknown_value = label_encoding(len(segmentation.names))
+    labels = segmentation.label_map
+    values = np.where(labels == IGNORE_LABEL, unknown_value, labels)
+    return _encode(values.astype(np.uint8 if bits == 8 else np.uint16), "PNG")
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
+
+
+def _encode(array: np.ndarray, file_format: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(array)).save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write beside the target and rename, so that a reader never meets half a file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

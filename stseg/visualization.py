@@ -1,0 +1,210 @@
+"""Pictures of label maps: one colour per class id, an overlay, a legend.
+
+NumPy, Pillow and OpenCV only.
+"""
+
+import importlib.util
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from stseg.structures import IGNORE_LABEL
+
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+UNKNOWN_COLOUR = (128, 128, 128)
+_PALETTE_SIZE = 1024
+_MAX_NAME_CHARACTERS = 28
+_MIN_SIDE = 240  # smaller pictures are enlarged, so that outlines and legend can be read,
+_MAX_ENLARGED = 2000  # but never beyond this on their longer side
+_MAX_ROWS = 60
+_LINE_HEIGHTS = (18, 64)
+_PANEL_COLOUR = (32, 32, 32)
+_TEXT_COLOUR = (240, 240, 240)
+
+
+class _Row(NamedTuple):
+    """A line of the legend; no id = no swatch. The share is in [0, 1]."""
+
+    class_id: int | None
+    name: str
+    share: float
+
+
+@cache
+def _palette() -> np.ndarray:
+    """(1024, 3) uint8 RGB; every colour is as far as can be from all before it, as eyes see it.
+
+    Farthest-point order over a grid of colours in CIELAB, so that the colours of few classes are
+    very distinct, and the colour of an id never depends on how many classes there are.
+    """
+    levels = np.linspace(0, 255, 15).astype(np.uint8)
+    grid = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(-1, 3)
+    lab = cv2.cvtColor(grid[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
+    chroma = np.hypot(lab[:, 1], lab[:, 2])
+    # Grey is for "unknown"; near-black and near-white vanish in most photographs.
+    keep = (chroma > 22) & (lab[:, 0] > 25) & (lab[:, 0] < 92)
+    grid, lab = grid[keep], lab[keep]
+    order = [int(np.argmin(np.abs(grid.astype(int) - (230, 60, 40)).sum(axis=1)))]
+    distance = np.linalg.norm(lab - lab[order[0]], axis=1)
+    while len(order) < _PALETTE_SIZE:
+        order.append(int(np.argmax(distance)))
+        distance = np.minimum(distance, np.linalg.norm(lab - lab[order[-1]], axis=1))
+    return grid[order]
+
+
+def class_colours(ids: np.ndarray | Sequence[int]) -> np.ndarray:
+    """Colours of class ids: the same id has the same colour in every picture.
+
+    Args:
+        ids: integers of any shape; -1 is unknown.
+
+    Returns:
+        uint8 RGB of shape (*ids.shape, 3).
+    """
+    ids = np.asarray(ids)
+    colours = _palette()[ids % _PALETTE_SIZE]
+    colours[ids == IGNORE_LABEL] = UNKNOWN_COLOUR
+    return colours
+
+
+def draw_overlay(
+    image: np.ndarray,
+    label_map: np.ndarray,
+    names: Sequence[str],
+    *,
+    opacity: float = 0.55,
+    legend_ids: Sequence[int] | None = None,
+) -> np.ndarray:
+    """Paint a label map over its image, outline the regions, add a legend on the right.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        label_map: (H, W) integers, index into `names`, -1 where unknown.
+        names: T class names.
+        opacity: of the class colours, in [0, 1].
+        legend_ids: classes to list; by default those present, largest first. Give all of them
+            where pictures must have one size, as in a video.
+
+    Returns:
+        (H', W', 3) uint8 RGB: the picture (enlarged if small) with the legend beside it.
+
+    Raises:
+        ValueError: if image and label map differ in size or the image is not uint8 RGB.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(
+            f"Overlay: expected a (H, W, 3) uint8 image, got {image.shape} {image.dtype}."
+        )
+    if image.shape[:2] != label_map.shape:
+        raise ValueError(
+            "Overlay: expected image and label map of one size, got "
+            f"{image.shape[:2]} and {label_map.shape}."
+        )
+    picture, labels = _enlarge(image, label_map)
+    blended = (1 - opacity) * picture + np.float32(opacity) * class_colours(labels)
+    unknown = labels == IGNORE_LABEL
+    blended[unknown] = 0.6 * picture[unknown]  # the photograph itself, dimmed
+    blended[_outlines(labels)] *= 0.35
+    rows = _legend_rows(label_map, names, legend_ids)
+    legend = _draw_legend(rows, picture.shape[0])
+    return np.concatenate([blended.round().astype(np.uint8), legend], axis=1)
+
+
+def area_shares(label_map: np.ndarray, num_classes: int) -> np.ndarray:
+    """(T,) share of the picture, in [0, 1], that each class covers; they sum to 1 - unknown."""
+    counts = np.bincount(label_map[label_map >= 0].ravel(), minlength=num_classes)
+    return counts[:num_classes] / max(label_map.size, 1)
+
+
+def _enlarge(image: np.ndarray, label_map: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both, at least 240 pixels on the shorter side, and labels as int32."""
+    labels = label_map.astype(np.int32)
+    factor = min(-(-_MIN_SIDE // min(labels.shape)), _MAX_ENLARGED // max(labels.shape))
+    if factor > 1:
+        image = image.repeat(factor, axis=0).repeat(factor, axis=1)
+        labels = labels.repeat(factor, axis=0).repeat(factor, axis=1)
+    return image, labels
+
+
+def _outlines(labels: np.ndarray) -> np.ndarray:
+    """(H, W) bool: pixels whose right or lower neighbour has another label, made wide enough."""
+    edges = np.zeros(labels.shape, dtype=np.uint8)
+    edges[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    edges[:-1] |= labels[:-1] != labels[1:]
+    width = max(1, round(min(labels.shape) / 500))
+    return cv2.dilate(edges, np.ones((width, width), dtype=np.uint8)).astype(bool)
+
+
+@cache
+def _font(size: int) -> _Font:
+    """DejaVu Sans, which knows most alphabets and comes with Matplotlib; else Pillow's own."""
+    spec = importlib.util.find_spec("matplotlib")
+    if spec is not None and spec.origin is not None:
+        path = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+        if path.is_file():
+            return ImageFont.truetype(str(path), size)
+    return ImageFont.load_default(size)
+
+
+def _legend_rows(
+    label_map: np.ndarray, names: Sequence[str], ids: Sequence[int] | None
+) -> list[_Row]:
+    shares = area_shares(label_map, len(names))
+    if ids is None:
+        ids = sorted(np.flatnonzero(shares).tolist(), key=lambda i: -shares[i])
+    rows = [_Row(i, names[i], shares[i]) for i in ids[:_MAX_ROWS]]
+    if len(ids) > _MAX_ROWS:
+        rest = ids[_MAX_ROWS:]
+        rows.append(_Row(None, f"and {len(rest)} more", sum(shares[i] for i in rest)))
+    unknown = 1 - shares.sum()
+    if unknown > 1e-9:
+        rows.append(_Row(IGNORE_LABEL, "unknown", unknown))
+    return rows
+
+
+def _legend_text(row: _Row, font: _Font) -> str:
+    """The name, cut if long; with the class id in front if the font lacks some character."""
+    name = row.name
+    if len(name) > _MAX_NAME_CHARACTERS:
+        name = name[: _MAX_NAME_CHARACTERS - 1] + "…"
+    missing = bytes(font.getmask("\uffff"))
+    lacks = any(bytes(font.getmask(character)) == missing for character in name if character > "~")
+    return f"#{row.class_id} {name}" if lacks else name
+
+
+def _draw_legend(rows: Sequence[_Row], height: int) -> np.ndarray:
+    """Swatch, name and area share per row, in as many columns as the height asks for.
+
+    Returns:
+        (height, W, 3) uint8 RGB.
+    """
+    line = int(np.clip(height // 26, *_LINE_HEIGHTS))
+    font, pad = _font(round(line * 0.62)), line // 3
+    share_width = int(font.getlength("100.0 %"))
+    per_column = max(1, (height - line // 2) // line)
+    columns = [rows[i : i + per_column] for i in range(0, len(rows), per_column)]
+    texts = [[_legend_text(row, font) for row in column] for column in columns]
+    widths = [max(int(font.getlength(text)) for text in column) for column in texts]
+    column_widths = [line + pad + width + 2 * pad + share_width for width in widths]
+    panel = Image.new("RGB", (sum(column_widths) + pad * (len(columns) + 1), height), _PANEL_COLOUR)
+    draw = ImageDraw.Draw(panel)
+    left = pad
+    for column, names, width in zip(columns, texts, column_widths, strict=True):
+        for k, (row, name) in enumerate(zip(column, names, strict=True)):
+            top = line // 4 + k * line
+            if row.class_id is not None:
+                box = (left, top + line // 8, left + line - 2, top + line - line // 8)
+                fill = tuple(class_colours([row.class_id])[0].tolist())
+                draw.rectangle(box, fill=fill, outline=_TEXT_COLOUR)
+            middle = top + line // 2
+            draw.text((left + line + pad, middle), name, _TEXT_COLOUR, font, anchor="lm")
+            share = f"{100 * row.share:.1f} %"
+            draw.text((left + width, middle), share, _TEXT_COLOUR, font, anchor="rm")
+        left += width + pad
+    return np.asarray(panel)
