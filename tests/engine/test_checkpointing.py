@@ -78,9 +78,7 @@ def test_the_moving_average_is_what_gets_evaluated(tmp_path):
 
 def test_an_average_of_other_parameters_is_refused():
     average = WeightAverage(nn.Linear(2, 2), decay=0.5)
-    with pytest.raises(
-        ValueError, match="averages of the 2 .*'bias' is on one side"
-    ):
+    with pytest.raises(ValueError, match="averages of the 2 .*'bias' is on one side"):
         average.load_state_dict({"head.weight": torch.zeros(1)})
 
 
