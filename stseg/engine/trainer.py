@@ -76,6 +76,7 @@ class Trainer(DefaultTrainer):
             self.checkpointer.add_checkpointable("ema", self.average)
         self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
         self._random_states: list[dict] = []
+        self._last_eval_results: dict[str, Any] = {}
         self._last_written = -1
         self.register_hooks(self.build_hooks())
 
@@ -127,6 +128,15 @@ class Trainer(DefaultTrainer):
             JSONWriter(path, window_size=1),
             TensorboardXWriter(self.cfg.OUTPUT_DIR, purge_step=self.start_iter),
         ]
+
+    def train(self) -> dict[str, Any]:
+        """Train from `start_iter` to the end.
+
+        Returns:
+            Results of the last evaluation, {} on other ranks than 0.
+        """
+        super().train()
+        return self._last_eval_results
 
     def before_train(self) -> None:
         """Start hooks and data; on resuming, continue as if nothing had happened."""
@@ -194,6 +204,24 @@ class Trainer(DefaultTrainer):
         with self._evaluated(), kept_random_state():
             self._last_eval_results = self.test(self.cfg, self.model)
         return summary(self._last_eval_results)
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """The model of MODEL.META_ARCHITECTURE on MODEL.DEVICE.
+
+        Raises:
+            ValueError: if SOLVER.GRAD_CHECKPOINTING is on and the model cannot do it.
+        """
+        model = super().build_model(cfg)
+        if not cfg.SOLVER.GRAD_CHECKPOINTING:
+            return model
+        if not hasattr(model, "set_grad_checkpointing"):
+            raise ValueError(
+                "SOLVER.GRAD_CHECKPOINTING: expected a model with set_grad_checkpointing(enable), "
+                f"got {type(model).__name__}, which has none. Switch the key off."
+            )
+        model.set_grad_checkpointing(True)
+        return model
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
