@@ -57,10 +57,6 @@ def add_solver_config(cfg: CN) -> None:
     # Iterations between lines in the log, metrics.json and TensorBoard.
     cfg.SOLVER.LOG_PERIOD = 20
 
-    # Recompute activations in the backward pass: less memory, about a third more time. The model
-    # must have a method `set_grad_checkpointing(enable)`, as open_clip's and timm's have.
-    cfg.SOLVER.GRAD_CHECKPOINTING = False
-
     # --- precision (SED: float32 with TF32 products) ---
     # Mixed precision in training: "bf16", or "fp16" with loss scaling (on the CPU bf16 is used
     # in its place). Evaluation always runs in float32.

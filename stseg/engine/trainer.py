@@ -206,24 +206,6 @@ class Trainer(DefaultTrainer):
         return summary(self._last_eval_results)
 
     @classmethod
-    def build_model(cls, cfg: CfgNode) -> nn.Module:
-        """The model of MODEL.META_ARCHITECTURE on MODEL.DEVICE.
-
-        Raises:
-            ValueError: if SOLVER.GRAD_CHECKPOINTING is on and the model cannot do it.
-        """
-        model = super().build_model(cfg)
-        if not cfg.SOLVER.GRAD_CHECKPOINTING:
-            return model
-        if not hasattr(model, "set_grad_checkpointing"):
-            raise ValueError(
-                "SOLVER.GRAD_CHECKPOINTING: expected a model with set_grad_checkpointing(enable), "
-                f"got {type(model).__name__}, which has none. Switch the key off."
-            )
-        model.set_grad_checkpointing(True)
-        return model
-
-    @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         """See `stseg.engine.optimizer.build_optimizer`."""
         return build_optimizer(cfg, model)

@@ -119,18 +119,6 @@ def test_mixed_precision_trains_on_a_gpu(make_trainer):
         assert trainer._trainer.grad_scaler.is_enabled() == (dtype == "fp16")
 
 
-def test_recomputing_activations_needs_a_model_that_can(make_trainer, monkeypatch):
-    opts = ("SOLVER.GRAD_CHECKPOINTING", True)
-    with pytest.raises(ValueError, match="GRAD_CHECKPOINTING: .*got EngineTestNet"):
-        make_trainer(*opts)
-    calls = []
-    monkeypatch.setattr(
-        fakes.EngineTestNet, "set_grad_checkpointing", lambda _, on: calls.append(on), raising=False
-    )
-    make_trainer(*opts)
-    assert calls == [True]
-
-
 def test_one_seed_gives_one_run_even_with_dropout(make_trainer, tmp_path):
     runs = []
     for name in ("a", "b"):

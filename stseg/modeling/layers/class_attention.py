@@ -42,7 +42,9 @@ def softmax_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 class ClassSelfAttention(nn.Module):
     """Multi-head attention over tokens; queries and keys may see extra guidance channels."""
 
-    def __init__(self, dim: int, *, num_heads: int = 4, guidance_dim: int = 0, kind: str = "linear"):
+    def __init__(
+        self, dim: int, *, num_heads: int = 4, guidance_dim: int = 0, kind: str = "linear"
+    ):
         super().__init__()
         if dim % num_heads:
             raise ValueError(f"num_heads: expected a divisor of dim ({dim}), got {num_heads}.")
@@ -57,16 +59,16 @@ class ClassSelfAttention(nn.Module):
     def forward(self, x: Tensor, guidance: Tensor | None = None) -> Tensor:
         """Attend over T. `x` (N, T, C), `guidance` (N, T, G) or None; returns (N, T, C)."""
         y = x if guidance is None else torch.cat([x, guidance], dim=-1)
-        q, k, v = (
-            t.unflatten(-1, (self.num_heads, -1)) for t in (self.q(y), self.k(y), self.v(x))
-        )
+        q, k, v = (t.unflatten(-1, (self.num_heads, -1)) for t in (self.q(y), self.k(y), self.v(x)))
         return self.attend(q, k, v).flatten(-2)
 
 
 class ClassAttention(nn.Module):
     """Pre-norm transformer layer over classes at every (pooled) position."""
 
-    def __init__(self, dim: int, *, num_heads: int = 4, guidance_dim: int = 0, kind: str = "linear"):
+    def __init__(
+        self, dim: int, *, num_heads: int = 4, guidance_dim: int = 0, kind: str = "linear"
+    ):
         """Build the layer.
 
         Args:
