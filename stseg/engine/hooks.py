@@ -137,21 +137,27 @@ class Writers(hooks.PeriodicWriter):
     def __init__(self, build_writers: Callable[[], list[EventWriter]], period: int) -> None:
         super().__init__([], period)
         self._build_writers = build_writers
-        self.restored: dict[str, float] = {}
+        self._restored: dict[str, tuple[float, bool]] = {}
 
     def before_train(self) -> None:
         """Build the writers."""
         self._writers = self._build_writers()
 
     def state_dict(self) -> dict[str, Any]:
-        """The scalars of this iteration."""
-        now = self.trainer.storage.iter
-        latest = self.trainer.storage.latest().items()
-        return {"scalars": {k: float(v) for k, (v, at) in latest if at == now}}
+        """The scalars of this iteration, and whether they may be smoothed."""
+        storage = self.trainer.storage
+        hints = storage.smoothing_hints()
+        latest = storage.latest().items()
+        return {"scalars": {k: (float(v), hints[k]) for k, (v, at) in latest if at == storage.iter}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember the scalars of the checkpoint's iteration."""
-        self.restored = state_dict["scalars"]
+        self._restored = state_dict["scalars"]
+
+    def put_restored(self) -> None:
+        """Put the scalars of the checkpoint's iteration into the storage again."""
+        for name, (value, hint) in self._restored.items():
+            self.trainer.storage.put_scalar(name, value, smoothing_hint=hint)
 
 
 def trim_metrics(path: str, start_iter: int) -> int:

@@ -18,8 +18,8 @@ from stseg.engine.hooks import AtEvaluation
 from stseg.engine.random_state import kept_random_state
 from stseg.visualization import draw_overlay
 
-#: Longest side of one of the three panels, in pixels: event files stay small.
-_PANEL_SIZE = 512
+#: Largest height of a picture in pixels: event files stay small.
+_PANEL_HEIGHT = 512
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,11 @@ def _picture(model: nn.Module, sample: Sample) -> np.ndarray:
     panels = [sample.photo, draw_overlay(sample.photo, prediction, names)]
     if sample.label is not None:
         panels.append(draw_overlay(sample.photo, sample.label, sample.label_names))
-    return np.concatenate([_shrink(panel, sample.photo.shape) for panel in panels], axis=1)
+    # Overlays are enlarged where the photo is small, and carry a legend.
+    height = min(_PANEL_HEIGHT, max(panel.shape[0] for panel in panels))
+    return np.concatenate([_resize(panel, height) for panel in panels], axis=1)
 
 
-def _shrink(panel: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    # The overlay may carry a legend, so panels can differ in width but must agree in height.
-    scale = min(1.0, _PANEL_SIZE / max(shape[:2]))
-    height = max(1, round(shape[0] * scale))
+def _resize(panel: np.ndarray, height: int) -> np.ndarray:
     width = max(1, round(panel.shape[1] * height / panel.shape[0]))
     return np.asarray(Image.fromarray(panel).resize((width, height)))

@@ -16,6 +16,7 @@ from detectron2.utils.logger import setup_logger
 
 from stseg.config import add_stseg_config
 from stseg.config import solver as choices
+from stseg.data.datasets.folders import register_from_cfg
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +61,6 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
     Args:
         args: from `stseg.engine.launch.parse_args`.
     """
-    from stseg.data.datasets.folders import register_from_cfg
-
     cfg = setup_cfg(args.config_file, args.opts, device="cpu" if args.num_gpus == 0 else None)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="stseg")
     default_setup(cfg, args)

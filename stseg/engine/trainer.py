@@ -27,9 +27,11 @@ from stseg.engine.checkpointing import Checkpointer
 from stseg.engine.ema import WeightAverage
 from stseg.engine.hooks import AverageWeights, Checkpoints, KeepBest, Writers, trim_metrics
 from stseg.engine.optimizer import build_lr_scheduler, build_optimizer
+from stseg.engine.pictures import Pictures, pick_samples
 from stseg.engine.random_state import kept_random_state, set_random_state
 from stseg.engine.results import report, summary
 from stseg.engine.train_step import StepTrainer, amp_dtype
+from stseg.evaluation.build import build_evaluator
 
 logger = logging.getLogger(__name__)
 
@@ -157,16 +159,15 @@ class Trainer(DefaultTrainer):
             return
         logger.info("Finishing iteration %d, which was interrupted after its checkpoint.", last)
         self.iter = self.storage.iter = last
-        for hook in self._hooks:
+        kinds = [type(hook) for hook in self._hooks]
+        later = self._hooks[kinds.index(Checkpoints) + 1 :]
+        for hook in later:
             if isinstance(hook, Writers):
-                self.storage.put_scalars(smoothing_hint=False, **hook.restored)
-        names = [type(hook) for hook in self._hooks]
-        for hook in self._hooks[names.index(Checkpoints) + 1 :]:
+                hook.put_restored()
+        for hook in later:
             hook.after_step()
 
     def _build_pictures(self) -> HookBase:
-        from stseg.engine.pictures import Pictures, pick_samples
-
         name, cfg = self.cfg.DATASETS.TEST[0], self.cfg
         samples = pick_samples(self.build_test_loader(cfg, name), name, cfg.TEST.PICTURES)
         return Pictures(cfg.TEST.EVAL_PERIOD, _bare(self.model), samples, self._evaluated)
@@ -217,8 +218,6 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
         """The evaluator the data set asks for; its files go to OUTPUT_DIR/inference/<set>."""
-        from stseg.evaluation import build_evaluator
-
         folder = os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name)
         return build_evaluator(cfg, dataset_name, folder)
 

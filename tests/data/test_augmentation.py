@@ -1,0 +1,129 @@
+import random
+
+import numpy as np
+import pytest
+from detectron2.data import transforms as T
+
+from stseg.data.augmentation import ExactResizeShortestEdge, PadToSize, build_augmentations
+from stseg.data.sampling import seeded
+from stseg.structures import IGNORE_LABEL
+
+
+def _apply(augmentations, image, label):
+    inputs = T.AugInput(image, sem_seg=label)
+    T.AugmentationList(augmentations)(inputs)
+    return inputs.image, inputs.sem_seg
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64])
+@pytest.mark.parametrize("edge", [10, 20, 57, 80])
+def test_resized_labels_stay_exact_and_aligned_with_the_image(dtype, edge):
+    label = np.zeros((40, 60), dtype=dtype)
+    label[:, 30:] = 100
+    image = np.repeat(label.astype(np.uint8)[..., None] * 2, 3, axis=2)
+    image, resized = _apply([ExactResizeShortestEdge([edge, edge])], image, label)
+    assert resized.dtype == dtype and resized.shape == image.shape[:2]
+    assert set(np.unique(resized)) == {0, 100}
+    disagreeing = ((image[..., 0] >= 100) != (resized == 100)).any(axis=0).sum()
+    assert disagreeing == 0 if edge != 57 else disagreeing <= 1
+
+
+def test_negative_and_sixteen_bit_ids_survive_resizing():
+    label = np.array([[-1, 846], [458, 65534]], dtype=np.int64)
+    image = np.zeros((2, 2, 3), dtype=np.uint8)
+    _, resized = _apply([ExactResizeShortestEdge([4, 4])], image, label)
+    assert resized.tolist() == np.kron(label, np.ones((2, 2), dtype=int)).tolist()
+
+
+def test_padding_is_128_in_the_image_and_ignored_in_the_label():
+    image = np.full((3, 5, 3), 7, dtype=np.uint8)
+    label = np.full((3, 5), 2, dtype=np.int64)
+    image, label = _apply([PadToSize((4, 8))], image, label)
+    assert image.shape == (4, 8, 3) and label.shape == (4, 8)
+    assert (image[:3, :5] == 7).all() and (label[:3, :5] == 2).all()
+    assert (image[3:] == 128).all() and (image[:, 5:] == 128).all()
+    assert (label[3:] == IGNORE_LABEL).all() and (label[:, 5:] == IGNORE_LABEL).all()
+
+
+def test_images_larger_than_the_padding_stay_as_they_are():
+    image = np.zeros((9, 9, 3), dtype=np.uint8)
+    assert _apply([PadToSize((4, 8))], image, np.zeros((9, 9), int))[0].shape == (9, 9, 3)
+
+
+@pytest.mark.parametrize("shape", [(40, 300), (300, 40), (64, 64), (20, 21)])
+def test_training_items_have_the_crop_size_whatever_the_image(data_cfg, shape):
+    data_cfg.INPUT.MAX_SIZE_TRAIN = 100
+    image = np.zeros((*shape, 3), dtype=np.uint8)
+    image, label = _apply(build_augmentations(data_cfg, True), image, np.zeros(shape, int))
+    assert image.shape == (32, 32, 3) and label.shape == (32, 32)
+
+
+def _largest_shares(data_cfg, cap, ignored=False):
+    data_cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = cap
+    data_cfg.INPUT.MIN_SIZE_TRAIN = (80,)
+    data_cfg.INPUT.COLOR_AUG_SSD = False
+    label = np.zeros((80, 80), dtype=np.int64)
+    label[:, 40:] = IGNORE_LABEL if ignored else 1
+    label[: 20 if ignored else 4] = 2
+    image = np.zeros((80, 80, 3), dtype=np.uint8)
+    shares = []
+    for i in range(30):
+        with seeded(0, i):
+            crop = _apply(build_augmentations(data_cfg, True), image, label)[1]
+        counts = np.unique(crop[crop != IGNORE_LABEL], return_counts=True)[1]
+        shares.append(counts.max() / counts.sum() if counts.size else 1.0)
+    return np.array(shares)
+
+
+def test_the_category_cap_keeps_one_class_from_filling_the_crop(data_cfg):
+    assert (_largest_shares(data_cfg, 0.8) < 0.8).mean() > 0.9
+    assert (_largest_shares(data_cfg, 1.0) < 0.8).mean() < 0.6
+
+
+def test_the_category_cap_does_not_count_ignored_pixels(data_cfg):
+    # Only class 0 and 2 count: with the cap, class 2 must be in nearly every crop.
+    assert (_largest_shares(data_cfg, 0.99, ignored=True) < 0.99).mean() > 0.7
+
+
+def test_colour_jitter_changes_the_image_and_not_the_label(data_cfg):
+    data_cfg.INPUT.RANDOM_FLIP = "none"
+    data_cfg.INPUT.CROP.ENABLED = False
+    data_cfg.INPUT.MIN_SIZE_TRAIN = (16,)
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    label = np.arange(256).reshape(16, 16)
+    random.seed(1)
+    changed, same = _apply(build_augmentations(data_cfg, True), image, label)
+    assert (changed != image).any() and changed.dtype == np.uint8
+    assert (same == label).all()
+
+
+def test_flips_turn_image_and_label_together(data_cfg):
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    data_cfg.INPUT.COLOR_AUG_SSD = False
+    data_cfg.INPUT.MIN_SIZE_TRAIN = (32,)
+    flipped = 0
+    for i in range(20):
+        with seeded(0, i):
+            out, label = _apply(
+                build_augmentations(data_cfg, True), image, image[..., 0].astype(int)
+            )
+        assert (out[..., 0] == label).all()
+        flipped += (out[:, ::-1] == image).all()
+    assert 4 < flipped < 16
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("TYPE", "relative"),
+        ("SIZE", [0.9, 0.9]),
+        ("SIZE", [768]),
+        ("SIZE", [0, 768]),
+        ("SINGLE_CATEGORY_MAX_AREA", 0.0),
+        ("SINGLE_CATEGORY_MAX_AREA", 1.5),
+    ],
+)
+def test_an_impossible_crop_is_refused_by_key(data_cfg, key, value):
+    setattr(data_cfg.INPUT.CROP, key, value)
+    with pytest.raises(ValueError, match=f"INPUT.CROP.{key}: expected"):
+        build_augmentations(data_cfg, True)

@@ -1,0 +1,106 @@
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from stseg.engine import checkpointing
+from stseg.engine.checkpointing import Checkpointer, load_for_evaluation, write_atomically
+from stseg.engine.ema import WeightAverage
+
+
+def test_a_kill_while_saving_leaves_the_previous_checkpoint_in_charge(tmp_path, monkeypatch):
+    model = nn.Linear(2, 2)
+    checkpointer = Checkpointer(model, str(tmp_path))
+    checkpointer.save("first")
+    first = {name: value.clone() for name, value in model.state_dict().items()}
+
+    def killed(data, file):
+        file.write(b"half of it")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpointing.torch, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpointer.save("second")
+    assert not (tmp_path / "second.pth").exists()
+    nn.init.zeros_(model.weight)
+    Checkpointer(model, str(tmp_path)).resume_or_load("", resume=True)
+    assert torch.equal(model.weight, first["weight"])
+
+
+def test_a_file_is_replaced_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text("old")
+
+    def broken(file):
+        file.write(b"ne")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(str(path), broken)
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 truncated", b"\x80\x02}q\x00."])
+def test_a_file_that_is_no_checkpoint_is_named(tmp_path, content):
+    path = tmp_path / "model.pth"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"MODEL.WEIGHTS: expected .*"):
+        load_for_evaluation(nn.Linear(2, 2), str(path))
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"MODEL.WEIGHTS: .*nothing.pth"):
+        load_for_evaluation(nn.Linear(2, 2), str(tmp_path / "nothing.pth"))
+
+
+def test_a_checkpoint_of_another_model_is_refused_with_names_from_both(tmp_path):
+    torch.save({"model": {"backbone.conv": torch.zeros(1)}}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"weights of Linear \(weight.*match none \(backbone.conv"):
+        load_for_evaluation(nn.Linear(2, 2), str(tmp_path / "other.pth"))
+
+
+def test_the_moving_average_is_what_gets_evaluated(tmp_path):
+    model = nn.Linear(2, 2)
+    average = WeightAverage(model, decay=0.5)
+    start = model.weight.detach().clone()
+    with torch.no_grad():
+        model.weight += 1
+    average.update()
+    torch.save({"model": model.state_dict(), "ema": average.state_dict()}, tmp_path / "m.pth")
+    loaded = nn.Linear(2, 2)
+    load_for_evaluation(loaded, str(tmp_path / "m.pth"))
+    torch.testing.assert_close(loaded.weight, start + 0.5)
+    with average.applied():
+        torch.testing.assert_close(model.weight, start + 0.5)
+    torch.testing.assert_close(model.weight, start + 1)
+
+
+def test_an_average_of_other_parameters_is_refused():
+    average = WeightAverage(nn.Linear(2, 2), decay=0.5)
+    with pytest.raises(ValueError, match="averages of the 2 .*'bias' is on one side"):
+        average.load_state_dict({"head.weight": torch.zeros(1)})
+
+
+def test_evaluating_a_run_uses_its_average_and_repeats_its_last_result(run_train_net, tmp_path):
+    opts = ("SOLVER.EMA.ENABLED", True, "SOLVER.BASE_LR", 0.2, "SOLVER.EMA.DECAY", 0.9)
+    run_train_net(opts=opts)
+    trained = (tmp_path / "run" / "results.json").read_text()
+    (tmp_path / "run" / "results.json").unlink()
+    results = run_train_net("--eval-only", "--resume", opts=opts)
+    assert (tmp_path / "run" / "results.json").read_text() == trained
+    final = str(tmp_path / "run" / "model_final.pth")
+    assert run_train_net("--eval-only", opts=(*opts, "MODEL.WEIGHTS", final)) == results
+    best = torch.load(tmp_path / "run" / "model_best.pth", weights_only=True)
+    file = torch.load(final, weights_only=True)
+    assert torch.equal(best["model"]["head.weight"], file["ema"]["head.weight"])
+    assert not torch.equal(best["model"]["head.weight"], file["model"]["head.weight"])
+
+
+def test_the_best_checkpoint_is_never_the_one_to_resume_from(run_train_net, tmp_path):
+    run_train_net(opts=("TEST.EVAL_PERIOD", 1))
+    assert (tmp_path / "run" / "last_checkpoint").read_text() == "model_final.pth"
+    record = json.loads((tmp_path / "run" / "model_best.json").read_text())
+    best = torch.load(tmp_path / "run" / "model_best.pth", weights_only=True)
+    assert best["value"] == record["value"]
+    assert "trainer" not in best

@@ -1,0 +1,47 @@
+import json
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from stseg.engine.hooks import trim_metrics
+
+
+@pytest.fixture
+def metrics(tmp_path):
+    path = tmp_path / "metrics.json"
+    path.write_text("".join(json.dumps({"iteration": k}) + "\n" for k in range(4)) + '{"iter')
+    return path
+
+
+def test_lines_that_a_resumed_run_writes_again_are_dropped(metrics):
+    assert trim_metrics(str(metrics), 2) == 1
+    assert [json.loads(line)["iteration"] for line in metrics.read_text().splitlines()] == [0, 1]
+
+
+def test_a_new_run_moves_old_metrics_aside(metrics, tmp_path):
+    assert trim_metrics(str(metrics), 0) == -1
+    assert not metrics.exists()
+    assert (tmp_path / "metrics.previous.json").exists()
+
+
+def test_tensorboard_shows_scalars_and_the_same_pictures_at_each_evaluation(make_trainer, tmp_path):
+    make_trainer("TEST.PICTURES", 2, "TEST.EVAL_PERIOD", 2).train()
+    events = EventAccumulator(str(tmp_path / "run"))
+    events.Reload()
+    assert "total_loss" in events.Tags()["scalars"]
+    assert "sem_seg/mIoU" in events.Tags()["scalars"]
+    assert not [tag for tag in events.Tags()["scalars"] if "IoU-" in tag]
+    assert set(events.Tags()["images"]) == {"predictions/0", "predictions/1"}
+    shown = events.Images("predictions/0")
+    assert [image.step for image in shown] == [1, 3]
+    assert shown[0].width > 3 * shown[0].height  # photo, prediction and label, with legends
+
+
+def test_pictures_do_not_touch_the_global_random_numbers(make_trainer):
+    trainer = make_trainer("TEST.PICTURES", 1)
+    np.random.seed(3)
+    expected = np.random.rand()
+    np.random.seed(3)
+    trainer.train()
+    assert np.random.rand() == expected

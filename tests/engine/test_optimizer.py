@@ -1,0 +1,126 @@
+import pytest
+import torch
+from detectron2.config import get_cfg
+from torch import nn
+
+from stseg.config import add_stseg_config
+from stseg.engine.optimizer import build_lr_scheduler, build_optimizer, describe_groups
+
+
+class ChannelLayerNorm(nn.Module):
+    """Like the decoder's ConvNeXt-block norm: not one of torch's norms."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4))
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.clip = nn.ModuleDict({"visual": nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))})
+        self.clip["text"] = nn.Linear(4, 4).requires_grad_(False)
+        self.clipper = nn.Linear(4, 4)
+        self.head = nn.Sequential(nn.GroupNorm(2, 4), ChannelLayerNorm(), nn.Conv2d(4, 4, 1))
+        self.gamma = nn.Parameter(torch.ones(4))
+
+
+def make_cfg(*opts):
+    cfg = get_cfg()
+    add_stseg_config(cfg)
+    cfg.merge_from_list(list(opts))
+    return cfg
+
+
+def settings(model, optimizer):
+    by_param = {
+        p: (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]
+    }
+    return {name: by_param.get(p) for name, p in model.named_parameters()}
+
+
+def test_groups_have_the_rates_and_decays_of_sed():
+    model = Model()
+    found = settings(model, build_optimizer(make_cfg(), model))
+    assert (
+        found["clip.visual.0.weight"] == found["clip.visual.0.bias"] == pytest.approx((2e-6, 1e-4))
+    )
+    assert found["clip.visual.1.weight"] == pytest.approx((2e-6, 0))
+    assert found["head.0.weight"] == found["head.0.bias"] == (2e-4, 0)
+    assert found["head.1.weight"] == found["head.2.bias"] == found["gamma"] == (2e-4, 1e-4)
+    assert found["clipper.weight"] == (2e-4, 1e-4)
+    assert found["clip.text.weight"] is None
+
+
+def test_the_last_matching_multiplier_wins():
+    model = Model()
+    multipliers = [["head", 0.5], ["*.bias", 2.0], ["head.2.bias", 3.0]]
+    found = settings(model, build_optimizer(make_cfg("SOLVER.LR_MULTIPLIERS", multipliers), model))
+    rates = {name: value[0] / 2e-4 for name, value in found.items() if value}
+    assert rates["head.2.weight"] == pytest.approx(0.5)
+    assert rates["head.0.bias"] == pytest.approx(2.0)
+    assert rates["head.2.bias"] == pytest.approx(3.0)
+    assert rates["gamma"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    "multipliers, message",
+    [
+        ([["sam", 0.1]], "got 'sam', which matches none. The parts of this model are clip, "),
+        ([["clip"]], r"expected a list of \[name, factor\]"),
+    ],
+)
+def test_a_faulty_multiplier_is_named(multipliers, message):
+    with pytest.raises(ValueError, match=message):
+        build_optimizer(make_cfg("SOLVER.LR_MULTIPLIERS", multipliers), Model())
+
+
+def test_a_model_in_which_nothing_learns_is_refused():
+    with pytest.raises(ValueError, match="at least one parameter that learns"):
+        build_optimizer(make_cfg(), Model().requires_grad_(False))
+
+
+def test_the_table_shows_every_tensor_that_learns_and_folds_repeated_blocks():
+    model = Model()
+    table = describe_groups(model, build_optimizer(make_cfg(), model))
+    rows = [line.split() for line in table.splitlines()[2:]]
+    assert sum(int(row[1]) for row in rows) == sum(p.requires_grad for p in model.parameters())
+    assert "clip.visual.*.weight" in table
+    assert "clip.text" not in table
+
+
+@pytest.mark.parametrize(
+    "kind, expected",
+    [("full_model", [0.1 / 2**0.5] * 2), ("norm", [0.1, 0.1]), ("value", [0.1, 0.1])],
+)
+def test_gradients_are_clipped_before_the_step(kind, expected):
+    model = nn.ParameterList([nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))])
+    cfg = make_cfg("SOLVER.LR_MULTIPLIERS", [], "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", kind)
+    cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE = 0.1
+    optimizer = build_optimizer(cfg, model)
+    for param in model:
+        param.grad = torch.full((1,), 7.0)
+    optimizer.step()
+    assert [p.grad.item() for p in model] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "opts, expected",
+    [
+        ([], [1, 0.854, 0.5, 0.146]),
+        (["SOLVER.LR_SCHEDULER_NAME", "WarmupPolyLR"], [1, 0.772, 0.536, 0.287]),
+        (["SOLVER.WARMUP_ITERS", 40, "SOLVER.WARMUP_FACTOR", 0.0], [0, 0.409, 0.5, 0.146]),
+    ],
+)
+def test_the_schedule_has_the_factors_of_sed_at_every_quarter(opts, expected):
+    cfg = make_cfg("SOLVER.MAX_ITER", 100, *opts)
+    model = Model()
+    optimizer = build_optimizer(cfg, model)
+    scheduler = build_lr_scheduler(cfg, optimizer)
+    factors = []
+    for _ in range(100):
+        factors.append(optimizer.param_groups[-1]["lr"] / optimizer.param_groups[-1]["initial_lr"])
+        optimizer.step()
+        scheduler.step()
+    assert factors[::25] == pytest.approx(expected, abs=1e-3)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)

@@ -1,0 +1,79 @@
+import pytest
+
+from stseg.engine.setup import setup_cfg
+
+
+@pytest.fixture
+def yaml_file(tmp_path):
+    def write(text, name="run.yaml"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_defaults_are_the_recipe_of_sed():
+    solver = setup_cfg().SOLVER
+    assert (solver.BASE_LR, solver.WEIGHT_DECAY, solver.MAX_ITER) == (2e-4, 1e-4, 80000)
+    assert (solver.IMS_PER_BATCH, solver.WARMUP_ITERS) == (4, 0)
+    assert solver.CLIP_GRADIENTS.CLIP_VALUE == 0.01
+    assert not solver.AMP.ENABLED
+
+
+def test_the_file_overrides_its_base_and_the_command_line_overrides_both(yaml_file):
+    yaml_file("SOLVER:\n  MAX_ITER: 5\n  BASE_LR: 1\n  IMS_PER_BATCH: 8\n", "base.yaml")
+    path = yaml_file("_BASE_: base.yaml\nSOLVER:\n  MAX_ITER: 6\n  IMS_PER_BATCH: 2\n")
+    cfg = setup_cfg(path, ["SOLVER.MAX_ITER", "7"])
+    assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.BASE_LR) == (7, 2, 1.0)
+    assert cfg.is_frozen()
+
+
+def test_an_unknown_key_on_the_command_line_names_the_nearest():
+    with pytest.raises(KeyError, match=r"SOLVER.MAX_ITERS: .*command line.*mean SOLVER.MAX_ITER\?"):
+        setup_cfg(opts=["SOLVER.MAX_ITERS", "3"])
+
+
+def test_an_unknown_key_in_a_file_names_file_and_nearest_key(yaml_file):
+    path = yaml_file("SOLVER:\n  EMA:\n    DECAI: 0.9\n")
+    with pytest.raises(KeyError, match=r"SOLVER.EMA.DECAI: .*run.yaml.*mean SOLVER.EMA.DECAY\?"):
+        setup_cfg(path)
+
+
+@pytest.mark.parametrize("value", ["many", "[1]", "2.5"])
+def test_a_value_of_the_wrong_type_is_named(value):
+    with pytest.raises(ValueError, match=r"SOLVER.MAX_ITER: expected int such as 80000, got"):
+        setup_cfg(opts=["SOLVER.MAX_ITER", value])
+
+
+def test_all_values_out_of_range_are_named_at_once():
+    opts = ["SOLVER.EMA.DECAY", "1.5", "SOLVER.AMP.DTYPE", "fp8", "SOLVER.ACCUMULATE_STEPS", "0"]
+    with pytest.raises(ValueError) as caught:
+        setup_cfg(opts=opts)
+    lines = str(caught.value).splitlines()
+    assert "SOLVER.EMA.DECAY: expected a number in [0, 1), got 1.5." in lines
+    assert "SOLVER.AMP.DTYPE: expected one of bf16, fp16, got 'fp8'." in lines
+    assert len(lines) == 3
+
+
+def test_a_missing_file_and_a_missing_base_are_named(yaml_file, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"--config-file: .*nothing.yaml"):
+        setup_cfg(tmp_path / "nothing.yaml")
+    with pytest.raises(FileNotFoundError, match=r"run.yaml: .*_BASE_.*nothing.yaml"):
+        setup_cfg(yaml_file("_BASE_: nothing.yaml\n"))
+
+
+def test_a_file_that_is_not_yaml_is_named(yaml_file):
+    with pytest.raises(ValueError, match=r"run.yaml: expected YAML"):
+        setup_cfg(yaml_file("SOLVER: [1\n"))
+
+
+def test_a_key_without_value_is_refused():
+    with pytest.raises(ValueError, match="pairs of a key and a value"):
+        setup_cfg(opts=["SOLVER.MAX_ITER"])
+
+
+def test_without_a_gpu_the_cpu_is_used(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert setup_cfg(opts=["MODEL.DEVICE", "cuda"]).MODEL.DEVICE == "cpu"
+    assert setup_cfg(device="cpu").MODEL.DEVICE == "cpu"
