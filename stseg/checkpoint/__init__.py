@@ -1,5 +1,6 @@
-"""Readers of published checkpoints."""
+"""Readers of published checkpoints, and what ships with the project."""
 
-from stseg.dependencies import require_detectron2
+from stseg.checkpoint.published import load_published
+from stseg.checkpoint.signatures import identify
 
-require_detectron2(__name__)
+__all__ = ["identify", "load_published"]

@@ -1,16 +1,17 @@
-"""The config keys, one file per part."""
-
-from stseg.dependencies import require_detectron2
-
-require_detectron2(__name__)
+"""Config keys; `add_stseg_config(cfg)` adds them all to a Detectron2 config."""
 
 from detectron2.config import CfgNode
 
 from stseg.config.data import add_data_config
+from stseg.config.defaults import add_model_config
 from stseg.config.solver import add_solver_config
 
 
 def add_stseg_config(cfg: CfgNode) -> None:
-    """Add every key of this project to a Detectron2 config, in place."""
+    """Add stseg's keys, with defaults that run, to `detectron2.config.get_cfg()`'s config."""
     add_data_config(cfg)
+    add_model_config(cfg)
     add_solver_config(cfg)
+
+
+__all__ = ["add_stseg_config"]

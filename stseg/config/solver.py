@@ -23,9 +23,9 @@ def add_solver_config(cfg: CN) -> None:
     # Learning rate of the decoder and of everything LR_MULTIPLIERS does not name.
     cfg.SOLVER.BASE_LR = 2e-4
     # Factors on BASE_LR, a list of [name, factor]. A name is a dotted parameter prefix
-    # ("clip.visual") or a pattern with * ("*.gamma"); the last match wins; a name that matches
+    # ("image_encoder.visual") or a pattern with * ("*.gamma"); the last match wins; a name that matches
     # no parameter is an error. Default: the CLIP image tower learns 100 times slower (SED).
-    cfg.SOLVER.LR_MULTIPLIERS = [["clip", 0.01]]
+    cfg.SOLVER.LR_MULTIPLIERS = [["image_encoder", 0.01]]
     # Weight decay of weights, biases and layer scales (SED) ...
     cfg.SOLVER.WEIGHT_DECAY = 1e-4
     # ... and of torch's own normalisation layers. The decoder's ConvNeXt-block norm is not one

@@ -1,5 +1,6 @@
-"""Encoders, heads, losses and the meta-architectures made of them."""
+"""Models; importing this package registers them with Detectron2."""
 
-from stseg.dependencies import require_detectron2
+from stseg.modeling.heads import cost_decoder as _  # noqa: F401  only registration
+from stseg.modeling.meta_arch.stseg import STSeg
 
-require_detectron2(__name__)
+__all__ = ["STSeg"]

@@ -110,12 +110,12 @@ class CostAwareDecoder(nn.Module):
         self.gradient_checkpointing = gradient_checkpointing
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec], num_prompts: int) -> dict:
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
         """Read `MODEL.SEM_SEG_HEAD.*`; `input_shape` is the image encoder's `output_shape()`."""
         head = cfg.MODEL.SEM_SEG_HEAD
         return {
             "guidance_in": [input_shape[name].channels for name in ("res4", "res3", "res2")],
-            "num_prompts": num_prompts,
+            "num_prompts": head.NUM_PROMPTS,
             "hidden_dim": head.HIDDEN_DIM,
             "decoder_dims": head.DECODER_DIMS,
             "guidance_dims": head.GUIDANCE_DIMS,
@@ -146,6 +146,12 @@ class CostAwareDecoder(nn.Module):
             (B, T, 2h, 2w), (B, T, 4h, 4w)]`. With rejection, in evaluation, only `[final]`, with
             rejected classes at -inf.
         """
+        if cost.shape[1] != self.embed.in_channels:
+            raise ValueError(
+                f"cost: expected {self.embed.in_channels} prompts per class "
+                f"(MODEL.SEM_SEG_HEAD.NUM_PROMPTS), got {cost.shape[1]}. The vocabulary's "
+                "templates must be as many as those the decoder was built for."
+            )
         if self.rejection_topk and not self.training:
             images = [
                 self._decode(cost[i : i + 1], [g[i : i + 1] for g in guidance], class_embeds)[0]
@@ -157,7 +163,7 @@ class CostAwareDecoder(nn.Module):
     def _decode(
         self, cost: Tensor, guidance: Sequence[Tensor], class_embeds: Tensor | None
     ) -> list[Tensor]:
-        batch, _, num_classes, h, w = cost.shape
+        batch, _, num_classes = cost.shape[:3]
         topk = 0 if self.training else self.rejection_topk
         pooling = self.pooling_train if self.training else self.pooling_test
         alive = torch.arange(num_classes, device=cost.device)
@@ -192,7 +198,9 @@ class CostAwareDecoder(nn.Module):
         if not len(self.text_guidance):
             return None
         if class_embeds is None:
-            raise ValueError("class_embeds: expected a (T, P, C) tensor with text guidance on, got None.")
+            raise ValueError(
+                "class_embeds: expected a (T, P, C) tensor with text guidance on, got None."
+            )
         mean = F.normalize(class_embeds[alive].mean(dim=1), dim=-1)
         return self.text_guidance[i](mean)[None].expand(batch, -1, -1)
 

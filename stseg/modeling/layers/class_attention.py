@@ -1,4 +1,4 @@
-"""Self-attention over the classes at every position (SED, section 3.2; CAT-Seg's class aggregation).
+"""Self-attention over the classes at every position (SED, section 3.2; after CAT-Seg).
 
 Shapes: B images, T classes, C channels, H and W cells, h heads, d = C / h. No position encoding
 is added, so the block is equivariant to the order of the classes and takes any number of them.
@@ -42,7 +42,9 @@ def softmax_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 class ClassSelfAttention(nn.Module):
     """Multi-head attention over tokens; queries and keys may see extra guidance channels."""
 
-    def __init__(self, dim: int, *, num_heads: int = 4, guidance_dim: int = 0, kind: str = "linear"):
+    def __init__(
+        self, dim: int, *, num_heads: int = 4, guidance_dim: int = 0, kind: str = "linear"
+    ):
         super().__init__()
         if dim % num_heads:
             raise ValueError(f"num_heads: expected a divisor of dim ({dim}), got {num_heads}.")
@@ -57,16 +59,16 @@ class ClassSelfAttention(nn.Module):
     def forward(self, x: Tensor, guidance: Tensor | None = None) -> Tensor:
         """Attend over T. `x` (N, T, C), `guidance` (N, T, G) or None; returns (N, T, C)."""
         y = x if guidance is None else torch.cat([x, guidance], dim=-1)
-        q, k, v = (
-            t.unflatten(-1, (self.num_heads, -1)) for t in (self.q(y), self.k(y), self.v(x))
-        )
+        q, k, v = (t.unflatten(-1, (self.num_heads, -1)) for t in (self.q(y), self.k(y), self.v(x)))
         return self.attend(q, k, v).flatten(-2)
 
 
 class ClassAttention(nn.Module):
     """Pre-norm transformer layer over classes at every (pooled) position."""
 
-    def __init__(self, dim: int, *, num_heads: int = 4, guidance_dim: int = 0, kind: str = "linear"):
+    def __init__(
+        self, dim: int, *, num_heads: int = 4, guidance_dim: int = 0, kind: str = "linear"
+    ):
         """Build the layer.
 
         Args:
@@ -93,7 +95,7 @@ class ClassAttention(nn.Module):
             guidance: (B, T, G) text guidance, or None.
 
         Returns:
-            (B, C, T, H, W). `x` enters twice, once inside the layer and once around it, as published.
+            (B, C, T, H, W). `x` enters twice, inside the layer and around it, as published.
         """
         b, c, t, height, width = x.shape
         y = x.flatten(1, 2)

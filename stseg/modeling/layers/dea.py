@@ -94,7 +94,8 @@ class DEA(nn.Module):
         q = self.cross_q(clip_tokens)  # eq. 1
         x = self._attend(q, self.cross_k(sam_tokens), self.cross_v(sam_tokens))
         x = self.cross_norm(q + x)  # eq. 2
-        x = self.self_norm(x + self._attend(self.self_q(x), self.self_k(x), self.self_v(x)))  # eq. 3
+        x = self.self_norm(
+            x + self._attend(self.self_q(x), self.self_k(x), self.self_v(x))
+        )  # eq. 3
         x = self.ffn_norm(x + self.ffn(x))  # eq. 4
         return x.transpose(1, 2).unflatten(2, (h, w))
-

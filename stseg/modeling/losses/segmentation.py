@@ -85,9 +85,7 @@ class SegmentationCriterion(nn.Module):
     """One loss per score map of the decoder, each against labels at full size."""
 
     @configurable
-    def __init__(
-        self, *, kind: str = "bce", ignored: str = "negative", alpha: float | None = None
-    ):
+    def __init__(self, *, kind: str = "bce", ignored: str = "negative", alpha: float | None = None):
         """Build the criterion.
 
         Args:
@@ -103,7 +101,9 @@ class SegmentationCriterion(nn.Module):
         if kind not in LOSS_KINDS:
             raise ValueError(f"MODEL.LOSS.KIND: expected one of {LOSS_KINDS}, got {kind!r}.")
         if ignored not in IGNORED_KINDS:
-            raise ValueError(f"MODEL.LOSS.IGNORED: expected one of {IGNORED_KINDS}, got {ignored!r}.")
+            raise ValueError(
+                f"MODEL.LOSS.IGNORED: expected one of {IGNORED_KINDS}, got {ignored!r}."
+            )
         if alpha is not None and not 0 <= alpha <= 1:
             raise ValueError(f"SELF_TRAINING.ALPHA: expected a weight in [0, 1], got {alpha}.")
         self.kind, self.ignored, self.alpha = kind, ignored, alpha
@@ -160,9 +160,7 @@ class SegmentationCriterion(nn.Module):
         self, logits: Tensor, target: Tensor, ignore_label: int, weights: Tensor | None
     ) -> Tensor:
         if self.kind == "softmax":
-            return softmax_cross_entropy(
-                logits, target, ignore_label=ignore_label, weights=weights
-            )
+            return softmax_cross_entropy(logits, target, ignore_label=ignore_label, weights=weights)
         return binary_cross_entropy(
             logits, target, ignore_label=ignore_label, ignored=self.ignored, weights=weights
         )

@@ -1,0 +1,122 @@
+"""Loading of published checkpoints into our models, with every key accounted for."""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stseg.checkpoint import sed
+from stseg.checkpoint.signatures import identify
+from stseg.paths import resolve
+
+# What torch raises on a file that is cut off or none of its own.
+_READ_ERRORS = (RuntimeError, EOFError, pickle.UnpicklingError, UnicodeDecodeError, KeyError)
+
+# Published system -> how its keys are called here.
+_READERS: dict[str, Callable[[str], str]] = {"SED": sed.rename}
+
+# Our parameters that a file of that system need not hold, with the reason.
+_MAY_BE_ABSENT: dict[str, dict[str, str]] = {"SED": {}}
+
+
+def load_published(model: nn.Module, path: str) -> None:
+    """Load a published checkpoint into a model built for it.
+
+    SED's ConvNeXt-B and -L files load into `STSeg` with `MODEL.STSEG.DEA.ENABLED False`. Every
+    key of the file must find its parameter, with its shape, and every parameter its key.
+
+    Args:
+        model: the model, changed in place only if all fits.
+        path: local file, URL or `stseg://` path; Detectron2's `{"model": ...}` or a bare dict,
+            with or without a "module." prefix.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is no checkpoint, another system's, or of another size.
+    """
+    state = read_state_dict(path)
+    kind = identify(state)
+    if kind not in _READERS:
+        raise ValueError(
+            f"{path}: expected a checkpoint of {' or '.join(_READERS)}, got one that looks like "
+            f"{kind} ({len(state)} keys, the first {next(iter(state), 'none')!r}). {_cure(kind)}"
+        )
+    renamed = {_READERS[kind](key): value for key, value in state.items()}
+    _check(model, renamed, kind, path)
+    model.load_state_dict(renamed, strict=not _MAY_BE_ABSENT[kind])
+
+
+def read_state_dict(path: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint file, whatever container it has.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be read as one.
+    """
+    local = resolve(path)
+    if not Path(local).is_file():
+        raise FileNotFoundError(f"{path}: expected a checkpoint file, got nothing there.")
+    try:
+        content: Any = torch.load(local, map_location="cpu", weights_only=True)
+    except _READ_ERRORS as error:
+        raise ValueError(
+            f"{path}: expected a torch checkpoint with tensors only, got "
+            f"{Path(local).stat().st_size} bytes that cannot be read as one "
+            f"({str(error).splitlines()[0][:200]}). If it is a download, fetch it again."
+        ) from error
+    for wrapper in ("model", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    tensors = isinstance(content, dict) and all(isinstance(v, Tensor) for v in content.values())
+    if not tensors:
+        raise ValueError(
+            f"{path}: expected a dict of tensors, bare or under 'model', got "
+            f"{type(content).__name__}."
+        )
+    return {key.removeprefix("module."): value for key, value in content.items()}
+
+
+def _check(model: nn.Module, state: dict[str, Tensor], kind: str, path: str) -> None:
+    own = model.state_dict()
+    unexpected = sorted(set(state) - set(own))
+    missing = sorted(set(own) - set(state) - set(_MAY_BE_ABSENT[kind]))
+    shapes = [
+        f"{key}: {tuple(state[key].shape)} in the file, {tuple(own[key].shape)} in the model"
+        for key in sorted(set(own) & set(state))
+        if own[key].shape != state[key].shape
+    ]
+    if not (unexpected or missing or shapes):
+        return
+    problems = [
+        f"{len(found)} {what} (such as {found[0]})"
+        for what, found in (
+            ("keys without a place in the model", unexpected),
+            ("parameters without a key in the file", missing),
+            ("shapes that differ", shapes),
+        )
+        if found
+    ]
+    raise ValueError(
+        f"{path}: expected the keys of the model as configured, got a file that looks like {kind}"
+        f"{_size_hint(state)} with {'; '.join(problems)}. Set MODEL.CLIP.NAME and "
+        "MODEL.STSEG.DEA.ENABLED to what the file was trained with."
+    )
+
+
+def _size_hint(state: dict[str, Tensor]) -> str:
+    stem = state.get("image_encoder.visual.trunk.stem.0.weight")
+    names = {128: "convnext_base_w_320", 192: "convnext_large_d_320"}
+    return f" with {names[len(stem)]}" if stem is not None and len(stem) in names else ""
+
+
+def _cure(kind: str) -> str:
+    cures = {
+        "stseg": "Our own checkpoints load by MODEL.WEIGHTS.",
+        "SAM": "Give it as MODEL.SAM.CHECKPOINT.",
+        "an open_clip ConvNeXt": "Give it as MODEL.CLIP.PRETRAINED.",
+        "an open_clip or OpenAI ViT": "Give it as MODEL.CLIP.PRETRAINED.",
+    }
+    return cures.get(kind, "It cannot be loaded into this model.")

@@ -1,0 +1,124 @@
+"""Keys shared by the systems, and STSeg's own. Suffixes: see each comment; sizes are pixels (H, W).
+
+Every key is read by one owner only: the `from_config` or `build_*` of the part it names.
+"""
+
+from detectron2.config import CfgNode as CN
+
+
+def add_model_config(cfg: CN) -> None:
+    """Add `MODEL.*`, `SELF_TRAINING.*` and `TEST.SLIDING_WINDOW.*` to a Detectron2 config."""
+    cfg.MODEL.META_ARCHITECTURE = "STSeg"
+    _add_encoders(cfg)
+    _add_head(cfg)
+    _add_stseg(cfg)
+    _add_self_training(cfg)
+    _add_test(cfg)
+
+
+def _add_encoders(cfg: CN) -> None:
+    cfg.MODEL.CLIP = CN()
+    # Architecture, by its open_clip name: ConvNeXt (convnext_base_w_320, convnext_large_d_320,
+    # convnext_mini of this project) or ViT (ViT-B-16, ViT-L-14, ...).
+    cfg.MODEL.CLIP.NAME = "convnext_base_w_320"
+    # Weights: a tag of open_clip (fetched from its hub), a local file, a stseg:// path, or "" for
+    # random ones.
+    cfg.MODEL.CLIP.PRETRAINED = "laion_aesthetic_s13b_b82k"
+    # What trains: "full" (the image tower, as published) or "none". The text tower never does.
+    cfg.MODEL.CLIP.FINETUNE = "full"
+    # Stochastic depth of a ConvNeXt tower in training, [0, 1). SED: 0 for base, 0.1 for large.
+    cfg.MODEL.CLIP.DROP_PATH = 0.0
+    # Recompute the tower's blocks in the backward pass: less memory, about a third more time.
+    cfg.MODEL.CLIP.GRADIENT_CHECKPOINTING = False
+
+    cfg.MODEL.TEXT = CN()
+    # Several names of a class: "max" scores each and takes the best; "mean" averages their
+    # embeddings, which is what SED's published figures were made with.
+    cfg.MODEL.TEXT.SYNONYMS = "max"
+    # Prompts per forward pass of the text tower.
+    cfg.MODEL.TEXT.CHUNK_SIZE = 512
+    # Folder of text embeddings kept between runs (~ and $VARIABLES are expanded), "" for none.
+    cfg.MODEL.TEXT.CACHE_DIR = "~/.cache/stseg/text"
+
+    cfg.MODEL.SAM = CN()
+    # SAM image encoder for DEA: "vit_b", "vit_l" or "vit_h".
+    cfg.MODEL.SAM.NAME = "vit_b"
+    # Official .pth file of that model, local or stseg://, or "" for random weights.
+    cfg.MODEL.SAM.CHECKPOINT = ""
+    # Side of the square image SAM sees, a multiple of 16 pixels: 1024 (as trained) or 768 (the
+    # paper's crop; positions are interpolated).
+    cfg.MODEL.SAM.INPUT_SIZE = 1024
+
+
+def _add_head(cfg: CN) -> None:
+    head = cfg.MODEL.SEM_SEG_HEAD
+    # A head registered in SEM_SEG_HEADS_REGISTRY.
+    head.NAME = "CostAwareDecoder"
+    # Templates P per class name, the depth of the cost volume; the ImageNet set has 80.
+    head.NUM_PROMPTS = 80
+    # Channels of the embedded cost volume (SED: 128).
+    head.HIDDEN_DIM = 128
+    # Channels after each of the three stages, multiples of 16 (SED: 64, 32, 16).
+    head.DECODER_DIMS = [64, 32, 16]
+    # Channels of image guidance and of score guidance at each stage (SED: 32, 16, 8).
+    head.GUIDANCE_DIMS = [32, 16, 8]
+    # Channels of text guidance at each stage; 0 = off (SED's published models).
+    head.TEXT_GUIDANCE_DIMS = [0, 0, 0]
+    # Heads of the class attention.
+    head.NUM_HEADS = 4
+    # Width of the depthwise kernels in cells (SED: 9).
+    head.KERNEL_SIZE = 9
+    # Class attention: "linear" (SED) or "softmax".
+    head.ATTENTION = "linear"
+    # Average pooling before class attention, in cells: 2 in training and 1 in evaluation, as in
+    # SED's scripts (there the evaluation value stands in a shell script).
+    head.POOLING_SIZE_TRAIN = 2
+    head.POOLING_SIZE_TEST = 1
+    # Category early rejection in evaluation: classes kept per cell and stage, 0 = keep all.
+    head.REJECTION_TOPK = 0
+    # Recompute the stages in the backward pass: much less memory at many classes, more time.
+    head.GRADIENT_CHECKPOINTING = False
+
+    cfg.MODEL.LOSS = CN()
+    # "bce": binary cross entropy per class and pixel (SED). "softmax": cross entropy over classes
+    # (eq. 6 read literally).
+    cfg.MODEL.LOSS.KIND = "bce"
+    # Unlabelled pixels under "bce": "negative" = of no class, as SED is trained; "masked" = left
+    # out.
+    cfg.MODEL.LOSS.IGNORED = "negative"
+
+
+def _add_stseg(cfg: CN) -> None:
+    cfg.MODEL.STSEG = CN()
+    # Working size of the network, pixels (H, W): every image is resized to it whole (paper: 768).
+    cfg.MODEL.STSEG.IMAGE_SIZE = [768, 768]
+    cfg.MODEL.STSEG.DEA = CN()
+    # Fuse CLIP and SAM features (paper, section 2.1). Off: the SED baseline, and no SAM at all.
+    cfg.MODEL.STSEG.DEA.ENABLED = True
+    # Attention heads, a divisor of the embedding width; 1 is eq. 1-4 to the letter.
+    cfg.MODEL.STSEG.DEA.NUM_HEADS = 8
+    # Hidden width of the feed-forward part, in embedding widths.
+    cfg.MODEL.STSEG.DEA.FFN_RATIO = 4
+    # Start: "identity" keeps CLIP's alignment with text at step 0, "xavier" is plainly random.
+    cfg.MODEL.STSEG.DEA.INIT = "identity"
+
+
+def _add_self_training(cfg: CN) -> None:
+    cfg.SELF_TRAINING = CN()
+    # Stage 2: labels are pseudo-labels, and classes are weighted as in eq. 6. With DEA.ENABLED
+    # this is the other switch of the ablation.
+    cfg.SELF_TRAINING.ENABLED = False
+    # Weight of classes seen in stage 1, in [0, 1]; unseen ones get 1 - ALPHA (paper: 0.3).
+    cfg.SELF_TRAINING.ALPHA = 0.3
+
+
+def _add_test(cfg: CN) -> None:
+    cfg.TEST.SLIDING_WINDOW = CN()
+    # Evaluate by overlapping windows instead of the whole image resized to IMAGE_SIZE.
+    cfg.TEST.SLIDING_WINDOW.ENABLED = False
+    # Window in pixels (H, W) of the image as the test loader gives it (INPUT.MIN_SIZE_TEST).
+    cfg.TEST.SLIDING_WINDOW.SIZE = [384, 384]
+    # Share of a window that the next one covers again, [0, 1) (CAT-Seg: 1/3).
+    cfg.TEST.SLIDING_WINDOW.OVERLAP = 0.333
+    # Average the windows' result with that of the whole image (CAT-Seg does).
+    cfg.TEST.SLIDING_WINDOW.WHOLE_IMAGE_ENABLED = True

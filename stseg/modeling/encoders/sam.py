@@ -1,0 +1,134 @@
+"""SAM's image encoder, from the stock `segment_anything` package, frozen, at any square size.
+
+Shapes: B images, S = 256 channels of SAM's neck, H and W pixels, 16 pixels per cell.
+"""
+
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from segment_anything import sam_model_registry
+from segment_anything.modeling import ImageEncoderViT, Sam
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from stseg.paths import resolve
+
+PIXEL_MEAN = (123.675, 116.28, 103.53)  # of SAM, RGB in [0, 255]
+PIXEL_STD = (58.395, 57.12, 57.375)
+
+
+def create_sam(name: str, checkpoint: str = "") -> Sam:
+    """Make a whole SAM on the CPU in float32.
+
+    Args:
+        name: "vit_b", "vit_l" or "vit_h".
+        checkpoint: official .pth file, local or `stseg://`; "" for random weights.
+
+    Raises:
+        ValueError: for an unknown name, or a file that holds another model.
+        FileNotFoundError: if the file does not exist.
+    """
+    if name not in sam_model_registry:
+        raise ValueError(
+            f"MODEL.SAM.NAME: expected one of {sorted(sam_model_registry)}, got {name!r}."
+        )
+    sam = sam_model_registry[name]()
+    if not checkpoint:
+        return sam
+    path = resolve(checkpoint)
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"MODEL.SAM.CHECKPOINT: expected a file, got {checkpoint!r}. Get sam_vit_b_01ec64.pth "
+            "or another from github.com/facebookresearch/segment-anything."
+        )
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        sam.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(
+            f"MODEL.SAM.CHECKPOINT: expected the weights of SAM {name!r}, got other keys or shapes "
+            f"in {path!r}. Set MODEL.SAM.NAME to the file's model. First differences: "
+            f"{str(error)[:300]}"
+        ) from error
+    return sam
+
+
+class SAMImageEncoder(nn.Module):
+    """Frozen ViT image encoder of SAM; always in evaluation mode, never with gradients."""
+
+    def __init__(self, encoder: ImageEncoderViT, *, input_size: int = 1024):
+        """Wrap an encoder.
+
+        Args:
+            encoder: `Sam.image_encoder`.
+            input_size: side in pixels to which images are resized, a multiple of the patch size
+                (16). SAM was trained at 1024; smaller is faster and has its positions
+                interpolated (768 suits the paper's crop).
+
+        Raises:
+            ValueError: if `input_size` is no positive multiple of the patch size.
+        """
+        super().__init__()
+        self.patch_size = encoder.patch_embed.proj.stride[0]
+        if input_size <= 0 or input_size % self.patch_size:
+            raise ValueError(
+                f"MODEL.SAM.INPUT_SIZE: expected a positive multiple of {self.patch_size} pixels, "
+                f"got {input_size}."
+            )
+        self.encoder = encoder.requires_grad_(False)
+        self.input_size = input_size
+        self.register_buffer(
+            "pixel_mean", torch.tensor(PIXEL_MEAN)[:, None, None], persistent=False
+        )
+        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD)[:, None, None], persistent=False)
+
+    def train(self, mode: bool = True) -> "SAMImageEncoder":
+        """Stay in evaluation mode whatever the rest of the model does."""
+        del mode
+        return super().train(False)
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Channels and stride of the embedding."""
+        channels = self.encoder.neck[-1].weight.shape[0]
+        return {"sam": ShapeSpec(channels=channels, stride=self.patch_size)}
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Encode a batch.
+
+        Args:
+            images: (B, 3, H, W) RGB in [0, 255] of any size; resized to the square input size.
+
+        Returns:
+            "sam": (B, S, n, n) with n = input size / 16.
+        """
+        size = (self.input_size, self.input_size)
+        if images.shape[-2:] != size:
+            images = F.interpolate(
+                images, size=size, mode="bilinear", align_corners=False, antialias=True
+            )
+        images = (images - self.pixel_mean) / self.pixel_std
+        positions = resize_positions(self.encoder.pos_embed, self.input_size // self.patch_size)
+        return {"sam": functional_call(self.encoder, {"pos_embed": positions}, (images,))}
+
+
+def resize_positions(positions: Tensor, side: int) -> Tensor:
+    """Resize SAM's positions (1, n, n, C) to (1, side, side, C), bicubic.
+
+    The relative positions inside the blocks need no care: SAM interpolates them itself.
+    """
+    if positions.shape[1] == side:
+        return positions
+    cells = F.interpolate(
+        positions.permute(0, 3, 1, 2), size=(side, side), mode="bicubic", align_corners=False
+    )
+    return cells.permute(0, 2, 3, 1)
+
+
+def build_sam_encoder(cfg: CfgNode) -> SAMImageEncoder:
+    """The frozen encoder of `MODEL.SAM.*`; SAM's other parts are dropped."""
+    sam = create_sam(cfg.MODEL.SAM.NAME, cfg.MODEL.SAM.CHECKPOINT)
+    return SAMImageEncoder(sam.image_encoder, input_size=cfg.MODEL.SAM.INPUT_SIZE)

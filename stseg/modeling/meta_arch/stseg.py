@@ -1,0 +1,100 @@
+"""STSeg's main branch (paper, section 2): CLIP and SAM features, DEA, cost volume, CAD.
+
+Without DEA and without self-training it is SED (CVPR 2024).
+"""
+
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
+from torch import Tensor, nn
+
+from stseg.modeling.encoders.clip import build_clip, build_image_encoder
+from stseg.modeling.encoders.sam import build_sam_encoder
+from stseg.modeling.heads.cost_volume import cost_volume
+from stseg.modeling.inference import build_tiles
+from stseg.modeling.layers.dea import DEA
+from stseg.modeling.losses.segmentation import SegmentationCriterion
+from stseg.modeling.meta_arch.base import OpenVocabSegmentor
+from stseg.modeling.text.class_embeddings import ClassEmbeddings
+from stseg.modeling.text.encoder import build_text_encoder
+
+
+@META_ARCH_REGISTRY.register()
+class STSeg(OpenVocabSegmentor):
+    """Image encoders + text encoder + cost-aware decoder + criterion."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        image_encoder: nn.Module,
+        head: nn.Module,
+        sam_encoder: nn.Module | None = None,
+        dea: nn.Module | None = None,
+        **shared,
+    ):
+        """Wire the parts.
+
+        Args:
+            image_encoder: `CLIPImageEncoder`.
+            head: `CostAwareDecoder`.
+            sam_encoder: `SAMImageEncoder`, with `dea` only.
+            dea: `DEA`, or None for the baseline.
+            **shared: keywords of `OpenVocabSegmentor`.
+
+        Raises:
+            ValueError: if only one of `sam_encoder` and `dea` is given.
+        """
+        super().__init__(**shared)
+        if (sam_encoder is None) != (dea is None):
+            raise ValueError("sam_encoder, dea: expected both or neither.")
+        self.image_encoder = image_encoder
+        self.sam_encoder = sam_encoder
+        self.dea = dea
+        self.head = head
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        """Read `MODEL.STSEG.*`; every part reads its own keys."""
+        clip = build_clip(cfg)
+        image_encoder = build_image_encoder(cfg, clip.visual)
+        shape = image_encoder.output_shape()
+        parts = {"sam_encoder": None, "dea": None}
+        if cfg.MODEL.STSEG.DEA.ENABLED:
+            sam_encoder = build_sam_encoder(cfg)
+            sam_dim = sam_encoder.output_shape()["sam"].channels
+            parts = {
+                "sam_encoder": sam_encoder,
+                "dea": build_dea(cfg, shape["dense"].channels, sam_dim),
+            }
+        head_class = SEM_SEG_HEADS_REGISTRY.get(cfg.MODEL.SEM_SEG_HEAD.NAME)
+        return {
+            **parts,
+            "image_encoder": image_encoder,
+            "text_encoder": build_text_encoder(cfg, clip),
+            "head": head_class(cfg, shape),
+            "criterion": SegmentationCriterion(cfg),
+            "image_size": cfg.MODEL.STSEG.IMAGE_SIZE,
+            "tiles": build_tiles(cfg),
+        }
+
+    def pad_value(self) -> Tensor:
+        """CLIP's mean pixel: zero after normalisation, as published."""
+        return self.image_encoder.pixel_mean
+
+    def predict(self, images: Tensor, embeddings: ClassEmbeddings) -> list[Tensor]:
+        """Score every class at every cell; see `OpenVocabSegmentor.predict`."""
+        feats = self.image_encoder(images)
+        dense = feats["dense"]
+        if self.dea is not None:
+            dense = self.dea(dense, self.sam_encoder(images)["sam"])
+        cost = cost_volume(dense, embeddings.embeds)
+        # Detached as published: the image tower learns through the cost volume only.
+        guidance = [feats[name].detach() for name in ("res4", "res3", "res2")]
+        outputs = self.head(cost, guidance, embeddings.embeds)
+        return [embeddings.class_scores(scores) for scores in outputs]
+
+
+def build_dea(cfg: CfgNode, dim: int, sam_dim: int) -> DEA:
+    """Read `MODEL.STSEG.DEA.*`."""
+    dea = cfg.MODEL.STSEG.DEA
+    return DEA(dim, sam_dim, num_heads=dea.NUM_HEADS, ffn_ratio=dea.FFN_RATIO, init=dea.INIT)

@@ -1,0 +1,216 @@
+"""CLIP's frozen text tower: a vocabulary in, unit embeddings of every prompt out, cached.
+
+Shapes: S names, P templates, C channels of the embedding, L tokens of the longest prompt.
+"""
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import open_clip
+import torch
+from detectron2.config import CfgNode
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from stseg.modeling.text.class_embeddings import ClassEmbeddings
+from stseg.structures import Vocabulary
+
+SYNONYM_RULES = ("max", "mean")
+logger = logging.getLogger(__name__)
+
+
+class _EncodeText(nn.Module):
+    """Makes `clip.encode_text` a module's forward, so that `functional_call` can reach it."""
+
+    def __init__(self, clip: nn.Module):
+        super().__init__()
+        self.clip = clip
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.clip.encode_text(tokens)
+
+
+class CLIPTextEncoder(nn.Module):
+    """Text tower of an open_clip model, always frozen and in evaluation mode."""
+
+    def __init__(
+        self,
+        clip: nn.Module,
+        tokenizer: Callable[[list[str]], Tensor],
+        *,
+        synonyms: str = "max",
+        chunk_size: int = 512,
+        cache_dir: str = "",
+        cache_entries: int = 16,
+    ):
+        """Wrap a tower.
+
+        Args:
+            clip: open_clip model; its image tower is removed from it.
+            tokenizer: texts -> (N, context) int64 token ids, padded with 0 after the end token.
+            synonyms: "max" keeps a row per name, so that a class scores as its best name; "mean"
+                averages a class's names into one row, as SED's published figures were made.
+            chunk_size: prompts per forward pass.
+            cache_dir: folder of embeddings on disk, "" for none.
+            cache_entries: vocabularies kept in memory.
+
+        Raises:
+            ValueError: for an unknown synonym rule or a chunk size below 1.
+        """
+        super().__init__()
+        if synonyms not in SYNONYM_RULES:
+            raise ValueError(
+                f"MODEL.TEXT.SYNONYMS: expected one of {SYNONYM_RULES}, got {synonyms!r}."
+            )
+        if chunk_size < 1:
+            raise ValueError(f"MODEL.TEXT.CHUNK_SIZE: expected at least 1, got {chunk_size}.")
+        clip.visual = None
+        self.tower = _EncodeText(clip).requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.synonyms = synonyms
+        self.chunk_size = chunk_size
+        self._cache = _EmbeddingCache(cache_dir, cache_entries)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> "CLIPTextEncoder":
+        """Stay in evaluation mode whatever the rest of the model does."""
+        del mode
+        return super().train(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tower is."""
+        return next(self.tower.parameters()).device
+
+    @torch.no_grad()
+    def forward(self, vocabulary: Vocabulary) -> ClassEmbeddings:
+        """Embed a vocabulary, or take it from the cache.
+
+        The cache key covers text weights, names, templates and tokenizer, so that nothing stale
+        is ever returned.
+
+        Returns:
+            Rows in the vocabulary's order, float32, on the tower's device.
+        """
+        names = [name for group in vocabulary.synonyms for name in group]
+        counts = torch.tensor([len(group) for group in vocabulary.synonyms])
+        prompts = [template.format(name) for name in names for template in vocabulary.templates]
+
+        def encode() -> Tensor:
+            embeds = torch.cat([e.cpu() for e in self._encode_chunks(prompts)])
+            return embeds.unflatten(0, (len(names), -1))
+
+        embeds = self._cache.get(self._key(vocabulary), encode).to(self.device)
+        index = torch.arange(len(vocabulary)).repeat_interleave(counts).to(self.device)
+        embeddings = ClassEmbeddings(embeds, index, len(vocabulary))
+        return embeddings.mean_over_synonyms() if self.synonyms == "mean" else embeddings
+
+    def _encode_chunks(self, prompts: Sequence[str]) -> Iterator[Tensor]:
+        starts = range(0, len(prompts), self.chunk_size)
+        for start in tqdm(starts, desc="text prompts", unit="chunk", disable=len(starts) < 4):
+            yield self.encode_prompts(prompts[start : start + self.chunk_size])
+
+    @torch.no_grad()
+    def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
+        """Embed texts in one pass, trimmed to the longest of them.
+
+        Trimming is exact: attention is causal, so what follows the end token is never looked at.
+
+        Args:
+            prompts: N texts.
+
+        Returns:
+            (N, C) float32, unit length.
+        """
+        tokens = self.tokenizer(list(prompts)).to(self.device)
+        replaced = {}
+        mask = getattr(self.tower.clip, "attn_mask", None)
+        if mask is not None:  # a CLIP with a causal text tower of its own (not CustomTextCLIP)
+            length = int((tokens != 0).sum(dim=1).max())
+            tokens = tokens[:, :length]
+            replaced["clip.attn_mask"] = mask[:length, :length]
+            replaced["clip.positional_embedding"] = self.tower.clip.positional_embedding[:length]
+        with torch.autocast(self.device.type, enabled=False):
+            embeds = functional_call(self.tower, replaced, (tokens,))
+        return F.normalize(embeds.float(), dim=-1)
+
+    def _key(self, vocabulary: Vocabulary) -> str:
+        parts = [self._cache.weights_hash(self.tower), vocabulary.key]
+        # What the tokenizer makes of two telling texts stands for the tokenizer itself.
+        parts.append(str(self.tokenizer(["a photo of a cat.", "Zebra-crossing, 42!"]).tolist()))
+        return hashlib.sha256("|".join(parts).encode()).hexdigest()
+
+
+class _EmbeddingCache:
+    """Embeddings by key: the latest few in memory, all on disk."""
+
+    def __init__(self, folder: str, entries: int):
+        self.folder = Path(folder).expanduser() if folder else None
+        self.entries = entries
+        self.memory: dict[str, Tensor] = {}
+        self.hashed: tuple[tuple, str] | None = None
+
+    def get(self, key: str, make: Callable[[], Tensor]) -> Tensor:
+        if key in self.memory:
+            self.memory[key] = self.memory.pop(key)  # now the latest
+            return self.memory[key]
+        path = self.folder / f"{key}.pt" if self.folder else None
+        embeds = _read(path) if path else None
+        if embeds is None:
+            embeds = make()
+            if path:
+                _write(path, embeds)
+        self.memory[key] = embeds
+        while len(self.memory) > self.entries:
+            self.memory.pop(next(iter(self.memory)))
+        return embeds
+
+    def weights_hash(self, tower: nn.Module) -> str:
+        """SHA-256 of the weights; computed again only when a tensor was written to or replaced."""
+        state = sorted(tower.state_dict(keep_vars=True).items())
+        stamp = tuple((name, t.data_ptr(), t._version) for name, t in state)
+        if self.hashed is None or self.hashed[0] != stamp:
+            digest = hashlib.sha256()
+            for name, tensor in state:
+                digest.update(name.encode())
+                digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+            self.hashed = (stamp, digest.hexdigest())
+        return self.hashed[1]
+
+
+def _read(path: Path) -> Tensor | None:
+    if not path.is_file():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, OSError) as error:
+        logger.warning("Text cache %s cannot be read (%s); encoding again.", path, error)
+        return None
+
+
+def _write(path: Path, embeds: Tensor) -> None:
+    """Write atomically; a folder that cannot be written costs the cache, not the run."""
+    partial = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(embeds, partial)
+        os.replace(partial, path)
+    except OSError as error:
+        logger.warning("Text cache %s cannot be written (%s); going on without.", path, error)
+
+
+def build_text_encoder(cfg: CfgNode, clip: nn.Module) -> CLIPTextEncoder:
+    """The text side of `clip`, by `MODEL.TEXT.*`; the tokenizer is the architecture's own."""
+    text = cfg.MODEL.TEXT
+    return CLIPTextEncoder(
+        clip,
+        open_clip.get_tokenizer(cfg.MODEL.CLIP.NAME),
+        synonyms=text.SYNONYMS,
+        chunk_size=text.CHUNK_SIZE,
+        cache_dir=os.path.expandvars(text.CACHE_DIR),
+    )
