@@ -1,4 +1,4 @@
-"""Running things: configuration, training, evaluation, prediction."""
+"""Training, prediction and what runs them."""
 
 from stseg.dependencies import require_detectron2
 

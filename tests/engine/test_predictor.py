@@ -1,56 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from detectron2.config import get_cfg
-from detectron2.modeling import META_ARCH_REGISTRY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from torch import nn
-from torch.nn import functional as F
 
-import stseg
 from stseg.engine.predictor import Predictor, decide, image_array
 from stseg.structures import Background, Vocabulary
-
-COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255,) * 3}
-
-
-@META_ARCH_REGISTRY.register()
-class PredictorTestNet(nn.Module):
-    """Knows four colours by name: a class scores as its best synonym's nearness."""
-
-    def __init__(self, cfg):
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(()))
-        self.batches = []
-
-    def forward(self, batch):
-        self.batches.append(len(batch))
-        return [{"sem_seg": self.scores(item)} for item in batch]
-
-    def scores(self, item):
-        image = item["image"].float() / 255
-        nearness = []
-        for group in item["vocabulary"].synonyms:
-            colours = [COLOURS[name] for name in group if name in COLOURS] or [(0, 0, 0)]
-            maps = [
-                1 - (image - torch.tensor(c)[:, None, None] / 255).abs().mean(0) for c in colours
-            ]
-            nearness.append(torch.stack(maps).amax(0))
-        size = (item["height"], item["width"])
-        scores = torch.stack(nearness)[None] * self.scale
-        return F.interpolate(scores, size, mode="nearest-exact")[0]
-
-
-def make_cfg():
-    cfg = get_cfg()
-    stseg.add_stseg_config(cfg)
-    cfg.MODEL.META_ARCHITECTURE = "PredictorTestNet"
-    cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.WEIGHTS = ""
-    cfg.INPUT.MIN_SIZE_TEST = 0
-    return cfg
+from tests.helpers.colour_net import COLOURS, make_cfg
 
 
 @pytest.fixture
@@ -221,7 +178,7 @@ def test_wrong_or_missing_weights_are_named(tmp_path):
 
 def test_config_file_is_read_and_a_missing_one_named(tmp_path):
     path = tmp_path / "tiny.yaml"
-    path.write_text("MODEL:\n  META_ARCHITECTURE: PredictorTestNet\n  WEIGHTS: ''\n")
+    path.write_text("MODEL:\n  META_ARCHITECTURE: ColourTestNet\n  WEIGHTS: ''\n")
     predictor = Predictor(str(path), device="cpu")
     assert predictor(picture(), "red; blue").label_map.max() == 1
     with pytest.raises(FileNotFoundError, match="nowhere.yaml"):
