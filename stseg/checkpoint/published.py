@@ -65,7 +65,7 @@ def read_state_dict(path: str) -> dict[str, Tensor]:
         raise ValueError(
             f"{path}: expected a torch checkpoint with tensors only, got "
             f"{Path(local).stat().st_size} bytes that cannot be read as one "
-            f"({str(error).splitlines()[0][:200]}). If it is a download, fetch it again."
+            f"({type(error).__name__}: {str(error)[:200]}). If it is a download, fetch again."
         ) from error
     for wrapper in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):

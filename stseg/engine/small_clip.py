@@ -294,7 +294,9 @@ def evaluate(clip: nn.Module, split: str = "dev", count: int = 100) -> dict[str,
         counts += np.bincount(pairs.ravel(), minlength=classes**2).reshape(classes, classes)
         side = scene.label_map.shape[0] // grid.shape[0]
         for (row, column), guess in np.ndenumerate(grid):
-            patch = scene.label_map[row * side : (row + 1) * side, column * side : (column + 1) * side]
+            patch = scene.label_map[
+                row * side : (row + 1) * side, column * side : (column + 1) * side
+            ]
             ids = np.bincount(patch.ravel(), minlength=classes)
             if ids.max() >= 0.6 * patch.size:
                 cells_right[ids.argmax()] += (ids.argmax() == guess, 1)

@@ -1,0 +1,157 @@
+"""The text side: exact trimming, order, synonyms, caches that never go stale."""
+
+import open_clip
+import pytest
+import torch
+from torch.nn import functional as F
+
+from stseg.modeling.encoders.clip import create_clip
+from stseg.modeling.text.class_embeddings import ClassEmbeddings
+from stseg.modeling.text.encoder import CLIPTextEncoder
+from stseg.structures import Vocabulary
+from tests.helpers.tiny_model import CLIP_NAME
+
+VOCABULARY = Vocabulary.parse("cat, kitten; dog; traffic light", templates=["a {}.", "one {}."])
+
+
+@pytest.fixture
+def clip():
+    torch.manual_seed(0)
+    return create_clip(CLIP_NAME).eval()
+
+
+@pytest.fixture
+def encoder(clip):
+    return CLIPTextEncoder(clip, open_clip.get_tokenizer(CLIP_NAME))
+
+
+def count_passes(encoder):
+    """A list that grows by one entry per forward pass of the tower."""
+    passes = []
+    encoder.tower.register_forward_hook(lambda module, args, out: passes.append(len(out)))
+    return passes
+
+
+def test_trimmed_prompts_embed_exactly_as_full_ones(clip):
+    tokenizer = open_clip.get_tokenizer(CLIP_NAME)
+    prompts = ["a cat.", "a photo of the large traffic light in the snow, at night."]
+    full = F.normalize(clip.encode_text(tokenizer(prompts)), dim=-1)
+    assert tokenizer(prompts).shape[1] == 77
+    trimmed = CLIPTextEncoder(clip, tokenizer).encode_prompts(prompts)
+    torch.testing.assert_close(trimmed, full, atol=1e-6, rtol=0)
+
+
+def test_rows_follow_names_and_templates(encoder):
+    embeddings = encoder(VOCABULARY)
+    assert embeddings.embeds.shape == (4, 2, 32)
+    assert embeddings.class_index.tolist() == [0, 0, 1, 2]
+    assert embeddings.num_classes == 3
+    alone = encoder.encode_prompts(["one kitten."])
+    torch.testing.assert_close(embeddings.embeds[1, 1], alone[0], atol=1e-6, rtol=0)
+    torch.testing.assert_close(embeddings.embeds.norm(dim=-1), torch.ones(4, 2))
+
+
+def test_class_order_permutes_the_rows(encoder):
+    backwards = Vocabulary.parse("traffic light; dog; cat, kitten", templates=VOCABULARY.templates)
+    ours, theirs = encoder(VOCABULARY).embeds, encoder(backwards).embeds
+    torch.testing.assert_close(ours, theirs[[2, 3, 1, 0]], atol=1e-6, rtol=0)
+
+
+def test_chunks_change_nothing(clip):
+    tokenizer = open_clip.get_tokenizer(CLIP_NAME)
+    whole = CLIPTextEncoder(clip, tokenizer)(VOCABULARY).embeds
+    for size in (1, 3):
+        chunked = CLIPTextEncoder(clip, tokenizer, chunk_size=size)(VOCABULARY).embeds
+        torch.testing.assert_close(chunked, whole, atol=1e-6, rtol=0)
+
+
+def test_mean_synonyms_give_one_unit_row_per_class(clip):
+    tokenizer = open_clip.get_tokenizer(CLIP_NAME)
+    rows = CLIPTextEncoder(clip, tokenizer)(VOCABULARY).embeds
+    mean = CLIPTextEncoder(clip, tokenizer, synonyms="mean")(VOCABULARY)
+    assert mean.class_index.tolist() == [0, 1, 2]
+    torch.testing.assert_close(mean.embeds[0], F.normalize(rows[:2].mean(0), dim=-1))
+    torch.testing.assert_close(mean.embeds[1:], rows[2:])
+
+
+def test_a_class_scores_as_its_best_name():
+    embeddings = ClassEmbeddings(torch.zeros(4, 1, 2), torch.tensor([0, 0, 1, 2]), 3)
+    scores = torch.tensor([0.1, 0.7, -2.0, 0.3])[None, :, None, None].expand(2, 4, 3, 5)
+    classes = embeddings.class_scores(scores)
+    assert classes.shape == (2, 3, 3, 5)
+    assert classes[1, :, 2, 4].tolist() == pytest.approx([0.7, -2.0, 0.3])
+
+
+def test_only_the_best_name_gets_the_gradient():
+    embeddings = ClassEmbeddings(torch.zeros(3, 1, 2), torch.tensor([0, 0, 1]), 2)
+    scores = torch.tensor([0.1, 0.7, 0.3])[None, :, None, None].requires_grad_()
+    embeddings.class_scores(scores).sum().backward()
+    assert scores.grad.flatten().tolist() == [0.0, 1.0, 1.0]
+
+
+def test_a_second_call_is_answered_from_memory(encoder):
+    passes = count_passes(encoder)
+    first, second = encoder(VOCABULARY), encoder(VOCABULARY)
+    assert passes == [8]
+    torch.testing.assert_close(first.embeds, second.embeds)
+
+
+def test_a_second_process_is_answered_from_disk(clip, tmp_path):
+    tokenizer = open_clip.get_tokenizer(CLIP_NAME)
+    first = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path))(VOCABULARY)
+    again = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path))
+    passes = count_passes(again)
+    torch.testing.assert_close(again(VOCABULARY).embeds, first.embeds)
+    assert passes == []
+
+
+def test_a_damaged_cache_file_is_made_anew(clip, tmp_path, caplog):
+    tokenizer = open_clip.get_tokenizer(CLIP_NAME)
+    first = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path))(VOCABULARY)
+    (path,) = tmp_path.glob("*.pt")
+    path.write_bytes(path.read_bytes()[:100])
+    again = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path))(VOCABULARY)
+    torch.testing.assert_close(again.embeds, first.embeds)
+    assert path.name in caplog.text
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_else(clip, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    tokenizer = open_clip.get_tokenizer(CLIP_NAME)
+    encoder = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path / "file" / "cache"))
+    assert encoder(VOCABULARY).embeds.shape == (4, 2, 32)
+
+
+@pytest.mark.parametrize("change", ["weights", "names", "templates", "tokenizer"])
+def test_whatever_the_embeddings_depend_on_is_in_the_key(encoder, change):
+    passes = count_passes(encoder)
+    before = encoder(VOCABULARY).embeds
+    vocabulary = VOCABULARY
+    if change == "weights":
+        with torch.no_grad():
+            encoder.tower.clip.text_projection[:4] *= 2
+    elif change == "names":
+        vocabulary = Vocabulary.parse("cat, kitten; dog; horse", templates=VOCABULARY.templates)
+    elif change == "templates":
+        vocabulary = Vocabulary.parse(VOCABULARY, templates=["a {}.", "two {}."])
+    else:
+        tokenizer = encoder.tokenizer
+        encoder.tokenizer = lambda texts: tokenizer([text.upper() + "!" for text in texts])
+    after = encoder(vocabulary).embeds
+    assert len(passes) == 2
+    assert (after - before).abs().max() > 1e-4
+
+
+def test_the_text_tower_never_learns(encoder):
+    encoder.train()
+    assert not encoder.tower.training
+    assert not any(p.requires_grad for p in encoder.parameters())
+    assert "visual" not in " ".join(encoder.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"), [({"synonyms": "min"}, "SYNONYMS"), ({"chunk_size": 0}, "CHUNK_SIZE")]
+)
+def test_bad_settings_are_named(clip, arguments, named):
+    with pytest.raises(ValueError, match=f"MODEL.TEXT.{named}"):
+        CLIPTextEncoder(clip, open_clip.get_tokenizer(CLIP_NAME), **arguments)
