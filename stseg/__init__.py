@@ -26,18 +26,27 @@ __all__ = [
 ]
 
 _NEEDS_DETECTRON2 = {"add_stseg_config": "stseg.config", "Predictor": "stseg.engine.predictor"}
-_REGISTERS = ("config", "paths", "data", "evaluation", "modeling", "checkpoint", "engine")
+# Importing these registers data sets, mappers, evaluators, models and `stseg://` paths.
+_REGISTERING = (
+    "paths",
+    "data.datasets",
+    "data.mappers",
+    "evaluation.build",
+    "modeling",
+    "checkpoint",
+    "engine",
+)
 
 if not missing_dependencies():
-    for _package in _REGISTERS:
-        import_module(f"stseg.{_package}")  # only registration
+    for _module in _REGISTERING:
+        import_module(f"stseg.{_module}")
 
 
 def __getattr__(name: str) -> Any:
     if name in _NEEDS_DETECTRON2:
         require_detectron2(f"stseg.{name}")
         return getattr(import_module(_NEEDS_DETECTRON2[name]), name)
-    if name in _REGISTERS and name != "evaluation":
+    if name in ("checkpoint", "config", "engine", "modeling"):
         require_detectron2(f"stseg.{name}")
         return import_module(f"stseg.{name}")
     raise AttributeError(f"module 'stseg' has no attribute {name!r}")

@@ -138,7 +138,8 @@ class Background:
         Synonyms need no grouping here: every name counts on its own.
         """
         parsed = Vocabulary.parse(names)
-        return cls("distractors", names=tuple(s for group in parsed.synonyms for s in group))
+        by_key = {s.casefold(): s for group in parsed.synonyms for s in group}
+        return cls("distractors", names=tuple(by_key.values()))
 
     @classmethod
     def parse(cls, text: str) -> "Background":

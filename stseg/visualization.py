@@ -88,8 +88,8 @@ def draw_overlay(
         label_map: (H, W) integers, index into `names`, -1 where unknown.
         names: T class names.
         opacity: of the class colours, in [0, 1].
-        legend_ids: classes to list; by default those present, largest first. Give all of them
-            where pictures must have one size, as in a video.
+        legend_ids: classes to list, -1 for "unknown"; by default what is present, largest first.
+            Give all of them where pictures must have one size, as in a video.
 
     Returns:
         (H', W', 3) uint8 RGB: the picture (enlarged if small) with the legend beside it.
@@ -156,14 +156,18 @@ def _legend_rows(
     label_map: np.ndarray, names: Sequence[str], ids: Sequence[int] | None
 ) -> list[_Row]:
     shares = area_shares(label_map, len(names))
+    unknown = 1 - float(shares.sum())
     if ids is None:
         ids = sorted(np.flatnonzero(shares).tolist(), key=lambda i: -shares[i])
+        with_unknown = unknown > 1e-9
+    else:
+        with_unknown = IGNORE_LABEL in ids
+        ids = [i for i in ids if i != IGNORE_LABEL]
     rows = [_Row(i, names[i], shares[i]) for i in ids[:_MAX_ROWS]]
     if len(ids) > _MAX_ROWS:
         rest = ids[_MAX_ROWS:]
         rows.append(_Row(None, f"and {len(rest)} more", sum(shares[i] for i in rest)))
-    unknown = 1 - shares.sum()
-    if unknown > 1e-9:
+    if with_unknown:
         rows.append(_Row(IGNORE_LABEL, "unknown", unknown))
     return rows
 

@@ -42,8 +42,8 @@ def test_legend_of_fixed_classes_keeps_the_size_of_the_picture():
     image = np.zeros((300, 300, 3), dtype=np.uint8)
     names = ["cat", "dog", "traffic light"]
     shapes = [
-        draw_overlay(image, np.full((300, 300), i), names, legend_ids=[0, 1, 2]).shape
-        for i in range(3)
+        draw_overlay(image, np.full((300, 300), i), names, legend_ids=[0, 1, 2, -1]).shape
+        for i in range(-1, 3)
     ]
     assert len(set(shapes)) == 1
 

@@ -12,6 +12,9 @@ from stseg.checkpoint import sed
 from stseg.checkpoint.signatures import identify
 from stseg.paths import resolve
 
+# What torch raises on a file that is cut off or none of its own.
+_READ_ERRORS = (RuntimeError, EOFError, pickle.UnpicklingError, UnicodeDecodeError, KeyError)
+
 # Published system -> how its keys are called here.
 _READERS: dict[str, Callable[[str], str]] = {"SED": sed.rename}
 
@@ -58,18 +61,20 @@ def read_state_dict(path: str) -> dict[str, Tensor]:
         raise FileNotFoundError(f"{path}: expected a checkpoint file, got nothing there.")
     try:
         content: Any = torch.load(local, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, UnicodeDecodeError, KeyError) as error:
+    except _READ_ERRORS as error:
         raise ValueError(
-            f"{path}: expected a torch checkpoint with tensors only, got {Path(local).stat().st_size} "
-            f"bytes that cannot be read as one ({str(error).splitlines()[0][:200]}). If it is a "
-            "download, fetch it again."
+            f"{path}: expected a torch checkpoint with tensors only, got "
+            f"{Path(local).stat().st_size} bytes that cannot be read as one "
+            f"({str(error).splitlines()[0][:200]}). If it is a download, fetch it again."
         ) from error
     for wrapper in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+    tensors = isinstance(content, dict) and all(isinstance(v, Tensor) for v in content.values())
+    if not tensors:
         raise ValueError(
-            f"{path}: expected a dict of tensors, bare or under 'model', got {type(content).__name__}."
+            f"{path}: expected a dict of tensors, bare or under 'model', got "
+            f"{type(content).__name__}."
         )
     return {key.removeprefix("module."): value for key, value in content.items()}
 

@@ -1,4 +1,4 @@
-"""Key names of SED's published checkpoints (github.com/xb534/SED) in terms of `STSeg` without DEA."""
+"""Key names of SED's checkpoints (github.com/xb534/SED) in terms of `STSeg` without DEA."""
 
 import re
 

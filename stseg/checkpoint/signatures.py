@@ -1,4 +1,4 @@
-"""Tells by its keys what a checkpoint is, so that a wrong file can be named for what it looks like."""
+"""Tells by its keys what a checkpoint is, so that a wrong file can be named for its looks."""
 
 from collections.abc import Iterable
 

@@ -9,8 +9,8 @@ from stseg.config.solver import add_solver_config
 
 def add_stseg_config(cfg: CfgNode) -> None:
     """Add stseg's keys, with defaults that run, to `detectron2.config.get_cfg()`'s config."""
-    add_model_config(cfg)
     add_data_config(cfg)
+    add_model_config(cfg)
     add_solver_config(cfg)
 
 

@@ -83,7 +83,8 @@ def _add_head(cfg: CN) -> None:
     # "bce": binary cross entropy per class and pixel (SED). "softmax": cross entropy over classes
     # (eq. 6 read literally).
     cfg.MODEL.LOSS.KIND = "bce"
-    # Unlabelled pixels under "bce": "negative" = of no class, as SED is trained; "masked" = left out.
+    # Unlabelled pixels under "bce": "negative" = of no class, as SED is trained; "masked" = left
+    # out.
     cfg.MODEL.LOSS.IGNORED = "negative"
 
 
@@ -98,7 +99,7 @@ def _add_stseg(cfg: CN) -> None:
     cfg.MODEL.STSEG.DEA.NUM_HEADS = 8
     # Hidden width of the feed-forward part, in embedding widths.
     cfg.MODEL.STSEG.DEA.FFN_RATIO = 4
-    # Start: "identity" keeps CLIP's alignment with text at step 0, "xavier" is the plain random one.
+    # Start: "identity" keeps CLIP's alignment with text at step 0, "xavier" is plainly random.
     cfg.MODEL.STSEG.DEA.INIT = "identity"
 
 

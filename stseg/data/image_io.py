@@ -57,11 +57,29 @@ def read_image(path: str | PathLike[str]) -> np.ndarray:
         FileNotFoundError: if there is no such file.
         BrokenFileError: if it is empty, truncated or not an image.
     """
-    image = ImageOps.exif_transpose(_open(path, "Image"))
-    if image.mode.startswith("I;16"):
-        # Pillow would clip, not scale, and the picture would come out white.
-        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    return to_rgb(_open(path, "Image"))
+
+
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """Any Pillow image as people see it: orientation applied, transparent parts on white.
+
+    Returns:
+        (H, W, 3) uint8, RGB. Sixteen-bit grey keeps its upper eight bits.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        image = Image.fromarray(_upper_bits(np.asarray(image)))
+    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
     return np.array(image.convert("RGB"))
+
+
+def _upper_bits(values: np.ndarray) -> np.ndarray:
+    """Eight bits of 16 (Pillow itself would clip, and the picture would come out white)."""
+    values = values.astype(np.int64).clip(0, 65535)
+    return (values >> 8 if values.max(initial=0) > 255 else values).astype(np.uint8)
 
 
 def read_label(

@@ -4,8 +4,9 @@ from stseg.dependencies import require_detectron2
 
 require_detectron2(__name__)
 
-from stseg.engine.optimizer import build_optimizer  # noqa: E402
-from stseg.engine.setup import setup_cfg  # noqa: E402
-from stseg.engine.trainer import Trainer  # noqa: E402
+from stseg.engine.optimizer import build_optimizer
+from stseg.engine.predictor import Predictor
+from stseg.engine.setup import setup_cfg
+from stseg.engine.trainer import Trainer
 
-__all__ = ["Trainer", "build_optimizer", "setup_cfg"]
+__all__ = ["Predictor", "Trainer", "build_optimizer", "setup_cfg"]

@@ -48,7 +48,7 @@ def setup_cfg(
     for key, value in zip(opts[::2], opts[1::2], strict=True):
         _merge_value(cfg, key, value, "Given on the command line.")
     check_values(cfg)
-    cfg.MODEL.DEVICE = _usable_device(device or cfg.MODEL.DEVICE)
+    cfg.MODEL.DEVICE = usable_device(device or cfg.MODEL.DEVICE)
     cfg.freeze()
     return cfg
 
@@ -118,7 +118,8 @@ def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _usable_device(name: str) -> str:
+def usable_device(name: str) -> str:
+    """The device, or the CPU (with a warning) where it does not exist."""
     kind = torch.device(name).type
     if kind in ("cpu", "mps", "meta") or torch.cuda.is_available():
         return name

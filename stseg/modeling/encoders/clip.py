@@ -44,7 +44,7 @@ def create_clip(name: str, pretrained: str = "", *, drop_path: float = 0.0) -> n
     if config is None:
         raise ValueError(
             f"MODEL.CLIP.NAME: expected an open_clip architecture, got {name!r}. "
-            f"Some: convnext_base_w_320, convnext_large_d_320, ViT-B-16; all: open_clip.list_models()."
+            "Try convnext_base_w_320, convnext_large_d_320 or ViT-B-16."
         )
     overrides = {}
     if "timm_model_name" in config["vision_cfg"]:
@@ -61,8 +61,8 @@ def _find_weights(name: str, pretrained: str) -> str:
     path = resolve(pretrained)
     if not Path(path).is_file():
         raise ValueError(
-            f"MODEL.CLIP.PRETRAINED: expected a file or a tag of {name!r} ({', '.join(tags) or 'none'}), "
-            f"got {pretrained!r}. Leave it empty for random weights."
+            f"MODEL.CLIP.PRETRAINED: expected a file or a tag of {name!r} "
+            f"({', '.join(tags) or 'none'}), got {pretrained!r}. Leave it empty for random weights."
         )
     return path
 
@@ -119,7 +119,7 @@ class CLIPImageEncoder(nn.Module):
 
 
 class CLIPConvNeXt(CLIPImageEncoder):
-    """Raw stage maps at strides 4 to 32 (for the usual stem) and the dense embedding at the last."""
+    """Raw stage maps at strides 4 to 32 (usual stem) and the dense embedding at the last."""
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and strides of what `forward` returns."""

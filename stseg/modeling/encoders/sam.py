@@ -41,8 +41,8 @@ def create_sam(name: str, checkpoint: str = "") -> Sam:
     path = resolve(checkpoint)
     if not Path(path).is_file():
         raise FileNotFoundError(
-            f"MODEL.SAM.CHECKPOINT: expected a file, got {checkpoint!r}. The official ones "
-            "(sam_vit_b_01ec64.pth, ...) are listed in the README of facebookresearch/segment-anything."
+            f"MODEL.SAM.CHECKPOINT: expected a file, got {checkpoint!r}. Get sam_vit_b_01ec64.pth "
+            "or another from github.com/facebookresearch/segment-anything."
         )
     state = torch.load(path, map_location="cpu", weights_only=True)
     try:

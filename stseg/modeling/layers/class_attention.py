@@ -1,4 +1,4 @@
-"""Self-attention over the classes at every position (SED, section 3.2; CAT-Seg's class aggregation).
+"""Self-attention over the classes at every position (SED, section 3.2; after CAT-Seg).
 
 Shapes: B images, T classes, C channels, H and W cells, h heads, d = C / h. No position encoding
 is added, so the block is equivariant to the order of the classes and takes any number of them.
@@ -95,7 +95,7 @@ class ClassAttention(nn.Module):
             guidance: (B, T, G) text guidance, or None.
 
         Returns:
-            (B, C, T, H, W). `x` enters twice, once inside the layer and once around it, as published.
+            (B, C, T, H, W). `x` enters twice, inside the layer and around it, as published.
         """
         b, c, t, height, width = x.shape
         y = x.flatten(1, 2)

@@ -52,7 +52,8 @@ class UpBlock(nn.Module):
         super().__init__()
         if image_guidance_dim >= in_dim:
             raise ValueError(
-                f"image_guidance_dim: expected less than in_dim ({in_dim}), got {image_guidance_dim}."
+                f"image_guidance_dim: expected less than in_dim ({in_dim}), got "
+                f"{image_guidance_dim}."
             )
         self.spatial = ConvNeXtBlock(in_dim, kernel_size=kernel_size)
         self.class_attention = ClassAttention(

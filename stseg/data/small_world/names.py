@@ -1,0 +1,68 @@
+"""The words of the small world: classes, the seen/unseen split, colours and patterns.
+
+The order of ``CLASS_NAMES`` is the order of label ids, stuff first. The split was fixed before
+anything was trained: three of ten stuff classes and six of twenty-one things have no mask in the
+training labels. Captions speak of all classes, as text on the web does.
+"""
+
+STUFF_NAMES = (
+    "sky",
+    "grass",
+    "water",
+    "sand",
+    "brick",
+    "wood",
+    "snow",
+    "pavement",
+    "gravel",
+    "hedge",
+)
+THING_NAMES = (
+    "star",
+    "heart",
+    "tree",
+    "house",
+    "fish",
+    "car",
+    "boat",
+    "cup",
+    "flower",
+    "mushroom",
+    "moon",
+    "umbrella",
+    "bell",
+    "cat",
+    "clock",
+    "kite",
+    "cactus",
+    "crown",
+    "rocket",
+    "butterfly",
+    "robot",
+)
+CLASS_NAMES = STUFF_NAMES + THING_NAMES
+UNSEEN_NAMES = (
+    "sand",
+    "brick",
+    "snow",
+    "star",
+    "fish",
+    "cup",
+    "mushroom",
+    "clock",
+    "butterfly",
+)
+SEEN_NAMES = tuple(name for name in CLASS_NAMES if name not in UNSEEN_NAMES)
+
+# RGB of the body of a thing; every thing comes in every colour.
+COLOURS = {
+    "red": (214, 48, 49),
+    "orange": (243, 146, 44),
+    "yellow": (250, 215, 62),
+    "green": (64, 168, 84),
+    "blue": (48, 104, 208),
+    "purple": (132, 72, 178),
+    "pink": (246, 142, 186),
+    "white": (244, 243, 238),
+}
+PATTERNS = ("plain", "striped", "dotted", "checked")

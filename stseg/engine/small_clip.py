@@ -1,0 +1,379 @@
+"""Train CLIP-mini on image-caption pairs of the small world, on a CPU or a GPU.
+
+    python -m stseg.engine.small_clip train --out DIR [--steps N --seed S --minutes M]
+    python -m stseg.engine.small_clip evaluate --weights FILE [--split dev --count N]
+
+The training reads captions only; no mask is used. It starts with pictures of one large thing and
+goes on with scenes. Every step draws from a generator of its own, seeded by (seed, step), so a run
+that was killed goes on from its last checkpoint as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import os
+import time
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from stseg.data.small_world.names import CLASS_NAMES, COLOURS, PATTERNS, STUFF_NAMES, UNSEEN_NAMES
+from stseg.data.small_world.pairs import UNSAID, PairPool, build_pool, match_phrases
+from stseg.data.small_world.scenes import SPLIT_SEEDS, render
+from stseg.modeling.encoders.convnext_mini import add_mini_configs
+from stseg.modeling.losses.caption_cells import cell_label_loss, matching_loss, pool_cells
+
+logger = logging.getLogger(__name__)
+MODEL_NAME = "convnext_mini"
+TEMPLATES = tuple(f("{}") for f in open_clip.OPENAI_IMAGENET_TEMPLATES)
+_TOKENIZER = open_clip.get_tokenizer("ViT-B-32")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a run depends on; saved in its checkpoint, so a resumed run is the same run."""
+
+    steps: int = 8000
+    seed: int = 0
+    batch: int = 128
+    objects: int = 24000
+    scenes: int = 24000
+    object_size: int = 64
+    scene_size: int = 96
+    object_share: float = 0.4  # of the steps, before scenes only
+    mixed_share: float = 0.35  # of the scene steps, still objects
+    lr: float = 2e-3
+    phrases: int = 96
+
+
+def build_model() -> nn.Module:
+    """A CLIP-mini with fresh weights."""
+    add_mini_configs()
+    return open_clip.create_model(MODEL_NAME)
+
+
+@lru_cache(maxsize=200_000)
+def _tokens_of(text: str) -> tuple[int, ...]:
+    return (_TOKENIZER.sot_token_id, *_TOKENIZER.encode(text), _TOKENIZER.eot_token_id)
+
+
+def tokenize(texts: list[str]) -> Tensor:
+    """Token ids (len(texts), L) int64, cut to the longest text, padded with zeros."""
+    rows = [_tokens_of(text) for text in texts]
+    tokens = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
+    for row, ids in zip(tokens, rows, strict=True):
+        row[: len(ids)] = torch.tensor(ids)
+    return tokens
+
+
+def encode_texts(clip: nn.Module, texts: list[str]) -> Tensor:
+    """Unit text embeddings (len(texts), C); exact, since the text tower is causal."""
+    tokens = tokenize(texts).to(clip.positional_embedding.device)
+    length = tokens.shape[1]
+    x = clip.token_embedding(tokens) + clip.positional_embedding[:length]
+    # The fused attention of torch is ten times as slow as plain matrices for heads this narrow.
+    with sdpa_kernel(SDPBackend.MATH):
+        x = clip.ln_final(clip.transformer(x, attn_mask=clip.attn_mask[:length, :length]))
+    ends = x[torch.arange(len(texts), device=x.device), tokens.argmax(-1)]
+    return F.normalize((ends @ clip.text_projection).float(), dim=-1)
+
+
+def encode_cells(clip: nn.Module, images: Tensor) -> Tensor:
+    """Unit embedding (B, h, w, C) of every cell: head norm and projection at every position.
+
+    Args:
+        clip: a CLIP with a ConvNeXt tower.
+        images: (B, 3, H, W), normalised.
+    """
+    trunk = clip.visual.trunk
+    x = trunk.head.norm(trunk.forward_features(images)).permute(0, 2, 3, 1)
+    return F.normalize(clip.visual.head(x).float(), dim=-1)
+
+
+def to_input(images: np.ndarray, device: torch.device) -> Tensor:
+    """(B, H, W, 3) uint8 RGB to the normalised (B, 3, H, W) that CLIP takes."""
+    x = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 255.0
+    mean = x.new_tensor(open_clip.OPENAI_DATASET_MEAN)[:, None, None]
+    std = x.new_tensor(open_clip.OPENAI_DATASET_STD)[:, None, None]
+    return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def in_template(text: str, rng: np.random.Generator) -> str:
+    """The text in one of the 80 templates."""
+    return TEMPLATES[rng.integers(len(TEMPLATES))].format(text)
+
+
+def _phrase_words(code: np.ndarray) -> str:
+    noun, colour, pattern = (int(c) for c in code)
+    words = [PATTERNS[pattern]] if pattern != UNSAID else []
+    words += [list(COLOURS)[colour]] if colour != UNSAID else []
+    return " ".join([*words, CLASS_NAMES[noun]])
+
+
+def _draw_phrases(said: list[np.ndarray], count: int, rng: np.random.Generator) -> np.ndarray:
+    """Phrases with attributes from the captions, each with a twin that differs in one attribute."""
+    codes = np.concatenate(said)
+    codes = np.unique(codes[(codes[:, 1:] != UNSAID).any(1)], axis=0)
+    codes = codes[rng.permutation(len(codes))[: count // 2]]
+    twins = codes.copy()
+    for twin in twins:
+        column = int(rng.choice(np.flatnonzero(twin[1:] != UNSAID))) + 1
+        twin[column] = rng.integers(len(COLOURS) if column == 1 else len(PATTERNS))
+    return np.unique(np.concatenate([codes, twins]), axis=0)
+
+
+def caption_losses(
+    clip: nn.Module, pool: PairPool, rows: np.ndarray, recipe: Recipe, rng: np.random.Generator
+) -> dict[str, Tensor]:
+    """The losses of one batch.
+
+    Args:
+        clip: the model.
+        pool: pictures with their captions.
+        rows: (B,) indices into the pool.
+        recipe: sizes.
+        rng: draws flips, templates and phrases.
+    """
+    device = clip.logit_scale.device
+    flip = rng.random(len(rows)) < 0.5
+    images = pool.images[rows]
+    images[flip] = images[flip, :, ::-1]
+    said = [pool.said[i] for i in rows]
+    phrases = _draw_phrases(said, recipe.phrases, rng)
+    texts = [in_template(name, rng) for name in CLASS_NAMES]
+    texts += [in_template(_phrase_words(code), rng) for code in phrases]
+    texts += [pool.captions[i] for i in rows]
+    with torch.autocast(device.type, torch.bfloat16):
+        cells = encode_cells(clip, to_input(images, device)).flatten(1, 2)
+        embeds = encode_texts(clip, texts)
+    scale = clip.logit_scale.exp().clamp(max=50.0)
+    names = len(CLASS_NAMES)
+    logits = scale * (cells @ embeds[: names + len(phrases)].T)
+    named = torch.from_numpy(pool.named[rows]).to(device)
+    top_share = 0.2 if images.shape[1] == recipe.object_size else 0.06
+    some_name, every_name = cell_label_loss(logits[..., :names], named, top_share)
+    true, unknown = (torch.from_numpy(m).to(device) for m in match_phrases(said, phrases))
+    phrase = matching_loss(pool_cells(logits[..., names:]), true, unknown)
+    pictures = F.normalize(cells.mean(1), dim=-1)
+    captions = [pool.captions[i] for i in rows]
+    same = torch.tensor([[a == b for b in captions] for a in captions], device=device)
+    scores = scale * (pictures @ embeds[names + len(phrases) :].T)
+    caption = matching_loss(scores, same, torch.zeros_like(same))
+    return {
+        "some_name": some_name,
+        "every_name": every_name,
+        "phrase": 0.5 * phrase,
+        "caption": 0.25 * caption,
+    }
+
+
+def build_adamw(clip: nn.Module, lr: float) -> torch.optim.AdamW:
+    """AdamW; no decay for vectors and for the token table, of which most rows are never used."""
+    plain = [p for n, p in clip.named_parameters() if p.ndim < 2 or "embedding" in n]
+    decayed = [p for n, p in clip.named_parameters() if p.ndim >= 2 and "embedding" not in n]
+    groups = [{"params": plain, "weight_decay": 0.0}, {"params": decayed, "weight_decay": 0.05}]
+    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), fused=True)
+
+
+def lr_factor(step: int, steps: int, warmup: int = 150) -> float:
+    """Linear warm-up, then half a cosine down to zero."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def save_atomically(state: object, path: Path) -> None:
+    """Write beside the target and move: a killed run never leaves half a file."""
+    beside = path.with_suffix(".tmp")
+    torch.save(state, beside)
+    os.replace(beside, path)
+
+
+class CaptionTrainer:
+    """One run: model, average of its weights, optimizer and the two pools of pictures."""
+
+    def __init__(self, recipe: Recipe, device: torch.device, workers: int = 2):
+        torch.manual_seed(recipe.seed)
+        self.recipe = recipe
+        self.clip = build_model().to(device).train()
+        self.clip.visual.to(memory_format=torch.channels_last)
+        with torch.no_grad():
+            self.clip.logit_scale.fill_(math.log(12.0))
+        self.average = deepcopy(self.clip).eval().requires_grad_(False)
+        self.optimizer = build_adamw(self.clip, recipe.lr)
+        kinds = ("object",) * 7 + ("stuff",)
+        self.objects = build_pool(recipe.objects, recipe.object_size, kinds, recipe.seed, workers)
+        self.scenes = build_pool(recipe.scenes, recipe.scene_size, ("scene",), recipe.seed, workers)
+        self.step = 0
+
+    def run_step(self) -> dict[str, float]:
+        """One update; returns the losses."""
+        recipe, rng = self.recipe, np.random.default_rng([self.recipe.seed, self.step])
+        early = self.step < recipe.object_share * recipe.steps
+        pool = self.objects if early or rng.random() < recipe.mixed_share else self.scenes
+        rows = rng.choice(len(pool), min(recipe.batch, len(pool)), replace=False)
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.lr * lr_factor(self.step, recipe.steps)
+        losses = caption_losses(self.clip, pool, rows, recipe, rng)
+        total = sum(losses.values())
+        if not torch.isfinite(total):
+            raise FloatingPointError(f"loss: expected a finite value at step {self.step}.")
+        self.optimizer.zero_grad()
+        total.backward()
+        nn.utils.clip_grad_norm_(self.clip.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        keep = min(0.998, self.step / (self.step + 10))
+        with torch.no_grad():
+            pairs = zip(self.average.parameters(), self.clip.parameters(), strict=True)
+            for mean, new in pairs:
+                mean.lerp_(new, 1 - keep)
+        return {k: v.item() for k, v in {"loss": total, **losses}.items()}
+
+    def state_dict(self) -> dict:
+        """All that a resumed run needs."""
+        return {
+            "step": self.step,
+            "recipe": asdict(self.recipe),
+            "clip": self.clip.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from ``state_dict``."""
+        if state["recipe"] != asdict(self.recipe):
+            raise ValueError(
+                f"--out: expected a checkpoint of this run, got one made with {state['recipe']}. "
+                "Choose an empty folder or the same flags."
+            )
+        self.step = state["step"]
+        self.clip.load_state_dict(state["clip"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+@torch.no_grad()
+def name_embeddings(clip: nn.Module, names: tuple[str, ...]) -> Tensor:
+    """Unit (T, C): mean over the 80 templates of each name."""
+    rows = [encode_texts(clip, [t.format(name) for t in TEMPLATES]).mean(0) for name in names]
+    return F.normalize(torch.stack(rows), dim=-1)
+
+
+@torch.no_grad()
+def evaluate(clip: nn.Module, split: str = "dev", count: int = 100) -> dict[str, float]:
+    """Dense zero-shot figures in percent: every cell takes the nearest of all class names.
+
+    Returns:
+        mIoU of all, seen, unseen, stuff and thing classes, pixel accuracy inside stuff, things and
+        unseen things, and the share of cells, wholly stuff or mostly thing, that are named rightly.
+    """
+    device = clip.logit_scale.device
+    embeds = name_embeddings(clip, CLASS_NAMES)
+    classes = len(CLASS_NAMES)
+    counts = np.zeros((classes, classes), np.int64)
+    cells_right = np.zeros((classes, 2), np.int64)
+    for index in range(count):
+        scene = render(SPLIT_SEEDS[split], index)
+        scores = encode_cells(clip, to_input(scene.image[None], device)) @ embeds.T
+        scores = scores.permute(0, 3, 1, 2)
+        grid = scores.argmax(1)[0].cpu().numpy()
+        full = F.interpolate(scores, scene.label_map.shape, mode="bilinear")[0].argmax(0)
+        pairs = scene.label_map.astype(np.int64) * classes + full.cpu().numpy()
+        counts += np.bincount(pairs.ravel(), minlength=classes**2).reshape(classes, classes)
+        side = scene.label_map.shape[0] // grid.shape[0]
+        for (row, column), guess in np.ndenumerate(grid):
+            patch = scene.label_map[row * side : (row + 1) * side, column * side : (column + 1) * side]
+            ids = np.bincount(patch.ravel(), minlength=classes)
+            if ids.max() >= 0.6 * patch.size:
+                cells_right[ids.argmax()] += (ids.argmax() == guess, 1)
+    return _figures(counts, cells_right)
+
+
+def _figures(counts: np.ndarray, cells_right: np.ndarray) -> dict[str, float]:
+    iou = np.diag(counts) / np.maximum(counts.sum(0) + counts.sum(1) - np.diag(counts), 1)
+    unseen = np.isin(CLASS_NAMES, UNSEEN_NAMES)
+    stuff = np.isin(CLASS_NAMES, STUFF_NAMES)
+    groups = {"all": stuff | ~stuff, "seen": ~unseen, "unseen": unseen, "stuff": stuff}
+    groups |= {"things": ~stuff, "unseen_things": unseen & ~stuff, "unseen_stuff": unseen & stuff}
+    figures = {f"miou_{name}": 100 * float(iou[rows].mean()) for name, rows in groups.items()}
+    for name, rows in groups.items():
+        right = np.diag(counts)[rows].sum() / max(counts[rows].sum(), 1)
+        figures[f"accuracy_{name}"] = 100 * float(right)
+        right, asked = cells_right[rows].sum(0)
+        figures[f"cells_{name}"] = 100 * float(right / max(asked, 1))
+    return {k: round(v, 1) for k, v in figures.items()}
+
+
+def export_weights(clip: nn.Module, path: Path) -> None:
+    """The float16 state dict that open_clip loads as a local pretrained file."""
+    state = {k: v.half() if v.is_floating_point() else v for k, v in clip.state_dict().items()}
+    save_atomically({k: v.contiguous() for k, v in state.items()}, path)
+
+
+def train(recipe: Recipe, out: Path, device: torch.device, eval_period: int, count: int) -> None:
+    """Run or resume ``recipe`` in the folder ``out``: last.pt, log.jsonl, clip_mini.pt."""
+    out.mkdir(parents=True, exist_ok=True)
+    trainer = CaptionTrainer(recipe, device)
+    last = out / "last.pt"
+    if last.is_file():
+        trainer.load_state_dict(torch.load(last, map_location=device, weights_only=True))
+    logger.info("step %d of %d", trainer.step, recipe.steps)
+    started, first = time.time(), trainer.step
+    with (out / "log.jsonl").open("a", encoding="utf-8") as log:
+        while trainer.step < recipe.steps:
+            line = trainer.run_step()
+            done = trainer.step == recipe.steps
+            if trainer.step % 50 and not done:
+                continue
+            line |= {"step": trainer.step, "scale": float(trainer.clip.logit_scale.exp())}
+            line["seconds_per_step"] = (time.time() - started) / (trainer.step - first)
+            if trainer.step % eval_period == 0 or done:
+                line |= evaluate(trainer.average, "dev", count)
+                save_atomically(trainer.state_dict(), last)
+                export_weights(trainer.average, out / "clip_mini.pt")
+            text = json.dumps({k: round(v, 4) for k, v in line.items()})
+            log.write(text + "\n")
+            log.flush()
+            logger.info(text)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line, see the module's head."""
+    parser = argparse.ArgumentParser(prog="python -m stseg.engine.small_clip", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("train")
+    run.add_argument("--out", type=Path, required=True)
+    run.add_argument("--eval-period", type=int, default=500)
+    run.add_argument("--count", type=int, default=100)
+    for name, value in asdict(Recipe()).items():
+        run.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    judge = commands.add_parser("evaluate")
+    judge.add_argument("--weights", type=Path, required=True)
+    judge.add_argument("--split", choices=("dev", "val"), default="dev")
+    judge.add_argument("--count", type=int, default=200)
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if args.command == "train":
+        recipe = Recipe(**{name: getattr(args, name) for name in asdict(Recipe())})
+        train(recipe, args.out, device, args.eval_period, args.count)
+        return
+    add_mini_configs()
+    clip = open_clip.create_model(MODEL_NAME, pretrained=str(args.weights), device=device).eval()
+    logger.info(json.dumps(evaluate(clip, args.split, args.count)))
+
+
+if __name__ == "__main__":
+    main()
