@@ -1,6 +1,7 @@
 """Command line and start of training processes, on GPUs or on the CPU."""
 
 import argparse
+import multiprocessing
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -120,17 +121,23 @@ def launch(main: Callable[..., Any], args: argparse.Namespace) -> Any:
 
 def _launch_gpus(main: Callable[..., Any], args: argparse.Namespace, url: str) -> None:
     launch_on_gpus(
-        main, args.num_gpus, args.num_machines, args.machine_rank, dist_url=url, args=(args,)
+        _run,
+        args.num_gpus,
+        args.num_machines,
+        args.machine_rank,
+        dist_url=url,
+        args=(main, args, multiprocessing.get_start_method()),
     )
 
 
 def _launch_cpu(main: Callable[..., Any], args: argparse.Namespace, url: str) -> None:
     # Detectron2's launcher takes NCCL, which needs GPUs, wherever there is one.
-    mp.start_processes(_cpu_worker, nprocs=args.num_cpu_processes, args=(main, args, url))
+    method = multiprocessing.get_start_method()
+    mp.start_processes(_cpu_worker, nprocs=args.num_cpu_processes, args=(main, args, method, url))
 
 
 def _cpu_worker(
-    local_rank: int, main: Callable[..., Any], args: argparse.Namespace, url: str
+    local_rank: int, main: Callable[..., Any], args: argparse.Namespace, method: str, url: str
 ) -> None:
     count = args.num_cpu_processes
     if "OMP_NUM_THREADS" not in os.environ:
@@ -145,9 +152,16 @@ def _cpu_worker(
     try:
         comm.create_local_process_group(count)
         comm.synchronize()
-        main(args)
+        _run(main, args, method)
     finally:
         dist.destroy_process_group()
+
+
+def _run(main: Callable[..., Any], args: argparse.Namespace, method: str) -> None:
+    # A spawned process would spawn its data workers too, each importing everything anew: half a
+    # minute at every start of a loader, where the first process simply forks.
+    multiprocessing.set_start_method(method, force=True)
+    main(args)
 
 
 def _free_port() -> int:

@@ -1,6 +1,5 @@
 import pytest
 import torch
-from detectron2.engine.defaults import default_setup  # noqa: F401  imported once, it is slow
 
 from stseg.data.datasets.folders import register_from_cfg
 from stseg.engine import Trainer, setup_cfg

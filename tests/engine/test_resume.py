@@ -48,7 +48,7 @@ def train_until_killed(entry, folder, lines):
     log = folder.with_suffix(".log")
     with open(log, "wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=output)
-        metrics, deadline = folder / "metrics.json", time.monotonic() + 120
+        metrics, deadline = folder / "metrics.json", time.monotonic() + 300
         while not metrics.is_file() or metrics.read_bytes().count(b"\n") < lines:
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()

@@ -46,7 +46,8 @@ def test_accumulating_gradients_gives_the_result_of_one_large_batch(make_trainer
 
 
 def test_two_processes_train_and_evaluate_as_one(entry, tmp_path, run_train_net):
-    opts = fakes.make_opts(entry, tmp_path / "two", "SOLVER.ACCUMULATE_STEPS", 2)
+    more = ("SOLVER.ACCUMULATE_STEPS", 2, "DATALOADER.NUM_WORKERS", 1)
+    opts = fakes.make_opts(entry, tmp_path / "two", *more)
     flags = ["--num-gpus", "0", "--num-cpu-processes", "2"]
     launch(fakes.main, parse_args([*flags, *opts]))
     run_train_net(folder="one")
