@@ -22,9 +22,9 @@ def add_solver_config(cfg: CN) -> None:
     # --- optimizer: AdamW, betas 0.9/0.999, eps 1e-8 (SED) ---
     # Learning rate of the decoder and of everything LR_MULTIPLIERS does not name.
     cfg.SOLVER.BASE_LR = 2e-4
-    # Factors on BASE_LR, a list of [name, factor]. A name is a dotted parameter prefix
-    # ("image_encoder.visual") or a pattern with * ("*.gamma"); the last match wins; a name that matches
-    # no parameter is an error. Default: the CLIP image tower learns 100 times slower (SED).
+    # Factors on BASE_LR, a list of [name, factor]. A name is a dotted parameter prefix or a
+    # pattern with * ("*.gamma"); the last match wins; a name that matches no parameter is an
+    # error. Default: the CLIP image tower learns 100 times slower (SED).
     cfg.SOLVER.LR_MULTIPLIERS = [["image_encoder", 0.01]]
     # Weight decay of weights, biases and layer scales (SED) ...
     cfg.SOLVER.WEIGHT_DECAY = 1e-4
@@ -64,6 +64,9 @@ def add_solver_config(cfg: CN) -> None:
     cfg.SOLVER.AMP.DTYPE = "bf16"
     # Precision of float32 matrix products, see torch.set_float32_matmul_precision.
     cfg.SOLVER.MATMUL_PRECISION = "high"
+
+    # Let cuDNN time its algorithms (SED): training crops have one size.
+    cfg.CUDNN_BENCHMARK = True
 
     # --- moving average of the weights (ours, off as in the paper) ---
     # When on, the average is evaluated, kept as best and used by --eval-only.

@@ -100,12 +100,21 @@ def build_augmentations(cfg: Any, is_train: bool) -> list[T.Augmentation | Trans
         )
     if cfg.INPUT.COLOR_AUG_SSD:
         augmentations.append(ColorAugSSDTransform(img_format="RGB"))
-    if cfg.INPUT.RANDOM_FLIP != "none":
-        vertical = cfg.INPUT.RANDOM_FLIP == "vertical"
-        augmentations.append(T.RandomFlip(horizontal=not vertical, vertical=vertical))
+    augmentations += _flip(cfg.INPUT.RANDOM_FLIP)
     if crop.ENABLED:
         augmentations.append(PadToSize(size))
     return augmentations
+
+
+def _flip(direction: str) -> list[T.Augmentation | Transform]:
+    if direction not in ("horizontal", "vertical", "none"):
+        raise ValueError(
+            f"INPUT.RANDOM_FLIP: expected 'horizontal', 'vertical' or 'none', got {direction!r}."
+        )
+    if direction == "none":
+        return []
+    vertical = direction == "vertical"
+    return [T.RandomFlip(horizontal=not vertical, vertical=vertical)]
 
 
 def _crop_size(crop: Any) -> tuple[int, int]:

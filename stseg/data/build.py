@@ -34,7 +34,8 @@ def build_train_loader(cfg: Any, start_iter: int = 0) -> DataLoader:
 
     Batch i holds the positions i B .. (i + 1) B - 1 of a stream that SEED decides, B =
     SOLVER.IMS_PER_BATCH over all processes; order and augmentations do not depend on the number
-    of processes or workers. With SEED below 0 each run draws another stream.
+    of processes or workers. With SEED below 0 each run draws another stream. Images are not
+    grouped by aspect ratio and none is left out: all crops have one size.
 
     Args:
         cfg: reads DATASETS.TRAIN, INPUT.*, SEED, SOLVER.IMS_PER_BATCH, DATALOADER.NUM_WORKERS.
@@ -49,6 +50,11 @@ def build_train_loader(cfg: Any, start_iter: int = 0) -> DataLoader:
         FileNotFoundError: if data are missing.
     """
     names = _train_names(cfg)
+    if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
+        raise ValueError(
+            "DATALOADER.SAMPLER_TRAIN: expected 'TrainingSampler' (each image once per epoch), got "
+            f"{cfg.DATALOADER.SAMPLER_TRAIN!r}."
+        )
     records = [record for name in names for record in DatasetCatalog.get(name)]
     world_size = comm.get_world_size()
     total = cfg.SOLVER.IMS_PER_BATCH
@@ -58,7 +64,8 @@ def build_train_loader(cfg: Any, start_iter: int = 0) -> DataLoader:
             f"got {total}."
         )
     seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
-    sampler = PositionSampler(
+    # Any: torch's annotations want int keys, its code takes what the data set understands.
+    sampler: Any = PositionSampler(
         len(records),
         seed,
         start=start_iter * total,
@@ -70,8 +77,7 @@ def build_train_loader(cfg: Any, start_iter: int = 0) -> DataLoader:
     )
     return DataLoader(
         dataset,
-        # torch's annotation says int; any key the dataset understands works.
-        batch_sampler=BatchSampler(sampler, total // world_size, drop_last=True),  # type: ignore[arg-type]
+        batch_sampler=BatchSampler(sampler, total // world_size, drop_last=True),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=_as_list,
         # Own generator: building a loader must not move the global one, or a resumed run would
@@ -92,6 +98,11 @@ def build_test_loader(cfg: Any, dataset_name: str) -> DataLoader:
         FileNotFoundError: if data are missing.
     """
     check_registered(dataset_name, "DATASETS.TEST")
+    if cfg.DATALOADER.TEST_BATCH_SIZE < 1:
+        raise ValueError(
+            "DATALOADER.TEST_BATCH_SIZE: expected at least 1 image, got "
+            f"{cfg.DATALOADER.TEST_BATCH_SIZE}."
+        )
     records = DatasetCatalog.get(dataset_name)
     dataset = MapDataset(
         DatasetFromList(records, copy=False), build_mapper(cfg, False, [dataset_name])

@@ -71,7 +71,8 @@ class Checkpointer(DetectionCheckpointer):
             FileNotFoundError: if there is no such file.
             ValueError: if it is no torch checkpoint, or not one of this model.
         """
-        if path and not PathManager.isfile(PathManager.get_local_path(path)):
+        # Detectron2 allows options after a question mark.
+        if path and not os.path.isfile(PathManager.get_local_path(path.split("?")[0])):
             raise FileNotFoundError(
                 f"MODEL.WEIGHTS: expected a checkpoint file, got {path!r}, which does not exist."
             )
@@ -89,7 +90,8 @@ class Checkpointer(DetectionCheckpointer):
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         found = [key.removeprefix("module.") for key in checkpoint["model"]]
         wanted = self.model.state_dict()
-        if wanted and not any(key in wanted for key in found):
+        is_renamed = checkpoint.get("matching_heuristics", False)
+        if wanted and not is_renamed and not any(key in wanted for key in found):
             raise ValueError(
                 f"MODEL.WEIGHTS: expected weights of {type(self.model).__name__} "
                 f"({_some(wanted)}), got {len(found)} entries that match none "

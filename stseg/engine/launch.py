@@ -90,7 +90,8 @@ def check_args(args: argparse.Namespace, num_gpus_present: int) -> None:
          f"0 to {args.num_machines - 1}, below --num-machines"),
         ("--dist-url", args.dist_url, args.num_machines <= 1 or args.dist_url != "auto",
          "tcp://HOST:PORT when there are several machines"),
-        ("KEY VALUE", " ".join(args.opts), len(args.opts) % 2 == 0, "pairs of a key and a value"),
+        ("KEY VALUE", " ".join(args.opts), len(args.opts) % 2 == 0,
+         "pairs of a key and a value after all flags"),
     ]  # fmt: skip
     for name, value, is_good, rule in rules:
         if not is_good:

@@ -76,6 +76,7 @@ class Trainer(DefaultTrainer):
             self.checkpointer.add_checkpointable("ema", self.average)
         self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
         self._random_states: list[dict] = []
+        self._last_eval_results: dict[str, Any] = {}
         self._last_written = -1
         self.register_hooks(self.build_hooks())
 
@@ -127,6 +128,15 @@ class Trainer(DefaultTrainer):
             JSONWriter(path, window_size=1),
             TensorboardXWriter(self.cfg.OUTPUT_DIR, purge_step=self.start_iter),
         ]
+
+    def train(self) -> dict[str, Any]:
+        """Train from `start_iter` to the end.
+
+        Returns:
+            Results of the last evaluation, {} on other ranks than 0.
+        """
+        super().train()
+        return self._last_eval_results
 
     def before_train(self) -> None:
         """Start hooks and data; on resuming, continue as if nothing had happened."""

@@ -6,6 +6,7 @@ The core imports without torch and Detectron2; the adapters are loaded when firs
 from importlib import import_module
 from typing import Any
 
+from stseg.dependencies import require_detectron2
 from stseg.evaluation.confusion import ConfusionMatrix
 
 _ADAPTERS = {
@@ -20,4 +21,5 @@ __all__ = ["ConfusionMatrix", "EVALUATOR_REGISTRY", "STSegSemSegEvaluator", "bui
 def __getattr__(name: str) -> Any:
     if name not in _ADAPTERS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    require_detectron2(f"stseg.evaluation.{name}")
     return getattr(import_module(_ADAPTERS[name]), name)

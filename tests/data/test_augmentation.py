@@ -127,3 +127,9 @@ def test_an_impossible_crop_is_refused_by_key(data_cfg, key, value):
     setattr(data_cfg.INPUT.CROP, key, value)
     with pytest.raises(ValueError, match=f"INPUT.CROP.{key}: expected"):
         build_augmentations(data_cfg, True)
+
+
+def test_an_unknown_flip_is_refused_by_key(data_cfg):
+    data_cfg.INPUT.RANDOM_FLIP = "sideways"
+    with pytest.raises(ValueError, match="INPUT.RANDOM_FLIP: expected 'horizontal'"):
+        build_augmentations(data_cfg, True)

@@ -1,4 +1,5 @@
 import itertools
+import pickle
 import random
 
 import numpy as np
@@ -24,9 +25,8 @@ def _batches(cfg, count, start_iter=0):
 
 
 def _same(a, b):
-    return a["file_name"] == b["file_name"] and all(
-        torch.equal(a[key], b[key]) for key in ("image", "sem_seg")
-    )
+    tensors = [key for key in ("image", "sem_seg") if key in a]
+    return a["file_name"] == b["file_name"] and all(torch.equal(a[k], b[k]) for k in tensors)
 
 
 def _all_same(one, other):
@@ -82,6 +82,15 @@ def test_two_processes_see_together_what_one_sees(tiny, monkeypatch):
     assert all(len(batch) == 2 for part in parts for batch in part)
     together = [[a[0], b[0], a[1], b[1]] for a, b in zip(*parts, strict=True)]
     assert _all_same(together, whole)
+
+
+def test_loaders_can_be_sent_to_spawned_workers(tiny):
+    for loader in (build_train_loader(tiny), build_test_loader(tiny, "tiny")):
+        dataset, sampler, collate = pickle.loads(
+            pickle.dumps((loader.dataset, loader.batch_sampler, loader.collate_fn))
+        )
+        keys = next(iter(sampler))
+        assert _all_same([[dataset[key] for key in keys]], [next(iter(loader))])
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -144,6 +153,16 @@ def test_an_unknown_data_set_is_refused_with_the_known_ones(tiny):
     tiny.DATASETS.TRAIN = ()
     with pytest.raises(ValueError, match="DATASETS.TRAIN: expected at least one"):
         build_train_loader(tiny)
+
+
+def test_values_the_loaders_cannot_serve_are_refused_by_key(tiny):
+    wrong = tiny.clone()
+    wrong.DATALOADER.TEST_BATCH_SIZE = 0
+    with pytest.raises(ValueError, match="DATALOADER.TEST_BATCH_SIZE: .*got 0"):
+        build_test_loader(wrong, "tiny")
+    wrong.DATALOADER.SAMPLER_TRAIN = "RepeatFactorTrainingSampler"
+    with pytest.raises(ValueError, match="DATALOADER.SAMPLER_TRAIN: .*got 'RepeatFactor"):
+        build_train_loader(wrong)
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(tiny, monkeypatch):

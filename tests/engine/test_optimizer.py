@@ -1,6 +1,7 @@
 import pytest
 import torch
 from detectron2.config import get_cfg
+from detectron2.modeling import build_model
 from torch import nn
 
 from stseg.config import add_stseg_config
@@ -18,9 +19,9 @@ class ChannelLayerNorm(nn.Module):
 class Model(nn.Module):
     def __init__(self):
         super().__init__()
-        self.clip = nn.ModuleDict({"visual": nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))})
-        self.clip["text"] = nn.Linear(4, 4).requires_grad_(False)
-        self.clipper = nn.Linear(4, 4)
+        self.image_encoder = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
+        self.image_encoder_adapter = nn.Linear(4, 4)
+        self.text_encoder = nn.Linear(4, 4).requires_grad_(False)
         self.head = nn.Sequential(nn.GroupNorm(2, 4), ChannelLayerNorm(), nn.Conv2d(4, 4, 1))
         self.gamma = nn.Parameter(torch.ones(4))
 
@@ -43,13 +44,41 @@ def test_groups_have_the_rates_and_decays_of_sed():
     model = Model()
     found = settings(model, build_optimizer(make_cfg(), model))
     assert (
-        found["clip.visual.0.weight"] == found["clip.visual.0.bias"] == pytest.approx((2e-6, 1e-4))
+        found["image_encoder.0.weight"]
+        == found["image_encoder.0.bias"]
+        == pytest.approx((2e-6, 1e-4))
     )
-    assert found["clip.visual.1.weight"] == pytest.approx((2e-6, 0))
+    assert found["image_encoder.1.weight"] == pytest.approx((2e-6, 0))
     assert found["head.0.weight"] == found["head.0.bias"] == (2e-4, 0)
     assert found["head.1.weight"] == found["head.2.bias"] == found["gamma"] == (2e-4, 1e-4)
-    assert found["clipper.weight"] == (2e-4, 1e-4)
-    assert found["clip.text.weight"] is None
+    assert found["image_encoder_adapter.weight"] == (2e-4, 1e-4)
+    assert found["text_encoder.weight"] is None
+
+
+@pytest.mark.parametrize(
+    "clip, expected",
+    [
+        ("convnext_base_w_320", [(261, 88181632), (82, 40192), (91, 1375052), (24, 1344)]),
+        ("convnext_large_d_320", [(263, 199710528), (82, 60288), (91, 1471820), (24, 1344)]),
+    ],
+)
+def test_parity_of_group_sizes_with_seds_table(monkeypatch, clip, expected):
+    cfg = make_cfg(
+        "MODEL.CLIP.NAME", clip, "MODEL.CLIP.PRETRAINED", "", "MODEL.STSEG.DEA.ENABLED", False,
+        "MODEL.DEVICE", "meta",
+    )  # fmt: skip
+    # Shapes without numbers, which open_clip would try to move to the CPU.
+    monkeypatch.setattr(nn.Module, "to", lambda module, *args, **kwargs: module)
+    with torch.device("meta"):
+        groups = build_optimizer(cfg, build_model(cfg)).param_groups
+    found = {
+        (round(group["lr"] / 2e-4, 6), group["weight_decay"]): (
+            len(group["params"]),
+            sum(p.numel() for p in group["params"]),
+        )
+        for group in groups
+    }
+    assert [found[key] for key in ((0.01, 1e-4), (0.01, 0), (1, 1e-4), (1, 0))] == expected
 
 
 def test_the_last_matching_multiplier_wins():
@@ -66,8 +95,11 @@ def test_the_last_matching_multiplier_wins():
 @pytest.mark.parametrize(
     "multipliers, message",
     [
-        ([["sam", 0.1]], "got 'sam', which matches none. The parts of this model are clip, "),
-        ([["clip"]], r"expected a list of \[name, factor\]"),
+        (
+            [["sam", 0.1]],
+            "got 'sam', which matches none. The parts of this model are gamma, head, ",
+        ),
+        ([["head"]], r"expected a list of \[name, factor\]"),
     ],
 )
 def test_a_faulty_multiplier_is_named(multipliers, message):
@@ -85,8 +117,8 @@ def test_the_table_shows_every_tensor_that_learns_and_folds_repeated_blocks():
     table = describe_groups(model, build_optimizer(make_cfg(), model))
     rows = [line.split() for line in table.splitlines()[2:]]
     assert sum(int(row[1]) for row in rows) == sum(p.requires_grad for p in model.parameters())
-    assert "clip.visual.*.weight" in table
-    assert "clip.text" not in table
+    assert "image_encoder.*.weight" in table
+    assert "text_encoder" not in table
 
 
 @pytest.mark.parametrize(

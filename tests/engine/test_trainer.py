@@ -46,7 +46,7 @@ def test_accumulating_gradients_gives_the_result_of_one_large_batch(make_trainer
 
 
 def test_two_processes_train_and_evaluate_as_one(entry, tmp_path, run_train_net):
-    opts = fakes.make_opts(entry, tmp_path / "two")
+    opts = fakes.make_opts(entry, tmp_path / "two", "SOLVER.ACCUMULATE_STEPS", 2)
     flags = ["--num-gpus", "0", "--num-cpu-processes", "2"]
     launch(fakes.main, parse_args([*flags, *opts]))
     run_train_net(folder="one")
@@ -97,6 +97,26 @@ def test_mixed_precision_trains_on_the_cpu_in_bf16(make_trainer, dtype):
     assert seen[0] == torch.bfloat16
     assert seen[-1] == torch.float32  # evaluation
     assert all(p.dtype == torch.float32 for p in trainer.model.parameters())
+
+
+def test_gradients_are_unscaled_before_they_are_clipped(make_trainer, tmp_path):
+    clip = ("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 0.01)
+    plain, scaled = make_trainer(*clip), make_trainer(*clip, folder="scaled")
+    plain.train()
+    scaled._trainer.grad_scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    scaled.train()
+    assert_same(weights_of(plain), weights_of(scaled), tolerance=1e-5)
+    saved = torch.load(tmp_path / "scaled" / "model_final.pth", weights_only=True)
+    assert saved["trainer"]["_trainer"]["grad_scaler"]["scale"] == 2.0**10
+
+
+@pytest.mark.gpu
+def test_mixed_precision_trains_on_a_gpu(make_trainer):
+    for dtype in ("bf16", "fp16"):
+        opts = ("SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", dtype, "MODEL.DEVICE", "cuda")
+        trainer = make_trainer(*opts, folder=dtype)
+        trainer.train()
+        assert trainer._trainer.grad_scaler.is_enabled() == (dtype == "fp16")
 
 
 def test_one_seed_gives_one_run_even_with_dropout(make_trainer, tmp_path):
