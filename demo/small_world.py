@@ -63,6 +63,18 @@ def share_right(labels: np.ndarray, truth: np.ndarray, names: Sequence[str], ask
     )
 
 
+def overview(scenes: Sequence[np.ndarray], overlays: Sequence[np.ndarray]) -> np.ndarray:
+    """Every scene beside its overlay, one pair a row, in one (H, W, 3) uint8 picture."""
+    rows = []
+    for scene, overlay in zip(scenes, overlays, strict=True):
+        side = overlay.shape[0]
+        plain = Image.fromarray(scene).resize((side, side), Image.Resampling.NEAREST)
+        rows.append(np.concatenate([np.asarray(plain), overlay], axis=1))
+    width = max(row.shape[1] for row in rows)
+    rows = [np.pad(row, [(0, 4), (0, width - row.shape[1]), (0, 0)]) for row in rows]
+    return np.concatenate(rows)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw, segment, write, and say what was written."""
     parser = argparse.ArgumentParser(
@@ -82,7 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"names never seen with a mask: {', '.join(UNSEEN_NAMES)}")
     pictures = args.output / "scenes"
     pictures.mkdir(parents=True, exist_ok=True)
-    for number, (scene, phrase) in enumerate(fresh_scenes(args.scenes, args.seed), start=1):
+    scenes = fresh_scenes(args.scenes, args.seed)
+    overlays = []
+    for number, (scene, phrase) in enumerate(scenes, start=1):
         path = pictures / f"scene_{number}.png"
         Image.fromarray(scene.image).save(path)
         words = f"{phrase.pattern} {phrase.colour} {phrase.noun}"
@@ -90,8 +104,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         summary = segment_image(predictor, vocabulary, path, args.output, path.stem)
         labels = np.asarray(Image.open(args.output / f"{path.stem}.png")).astype(int)
         asked = CLASS_NAMES.index(phrase.noun)
-        print(f"{args.output / path.stem}_overlay.jpg: {summary}")
+        overlay = args.output / f"{path.stem}_overlay.jpg"
+        overlays.append(np.asarray(Image.open(overlay)))
+        print(f"{overlay}: {summary}")
         print(f"  {share_right(labels, scene.label_map, vocabulary.names, asked)}")
+    sheet = args.output / "overview.jpg"
+    Image.fromarray(overview([scene.image for scene, _ in scenes], overlays)).save(sheet)
+    print(f"{sheet}: all scenes beside their overlays")
     print(f"wrote {args.scenes} scenes to {pictures} and, for each, label map, overlay and table")
     print(
         f'try your own words: .venv/bin/python demo/demo.py --input {pictures} --vocabulary "..."'

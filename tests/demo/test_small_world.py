@@ -32,6 +32,7 @@ def test_scenes_are_segmented_written_and_named(tmp_path, capsys):
         Image.open(output / f"scene_{number}_overlay.jpg").load()
         Image.open(output / "scenes" / f"scene_{number}.png").load()
         assert f"scene_{number}_overlay.jpg" in text
+    Image.open(output / "overview.jpg").load()
     assert re.search(r"called '(striped|dotted|checked) \w+ \w+'", text)
 
 
