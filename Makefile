@@ -12,7 +12,7 @@ env: ## create .venv and install everything, if that is not done yet
 	@bash dev/setup_env.sh
 
 demo: env ## segment fresh miniature scenes with names never seen in training
-	@$(VENV)/bin/python demo/small_world.py $(ARGS)
+	@$(VENV)/bin/python -W ignore::FutureWarning -m demo.small_world $(ARGS)
 
 test: env ## run the tests and say what was skipped
 	@$(VENV)/bin/python -m pytest $(ARGS)

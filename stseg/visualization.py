@@ -20,7 +20,7 @@ _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 UNKNOWN_COLOUR = (128, 128, 128)
 _PALETTE_SIZE = 1024
 _MAX_NAME_CHARACTERS = 28
-_MIN_SIDE = 240  # smaller pictures are enlarged, so that outlines and legend can be read,
+_MIN_SIDE = 360  # smaller pictures are enlarged, so that outlines and legend can be read,
 _MAX_ENLARGED = 2000  # but never beyond this on their longer side
 _MAX_ROWS = 60
 _LINE_HEIGHTS = (18, 64)
@@ -123,7 +123,7 @@ def area_shares(label_map: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def _enlarge(image: np.ndarray, label_map: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both, at least 240 pixels on the shorter side, and labels as int32."""
+    """Both, at least 360 pixels on the shorter side, and labels as int32."""
     labels = label_map.astype(np.int32)
     factor = min(-(-_MIN_SIDE // min(labels.shape)), _MAX_ENLARGED // max(labels.shape))
     if factor > 1:

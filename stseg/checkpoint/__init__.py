@@ -1,5 +1,9 @@
 """Readers of published checkpoints, and what ships with the project."""
 
+from stseg.dependencies import require_detectron2
+
+require_detectron2(__name__)
+
 from stseg.checkpoint.published import load_published
 from stseg.checkpoint.signatures import identify
 

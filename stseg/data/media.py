@@ -123,7 +123,7 @@ class VideoFile:
         """Append a (H, W, 3) uint8 RGB frame; an odd last row or column is cut off."""
         height, width = (side // 2 * 2 for side in frame.shape[:2])  # codecs want even sides
         if self._writer is None:
-            code = cv2.VideoWriter_fourcc(*"mp4v")
+            code = cv2.VideoWriter.fourcc(*"mp4v")
             self._writer = cv2.VideoWriter(str(self.path), code, self.fps, (width, height))
             if not self._writer.isOpened():
                 raise OSError(f"{self.path}: this OpenCV cannot write .mp4 files.")

@@ -176,6 +176,14 @@ def test_wrong_or_missing_weights_are_named(tmp_path):
         Predictor(make_cfg(), weights=str(path))
 
 
+def test_checkpoint_of_another_system_is_called_by_its_name(tmp_path):
+    path = tmp_path / "sam.pth"
+    keys = ("image_encoder.neck.0", "mask_decoder.x", "prompt_encoder.x")
+    torch.save({key: torch.zeros(1) for key in keys}, path)
+    with pytest.raises(ValueError, match="looks like SAM.*MODEL.SAM.CHECKPOINT"):
+        Predictor(make_cfg(), weights=str(path))
+
+
 def test_config_file_is_read_and_a_missing_one_named(tmp_path):
     path = tmp_path / "tiny.yaml"
     path.write_text("MODEL:\n  META_ARCHITECTURE: ColourTestNet\n  WEIGHTS: ''\n")

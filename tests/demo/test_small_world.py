@@ -1,0 +1,43 @@
+import re
+
+import pytest
+from PIL import Image
+
+from demo.small_world import fresh_scenes, main
+from stseg.data.small_world.names import UNSEEN_NAMES
+from tests.helpers.colour_net import ColourTestNet
+
+
+def test_scenes_are_repeatable_and_hold_the_thing_asked_for():
+    scenes = fresh_scenes(2, seed=5)
+    again = fresh_scenes(2, seed=5)
+    other = fresh_scenes(2, seed=6)
+    assert all((a[0].image == b[0].image).all() for a, b in zip(scenes, again, strict=True))
+    assert any((a[0].image != b[0].image).any() for a, b in zip(scenes, other, strict=True))
+    for scene, phrase in scenes:
+        assert phrase in scene.phrases and phrase.noun in UNSEEN_NAMES
+
+
+def test_scenes_are_segmented_written_and_named(tmp_path, capsys):
+    assert ColourTestNet  # importing it registers it
+    config = tmp_path / "tiny.yaml"
+    config.write_text(
+        "MODEL: {META_ARCHITECTURE: ColourTestNet, WEIGHTS: '', DEVICE: cpu}\n"
+        "INPUT: {MIN_SIZE_TEST: 0}\n"
+    )
+    output = tmp_path / "out"
+    assert main(["--config-file", str(config), "--output", str(output), "--scenes", "2"]) == 0
+    text = capsys.readouterr().out
+    for number in (1, 2):
+        Image.open(output / f"scene_{number}_overlay.jpg").load()
+        Image.open(output / "scenes" / f"scene_{number}.png").load()
+        assert f"scene_{number}_overlay.jpg" in text
+    Image.open(output / "overview.jpg").load()
+    assert re.search(r"called '(striped|dotted|checked) \w+ \w+'", text)
+
+
+@pytest.mark.parametrize("flags", [["--scenes", "0"], ["--seed", "-1"], ["--seed", "9999999"]])
+def test_flags_out_of_range_are_refused(flags, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(flags)
+    assert stop.value.code == 2 and flags[0] in capsys.readouterr().err
