@@ -1,19 +1,15 @@
-"""The things of the small world: a table of outlines and inner parts, and how one is drawn.
+"""The things of the small world: a table of outlines and inner parts.
 
 Every thing has an outline AND parts of its own (eyes, windows, scales), because real objects are
 known by both; its body takes any colour and any pattern, so neither gives the class away.
 A part is ``(ink, points)`` in a unit frame, x right and y down, both in [-1, 1]. The ink "body" is
-the free colour and pattern; "shade" and "light" darken or lighten what is below; the rest are fixed.
+the free colour and pattern; "shade" and "light" change the tone of what is below; the rest are
+fixed.
 """
 
 from __future__ import annotations
 
 import math
-
-import cv2
-import numpy as np
-
-from stseg.data.small_world.names import COLOURS
 
 INKS = {
     "dark": (40, 36, 46),
@@ -27,7 +23,6 @@ INKS = {
 }
 Points = list[tuple[float, float]]
 Part = tuple[str, Points]
-SUPERSAMPLING = 2
 
 
 def _oval(cx: float, cy: float, rx: float, ry: float, start=0.0, stop=360.0) -> Points:
@@ -258,9 +253,18 @@ PARTS: dict[str, list[Part]] = {
         ("body", _box(0.0, -0.2, 0.85, 0.08)),
         ("body", _oval(0, -0.72, 0.3, 0.27)),
         ("body", _box(-0.3, -0.72, 0.3, 0.6)),
-        *[("cream", _stroke(x, y, x - 0.1, y - 0.14, 0.05)) for x, y in _box(-0.1, -0.6, 0.18, 0.3)],
-        *[("cream", _stroke(x, y, x + 0.1, y - 0.14, 0.05)) for x, y in _box(-0.1, -0.6, 0.18, 0.3)],
-        *[("cream", _stroke(x, y, x, y - 0.18, 0.05)) for x, y in ((-0.7, 0), (0.7, -0.2), (0, -0.1))],
+        *[
+            ("cream", _stroke(x, y, x - 0.1, y - 0.14, 0.05))
+            for x, y in _box(-0.1, -0.6, 0.18, 0.3)
+        ],
+        *[
+            ("cream", _stroke(x, y, x + 0.1, y - 0.14, 0.05))
+            for x, y in _box(-0.1, -0.6, 0.18, 0.3)
+        ],
+        *[
+            ("cream", _stroke(x, y, x, y - 0.18, 0.05))
+            for x, y in ((-0.7, 0), (0.7, -0.2), (0, -0.1))
+        ],
         ("brown", [(-0.5, 0.5), (0.5, 0.5), (0.36, 1.0), (-0.36, 1.0)]),
         ("cream", _stroke(-0.45, 0.62, 0.45, 0.62, 0.06)),
     ],
@@ -280,17 +284,26 @@ PARTS: dict[str, list[Part]] = {
         ("gold", [(-0.25, 0.6), (0.25, 0.6), (0, 1.0)]),
         ("brown", [(-0.3, 0.1), (-0.75, 0.75), (-0.28, 0.6)]),
         ("brown", [(0.3, 0.1), (0.75, 0.75), (0.28, 0.6)]),
-        ("body", [(0, -1), (0.25, -0.7), (0.38, -0.3), (0.36, 0.3), (0.26, 0.65), (-0.26, 0.65)]
-         + [(-0.36, 0.3), (-0.38, -0.3), (-0.25, -0.7)]),
+        (
+            "body",
+            [(0, -1), (0.25, -0.7), (0.38, -0.3), (0.36, 0.3), (0.26, 0.65), (-0.26, 0.65)]
+            + [(-0.36, 0.3), (-0.38, -0.3), (-0.25, -0.7)],
+        ),
         ("dark", [(0, -1), (0.25, -0.68), (-0.25, -0.68)]),
         ("steel", _oval(0, -0.25, 0.24, 0.24)),
         ("glass", _oval(0, -0.25, 0.16, 0.16)),
         ("steel", _stroke(0, 0.2, 0, 0.75, 0.12)),
     ],
     "butterfly": [
-        *_mirrored([("body", _oval(-0.55, -0.4, 0.45, 0.5)), ("body", _oval(-0.45, 0.42, 0.36, 0.4))]),
-        *_mirrored([("dark", _oval(-0.58, -0.42, 0.26, 0.28)), ("cream", _oval(-0.58, -0.42, 0.17, 0.18))]),
-        *_mirrored([("rosy", _oval(-0.58, -0.42, 0.08, 0.08)), ("cream", _oval(-0.47, 0.44, 0.15, 0.16))]),
+        *_mirrored(
+            [("body", _oval(-0.55, -0.4, 0.45, 0.5)), ("body", _oval(-0.45, 0.42, 0.36, 0.4))]
+        ),
+        *_mirrored(
+            [("dark", _oval(-0.58, -0.42, 0.26, 0.28)), ("cream", _oval(-0.58, -0.42, 0.17, 0.18))]
+        ),
+        *_mirrored(
+            [("rosy", _oval(-0.58, -0.42, 0.08, 0.08)), ("cream", _oval(-0.47, 0.44, 0.15, 0.16))]
+        ),
         *_mirrored([("dark", _stroke(0, -0.5, -0.25, -0.98, 0.05))]),
         ("dark", _oval(0, 0.0, 0.11, 0.62)),
     ],
@@ -300,71 +313,10 @@ PARTS: dict[str, list[Part]] = {
         *_mirrored([("steel", _box(-0.98, -0.15, -0.7, 0.3))]),
         ("body", _box(-0.78, -0.65, 0.78, 0.9)),
         ("steel", _box(-0.62, -0.5, 0.62, 0.1)),
-        *_mirrored([("glass", _oval(-0.3, -0.2, 0.19, 0.19)), ("dark", _oval(-0.3, -0.2, 0.08, 0.08))]),
+        *_mirrored(
+            [("glass", _oval(-0.3, -0.2, 0.19, 0.19)), ("dark", _oval(-0.3, -0.2, 0.08, 0.08))]
+        ),
         ("dark", _box(-0.5, 0.32, 0.5, 0.66)),
         *[("cream", _stroke(x, 0.34, x, 0.64, 0.07)) for x in (-0.3, -0.1, 0.1, 0.3)],
     ],
 }
-
-
-def _body_paint(colour: str, pattern: str, side: int, phase: float) -> np.ndarray:
-    """The free colour and pattern of a thing over its frame, (side, side, 3) float32 RGB."""
-    base = np.asarray(COLOURS[colour], np.float32)
-    other = base * 0.5 if base.mean() > 130 else base * 0.35 + 255 * 0.65
-    period = max(0.16 * side, 6.0 * SUPERSAMPLING)
-    y, x = np.mgrid[0:side, 0:side].astype(np.float32) / period + phase
-    if pattern == "striped":
-        mask = (x + 0.0 * y) % 1.0 < 0.45
-    elif pattern == "dotted":
-        mask = (x % 1.0 - 0.5) ** 2 + (y % 1.0 - 0.5) ** 2 < 0.07
-    elif pattern == "checked":
-        mask = ((x * 1.4) % 1.0 < 0.5) ^ ((y * 1.4) % 1.0 < 0.5)
-    else:
-        mask = np.zeros((side, side), bool)
-    return np.where(mask[..., None], other, base)
-
-
-def draw_thing(
-    name: str, colour: str, pattern: str, size: int, degrees: float, flip: bool, phase: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one thing in a square frame.
-
-    Args:
-        name: a key of ``PARTS``.
-        colour: a key of ``COLOURS``.
-        pattern: one of ``PATTERNS``.
-        size: side of the frame in pixels.
-        degrees: turn of the thing, clockwise.
-        flip: mirror left and right.
-        phase: shift of the pattern, in periods, [0, 1).
-
-    Returns:
-        RGB (size, size, 3) float32 in [0, 255] and coverage (size, size) float32 in [0, 1].
-    """
-    side = size * SUPERSAMPLING
-    paint = _body_paint(colour, pattern, side, phase)
-    rgb = np.zeros((side, side, 3), np.float32)
-    alpha = np.zeros((side, side), np.uint8)
-    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    turn = np.array([[cos, sin], [-sin, cos]], np.float32)
-    reach = side / 2 * 0.9 / (abs(cos) + 0.35 * abs(sin))
-    for ink, points in PARTS[name]:
-        unit = np.asarray(points, np.float32) * ((-1, 1) if flip else (1, 1))
-        corners = np.round(unit @ turn * reach + side / 2).astype(np.int32)
-        mask = np.zeros((side, side), np.uint8)
-        cv2.fillPoly(mask, [corners], 1)
-        where = mask.astype(bool)
-        if ink == "body":
-            rgb[where] = paint[where]
-        elif ink == "shade":
-            rgb[where] = np.where(alpha[where][:, None] > 0, rgb[where], paint[where]) * 0.68
-        elif ink == "light":
-            rgb[where] = rgb[where] * 0.5 + 127.0
-        else:
-            rgb[where] = INKS[ink]
-        alpha |= mask
-    rim = cv2.dilate(alpha, np.ones((3, 3), np.uint8), iterations=max(1, size // 32))
-    rgb[(rim > 0) & (alpha == 0)] = INKS["dark"]
-    coverage = cv2.resize(rim.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
-    weighted = cv2.resize(rgb * rim[..., None], (size, size), interpolation=cv2.INTER_AREA)
-    return weighted / np.maximum(coverage, 1e-3)[..., None], coverage

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import cv2
 import numpy as np
@@ -128,7 +128,7 @@ _PAINTERS = {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def _atlas(name: str) -> np.ndarray:
     """The texture of one stuff class, (ATLAS_SIDE, ATLAS_SIDE, 3) float32 RGB, always the same."""
     rng = np.random.default_rng([7, sorted(_PAINTERS).index(name)])
