@@ -29,6 +29,7 @@ from stseg.data.small_world.names import CLASS_NAMES, COLOURS, PATTERNS
 from stseg.data.small_world.pairs import UNSAID, PairPool, build_pool, match_phrases
 from stseg.engine.small_clip_eval import (
     TEMPLATES,
+    attribute_accuracy,
     build_model,
     encode_cells,
     encode_texts,
@@ -241,7 +242,7 @@ def train(
             done = trainer.step == recipe.steps
             if trainer.step % 50 and not done:
                 continue
-            line |= {"step": trainer.step, "scale": float(trainer.clip.logit_scale.exp())}
+            line |= {"step": trainer.step, "scale": trainer.clip.logit_scale.exp().item()}
             line["seconds_per_step"] = (time.time() - started) / (trainer.step - first)
             if trainer.step % eval_period == 0 or done:
                 line |= evaluate(trainer.average, "dev", count)
@@ -274,7 +275,10 @@ def main(argv: list[str] | None = None) -> None:
         recipe = Recipe(**{name: getattr(args, name) for name in asdict(Recipe())})
         train(recipe, args.out, device, args.eval_period, args.count)
         return
-    logger.info(json.dumps(evaluate(load_model(args.weights, device), args.split, args.count)))
+    clip = load_model(args.weights, device)
+    figures = evaluate(clip, args.split, args.count)
+    figures |= attribute_accuracy(clip, args.split, args.count)
+    logger.info(json.dumps(figures))
 
 
 if __name__ == "__main__":

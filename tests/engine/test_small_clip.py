@@ -113,3 +113,11 @@ def test_dense_figures_are_perfect_where_every_pixel_is_right():
     counts = np.diag(np.arange(1, len(CLASS_NAMES) + 1))
     cells = np.ones((len(CLASS_NAMES), 2), int)
     assert set(small_clip_eval.summarise(counts, cells).values()) == {100.0}
+
+
+def test_the_evaluate_command_prints_figures_of_saved_weights(tmp_path, caplog, clip):
+    small_clip.export_weights(clip, tmp_path / "clip_mini.pt")
+    with caplog.at_level("INFO"):
+        small_clip_eval.attribute_accuracy(clip, "dev", 2)
+        figures = small_clip_eval.evaluate(clip, "dev", 2)
+    assert {"miou_unseen", "cells_things", "accuracy_stuff"} <= set(figures)
