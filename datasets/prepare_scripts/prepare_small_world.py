@@ -1,4 +1,4 @@
-"""Render the small world to a folder. Needs no download; 2000 scenes take half a minute.
+"""Render the small world to a folder. Needs no download; 2600 scenes take under a minute.
 
     python datasets/prepare_scripts/prepare_small_world.py --out DIR --train N --dev N --val N
 

@@ -1,6 +1,6 @@
 """Train CLIP-mini on image-caption pairs of the small world, on a CPU or a GPU.
 
-    python -m stseg.engine.small_clip train --out DIR [--steps N --seed S --minutes M]
+    python -m stseg.engine.small_clip train --out DIR [--steps N --seed S]
     python -m stseg.engine.small_clip evaluate --weights FILE [--split dev --count N]
 
 The training reads captions only; no mask is used. It starts with pictures of one large thing and

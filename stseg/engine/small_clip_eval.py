@@ -122,8 +122,8 @@ def evaluate(clip: nn.Module, split: str = "dev", count: int = 100) -> dict[str,
 def attribute_accuracy(clip: nn.Module, split: str = "dev", count: int = 200) -> dict[str, float]:
     """Attributes of single things in percent: the noun is given, the look is asked for.
 
-    Each picture of one thing is compared, by its best cell, with all 8 x 4 phrases such as
-    "striped red star" of its noun.
+    Each picture of one thing is compared, by the soft maximum over its cells as in training, with
+    all 8 x 4 phrases such as "striped red star" of its noun.
 
     Returns:
         Share of pictures whose colour, pattern and both are right; chance is 12.5, 25 and 3.1.
@@ -139,7 +139,8 @@ def attribute_accuracy(clip: nn.Module, split: str = "dev", count: int = 200) ->
             continue
         texts = [f"a photo of a {pattern} {colour} {thing.noun}." for colour, pattern in looks]
         cells = encode_cells(clip, to_input(scene.image[None], device)).flatten(0, 2)
-        best = int((cells @ encode_texts(clip, texts).T).amax(0).argmax())
+        logits = clip.logit_scale.exp() * (cells @ encode_texts(clip, texts).T)
+        best = int(logits.logsumexp(0).argmax())
         hits = (looks[best][0] == thing.colour, looks[best][1] == thing.pattern)
         right += (*hits, all(hits))
         asked += 1
