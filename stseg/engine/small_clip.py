@@ -46,15 +46,15 @@ logger = logging.getLogger(__name__)
 class Recipe:
     """What a run depends on; saved in its checkpoint, so a resumed run is the same run."""
 
-    steps: int = 8000
+    steps: int = 5000
     seed: int = 0
     batch: int = 128
     objects: int = 24000
     scenes: int = 24000
     object_size: int = 64
     scene_size: int = 96
-    object_share: float = 0.4  # of the steps, before scenes only
-    mixed_share: float = 0.35  # of the scene steps, still objects
+    object_share: float = 0.35  # of the steps, at the start: no scenes yet
+    mixed_share: float = 0.35  # of the later steps: objects again
     lr: float = 2e-3
     phrases: int = 96
 
