@@ -1,6 +1,6 @@
 """Train CLIP-mini on image-caption pairs of the small world, on a CPU or a GPU.
 
-    python -m stseg.engine.small_clip train --out DIR [--steps N --seed S --minutes M]
+    python -m stseg.engine.small_clip train --out DIR [--steps N --seed S]
     python -m stseg.engine.small_clip evaluate --weights FILE [--split dev --count N]
 
 The training reads captions only; no mask is used. It starts with pictures of one large thing and
@@ -18,95 +18,45 @@ import os
 import time
 from copy import deepcopy
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import open_clip
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from stseg.data.small_world.names import CLASS_NAMES, COLOURS, PATTERNS, STUFF_NAMES, UNSEEN_NAMES
+from stseg.data.small_world.names import CLASS_NAMES, COLOURS, PATTERNS
 from stseg.data.small_world.pairs import UNSAID, PairPool, build_pool, match_phrases
-from stseg.data.small_world.scenes import SPLIT_SEEDS, render
-from stseg.modeling.encoders.convnext_mini import add_mini_configs
+from stseg.engine.small_clip_eval import (
+    TEMPLATES,
+    attribute_accuracy,
+    build_model,
+    encode_cells,
+    encode_texts,
+    evaluate,
+    load_model,
+    to_input,
+)
 from stseg.modeling.losses.caption_cells import cell_label_loss, matching_loss, pool_cells
 
 logger = logging.getLogger(__name__)
-MODEL_NAME = "convnext_mini"
-TEMPLATES = tuple(f("{}") for f in open_clip.OPENAI_IMAGENET_TEMPLATES)
-_TOKENIZER = open_clip.get_tokenizer("ViT-B-32")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What a run depends on; saved in its checkpoint, so a resumed run is the same run."""
 
-    steps: int = 8000
+    steps: int = 5000
     seed: int = 0
     batch: int = 128
     objects: int = 24000
     scenes: int = 24000
     object_size: int = 64
     scene_size: int = 96
-    object_share: float = 0.4  # of the steps, before scenes only
-    mixed_share: float = 0.35  # of the scene steps, still objects
+    object_share: float = 0.35  # of the steps, at the start: no scenes yet
+    mixed_share: float = 0.35  # of the later steps: objects again
     lr: float = 2e-3
     phrases: int = 96
-
-
-def build_model() -> nn.Module:
-    """A CLIP-mini with fresh weights."""
-    add_mini_configs()
-    return open_clip.create_model(MODEL_NAME)
-
-
-@lru_cache(maxsize=200_000)
-def _tokens_of(text: str) -> tuple[int, ...]:
-    return (_TOKENIZER.sot_token_id, *_TOKENIZER.encode(text), _TOKENIZER.eot_token_id)
-
-
-def tokenize(texts: list[str]) -> Tensor:
-    """Token ids (len(texts), L) int64, cut to the longest text, padded with zeros."""
-    rows = [_tokens_of(text) for text in texts]
-    tokens = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
-    for row, ids in zip(tokens, rows, strict=True):
-        row[: len(ids)] = torch.tensor(ids)
-    return tokens
-
-
-def encode_texts(clip: nn.Module, texts: list[str]) -> Tensor:
-    """Unit text embeddings (len(texts), C); exact, since the text tower is causal."""
-    tokens = tokenize(texts).to(clip.positional_embedding.device)
-    length = tokens.shape[1]
-    x = clip.token_embedding(tokens) + clip.positional_embedding[:length]
-    # The fused attention of torch is ten times as slow as plain matrices for heads this narrow.
-    with sdpa_kernel(SDPBackend.MATH):
-        x = clip.ln_final(clip.transformer(x, attn_mask=clip.attn_mask[:length, :length]))
-    ends = x[torch.arange(len(texts), device=x.device), tokens.argmax(-1)]
-    return F.normalize((ends @ clip.text_projection).float(), dim=-1)
-
-
-def encode_cells(clip: nn.Module, images: Tensor) -> Tensor:
-    """Unit embedding (B, h, w, C) of every cell: head norm and projection at every position.
-
-    Args:
-        clip: a CLIP with a ConvNeXt tower.
-        images: (B, 3, H, W), normalised.
-    """
-    trunk = clip.visual.trunk
-    x = trunk.head.norm(trunk.forward_features(images)).permute(0, 2, 3, 1)
-    return F.normalize(clip.visual.head(x).float(), dim=-1)
-
-
-def to_input(images: np.ndarray, device: torch.device) -> Tensor:
-    """(B, H, W, 3) uint8 RGB to the normalised (B, 3, H, W) that CLIP takes."""
-    x = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 255.0
-    mean = x.new_tensor(open_clip.OPENAI_DATASET_MEAN)[:, None, None]
-    std = x.new_tensor(open_clip.OPENAI_DATASET_STD)[:, None, None]
-    return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 def in_template(text: str, rng: np.random.Generator) -> str:
@@ -264,70 +214,23 @@ class CaptionTrainer:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-@torch.no_grad()
-def name_embeddings(clip: nn.Module, names: tuple[str, ...]) -> Tensor:
-    """Unit (T, C): mean over the 80 templates of each name."""
-    rows = [encode_texts(clip, [t.format(name) for t in TEMPLATES]).mean(0) for name in names]
-    return F.normalize(torch.stack(rows), dim=-1)
-
-
-@torch.no_grad()
-def evaluate(clip: nn.Module, split: str = "dev", count: int = 100) -> dict[str, float]:
-    """Dense zero-shot figures in percent: every cell takes the nearest of all class names.
-
-    Returns:
-        mIoU of all, seen, unseen, stuff and thing classes, pixel accuracy inside stuff, things and
-        unseen things, and the share of cells, wholly stuff or mostly thing, that are named rightly.
-    """
-    device = clip.logit_scale.device
-    embeds = name_embeddings(clip, CLASS_NAMES)
-    classes = len(CLASS_NAMES)
-    counts = np.zeros((classes, classes), np.int64)
-    cells_right = np.zeros((classes, 2), np.int64)
-    for index in range(count):
-        scene = render(SPLIT_SEEDS[split], index)
-        scores = encode_cells(clip, to_input(scene.image[None], device)) @ embeds.T
-        scores = scores.permute(0, 3, 1, 2)
-        grid = scores.argmax(1)[0].cpu().numpy()
-        full = F.interpolate(scores, scene.label_map.shape, mode="bilinear")[0].argmax(0)
-        pairs = scene.label_map.astype(np.int64) * classes + full.cpu().numpy()
-        counts += np.bincount(pairs.ravel(), minlength=classes**2).reshape(classes, classes)
-        side = scene.label_map.shape[0] // grid.shape[0]
-        for (row, column), guess in np.ndenumerate(grid):
-            patch = scene.label_map[
-                row * side : (row + 1) * side, column * side : (column + 1) * side
-            ]
-            ids = np.bincount(patch.ravel(), minlength=classes)
-            if ids.max() >= 0.6 * patch.size:
-                cells_right[ids.argmax()] += (ids.argmax() == guess, 1)
-    return _figures(counts, cells_right)
-
-
-def _figures(counts: np.ndarray, cells_right: np.ndarray) -> dict[str, float]:
-    iou = np.diag(counts) / np.maximum(counts.sum(0) + counts.sum(1) - np.diag(counts), 1)
-    unseen = np.isin(CLASS_NAMES, UNSEEN_NAMES)
-    stuff = np.isin(CLASS_NAMES, STUFF_NAMES)
-    groups = {"all": stuff | ~stuff, "seen": ~unseen, "unseen": unseen, "stuff": stuff}
-    groups |= {"things": ~stuff, "unseen_things": unseen & ~stuff, "unseen_stuff": unseen & stuff}
-    figures = {f"miou_{name}": 100 * float(iou[rows].mean()) for name, rows in groups.items()}
-    for name, rows in groups.items():
-        right = np.diag(counts)[rows].sum() / max(counts[rows].sum(), 1)
-        figures[f"accuracy_{name}"] = 100 * float(right)
-        right, asked = cells_right[rows].sum(0)
-        figures[f"cells_{name}"] = 100 * float(right / max(asked, 1))
-    return {k: round(v, 1) for k, v in figures.items()}
-
-
 def export_weights(clip: nn.Module, path: Path) -> None:
     """The float16 state dict that open_clip loads as a local pretrained file."""
     state = {k: v.half() if v.is_floating_point() else v for k, v in clip.state_dict().items()}
     save_atomically({k: v.contiguous() for k, v in state.items()}, path)
 
 
-def train(recipe: Recipe, out: Path, device: torch.device, eval_period: int, count: int) -> None:
+def train(
+    recipe: Recipe,
+    out: Path,
+    device: torch.device,
+    eval_period: int,
+    count: int,
+    workers: int = 2,
+) -> None:
     """Run or resume ``recipe`` in the folder ``out``: last.pt, log.jsonl, clip_mini.pt."""
     out.mkdir(parents=True, exist_ok=True)
-    trainer = CaptionTrainer(recipe, device)
+    trainer = CaptionTrainer(recipe, device, workers)
     last = out / "last.pt"
     if last.is_file():
         trainer.load_state_dict(torch.load(last, map_location=device, weights_only=True))
@@ -339,7 +242,7 @@ def train(recipe: Recipe, out: Path, device: torch.device, eval_period: int, cou
             done = trainer.step == recipe.steps
             if trainer.step % 50 and not done:
                 continue
-            line |= {"step": trainer.step, "scale": float(trainer.clip.logit_scale.exp())}
+            line |= {"step": trainer.step, "scale": trainer.clip.logit_scale.exp().item()}
             line["seconds_per_step"] = (time.time() - started) / (trainer.step - first)
             if trainer.step % eval_period == 0 or done:
                 line |= evaluate(trainer.average, "dev", count)
@@ -372,9 +275,10 @@ def main(argv: list[str] | None = None) -> None:
         recipe = Recipe(**{name: getattr(args, name) for name in asdict(Recipe())})
         train(recipe, args.out, device, args.eval_period, args.count)
         return
-    add_mini_configs()
-    clip = open_clip.create_model(MODEL_NAME, pretrained=str(args.weights), device=device).eval()
-    logger.info(json.dumps(evaluate(clip, args.split, args.count)))
+    clip = load_model(args.weights, device)
+    figures = evaluate(clip, args.split, args.count)
+    figures |= attribute_accuracy(clip, args.split, args.count)
+    logger.info(json.dumps(figures))
 
 
 if __name__ == "__main__":

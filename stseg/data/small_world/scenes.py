@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stseg.data.small_world.drawing import draw_thing
 from stseg.data.small_world.names import CLASS_NAMES, COLOURS, PATTERNS, STUFF_NAMES, THING_NAMES
-from stseg.data.small_world.shapes import draw_thing
 from stseg.data.small_world.textures import cut_texture
 
-# Each split draws from a range of seeds of its own: SPLIT_SEEDS[split] + (0 .. SEEDS_PER_SPLIT - 1).
+# A split owns the seeds from SPLIT_SEEDS[split] up to, not including, + SEEDS_PER_SPLIT.
 SEEDS_PER_SPLIT = 1_000_000
 SPLIT_SEEDS = {"train": 0, "dev": 1_000_000, "val": 2_000_000}
 SCENE_SIZE = 128

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import cv2
 import numpy as np
@@ -17,8 +17,12 @@ def _noise(rng: np.random.Generator, cell: int) -> np.ndarray:
     return cv2.resize(coarse, (ATLAS_SIDE, ATLAS_SIDE), interpolation=cv2.INTER_CUBIC)[..., None]
 
 
+def _tone(*rgb: float) -> np.ndarray:
+    return np.array(rgb, np.float32)
+
+
 def _flat(*rgb: float) -> np.ndarray:
-    return np.ones((ATLAS_SIDE, ATLAS_SIDE, 3), np.float32) * np.float32(rgb)
+    return np.ones((ATLAS_SIDE, ATLAS_SIDE, 3), np.float32) * _tone(*rgb)
 
 
 def _sky(rng: np.random.Generator) -> np.ndarray:
@@ -47,7 +51,7 @@ def _water(rng: np.random.Generator) -> np.ndarray:
     y, x = np.mgrid[0:ATLAS_SIDE, 0:ATLAS_SIDE].astype(np.float32)
     wave = np.sin((y + 2.5 * np.sin(x / 5.5) + 6 * _noise(rng, 48)[..., 0]) * 2 * np.pi / 9)
     crest = np.clip(wave[..., None] - 0.55, 0, 1) * 1.6
-    return _flat(36, 110, 168) * (1 - crest) + np.float32((190, 228, 240)) * crest
+    return _flat(36, 110, 168) * (1 - crest) + _tone(190, 228, 240) * crest
 
 
 def _sand(rng: np.random.Generator) -> np.ndarray:
@@ -59,7 +63,7 @@ def _brick(rng: np.random.Generator) -> np.ndarray:
     image = _flat(208, 196, 184)
     for row, top in enumerate(range(0, ATLAS_SIDE, 8)):
         for left in range(-8 * (row % 2), ATLAS_SIDE, 16):
-            tone = np.float32((168, 76, 56)) * rng.uniform(0.8, 1.15)
+            tone = _tone(168, 76, 56) * rng.uniform(0.8, 1.15)
             image[top + 1 : top + 8, max(left + 1, 0) : left + 16] = tone
     return image
 
@@ -76,7 +80,7 @@ def _wood(rng: np.random.Generator) -> np.ndarray:
 
 def _snow(rng: np.random.Generator) -> np.ndarray:
     drifts = _noise(rng, 20) + 0.4 * _noise(rng, 8)
-    image = _flat(238, 243, 250) + np.float32((16, 11, 4)) * drifts
+    image = _flat(238, 243, 250) + _tone(16, 11, 4) * drifts
     for x, y in rng.integers(0, ATLAS_SIDE, (2200, 2)):
         cv2.circle(image, (int(x), int(y)), 1, (176, 200, 236), -1)
     return image
@@ -93,7 +97,7 @@ def _pavement(rng: np.random.Generator) -> np.ndarray:
 def _pebbles(rng: np.random.Generator, base, tones, count: int, radii: tuple[int, int]):
     image = _flat(*base)
     for x, y in rng.integers(0, ATLAS_SIDE, (count, 2)):
-        tone = np.float32(tones[rng.integers(len(tones))]) * rng.uniform(0.8, 1.15)
+        tone = _tone(*tones[rng.integers(len(tones))]) * rng.uniform(0.8, 1.15)
         axes = (int(rng.integers(*radii)), int(rng.integers(*radii)))
         angle = float(rng.uniform(0, 180))
         centre = (int(x), int(y))
@@ -128,7 +132,7 @@ _PAINTERS = {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def _atlas(name: str) -> np.ndarray:
     """The texture of one stuff class, (ATLAS_SIDE, ATLAS_SIDE, 3) float32 RGB, always the same."""
     rng = np.random.default_rng([7, sorted(_PAINTERS).index(name)])

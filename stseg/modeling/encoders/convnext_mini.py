@@ -11,9 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import open_clip
-from torch import nn
 from timm.models import register_model
 from timm.models.convnext import ConvNeXt
+from torch import nn
 
 CONFIG_DIR = Path(__file__).parent / "open_clip_configs"
 

@@ -1,0 +1,78 @@
+"""Write splits of the small world to a folder, in the layout that its registration reads."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from stseg.data.small_world.names import CLASS_NAMES, SEEN_NAMES
+from stseg.data.small_world.scenes import SCENE_SIZE, SEEDS_PER_SPLIT, SPLIT_SEEDS, Scene, render
+
+IGNORED_IN_FILES = 255
+
+
+def train_labels(label_map: np.ndarray) -> np.ndarray:
+    """Label map for training: seen classes in the order of ``SEEN_NAMES``, unseen ones ignored.
+
+    Args:
+        label_map: (H, W) uint8, index into ``CLASS_NAMES``.
+
+    Returns:
+        (H, W) uint8, index into ``SEEN_NAMES`` or 255, so that no unseen mask is ever seen.
+    """
+    table = np.full(256, IGNORED_IN_FILES, np.uint8)
+    for new_id, name in enumerate(SEEN_NAMES):
+        table[CLASS_NAMES.index(name)] = new_id
+    return table[label_map]
+
+
+def split_scene(split: str, index: int, seed: int = 0, size: int = SCENE_SIZE) -> Scene:
+    """Scene ``index`` of a split; splits never share a seed.
+
+    Raises:
+        ValueError: if the split is unknown or the seed leaves its range.
+    """
+    if split not in SPLIT_SEEDS:
+        raise ValueError(f"split: expected one of {', '.join(SPLIT_SEEDS)}, got {split!r}.")
+    if not 0 <= seed < SEEDS_PER_SPLIT:
+        raise ValueError(f"seed: expected 0 to {SEEDS_PER_SPLIT - 1}, got {seed}.")
+    return render(SPLIT_SEEDS[split] + seed, index, size)
+
+
+def write_split(out: Path, split: str, count: int, seed: int = 0) -> None:
+    """Write ``count`` scenes of a split below ``out``.
+
+    Files: images/SPLIT/*.png (RGB), labels/SPLIT/*.png (8 bits), captions_SPLIT.jsonl,
+    names.json (all classes) and names_seen.json (the ids of the train labels). Files of an
+    earlier run with the same seed are replaced by equal ones, so a stopped run can be repeated.
+    """
+    image_dir, label_dir = out / "images" / split, out / "labels" / split
+    for folder in (image_dir, label_dir):
+        folder.mkdir(parents=True, exist_ok=True)
+    captions = []
+    for index in range(count):
+        scene = split_scene(split, index, seed)
+        labels = train_labels(scene.label_map) if split == "train" else scene.label_map
+        stem = f"{index:06d}"
+        _write_png(image_dir / f"{stem}.png", scene.image[..., ::-1])
+        _write_png(label_dir / f"{stem}.png", labels)
+        captions.append(json.dumps({"file": f"{stem}.png", "caption": scene.caption}))
+    _write_text(out / f"captions_{split}.jsonl", "\n".join(captions) + "\n")
+    _write_text(out / "names.json", json.dumps(CLASS_NAMES))
+    _write_text(out / "names_seen.json", json.dumps(SEEN_NAMES))
+
+
+def _write_png(path: Path, pixels: np.ndarray) -> None:
+    # imencode, not imwrite: OpenCV cannot open paths with letters outside ASCII on Windows.
+    _, data = cv2.imencode(".png", np.ascontiguousarray(pixels))
+    path.write_bytes(data.tobytes())
+
+
+def _write_text(path: Path, text: str) -> None:
+    beside = path.with_suffix(".tmp")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
