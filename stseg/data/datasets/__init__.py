@@ -8,9 +8,11 @@ from stseg.data.datasets.register import (
     dataset_vocabulary,
     register_benchmarks,
 )
+from stseg.data.datasets.small_world import register_small_world
 from stseg.data.datasets.specs import SPECS, DatasetSpec
 
 register_benchmarks()
+register_small_world()
 
 __all__ = [
     "SPECS",
@@ -22,4 +24,5 @@ __all__ = [
     "register_benchmarks",
     "register_folder",
     "register_from_cfg",
+    "register_small_world",
 ]

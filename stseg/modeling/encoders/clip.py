@@ -19,12 +19,13 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from stseg.modeling.encoders.convnext_mini import add_mini_configs
 from stseg.paths import resolve
 
 STAGES = ("res2", "res3", "res4", "res5")
 FINETUNE_MODES = ("full", "none")
 
-open_clip.add_model_config(Path(__file__).parent / "open_clip_configs")
+add_mini_configs()
 
 
 def create_clip(name: str, pretrained: str = "", *, drop_path: float = 0.0) -> nn.Module:

@@ -33,6 +33,8 @@ def convnext_stseg_mini(pretrained: bool = False, **kwargs) -> ConvNeXt:
     # timm halves the map once more in the first stage after a stem of stride 2, which would make
     # the total stride 32.
     model.stages[0].downsample = nn.Identity()
+    for info in model.feature_info:
+        info["reduction"] //= 2
     model.default_cfg = {"num_classes": 1000, "pool_size": None}
     return model
 
