@@ -268,9 +268,11 @@ def main(argv: list[str] | None = None) -> None:
     judge.add_argument("--weights", type=Path, required=True)
     judge.add_argument("--split", choices=("dev", "val"), default="dev")
     judge.add_argument("--count", type=int, default=200)
+    for command in (run, judge):
+        command.add_argument("--device", default="cpu", help="as torch names it; default cpu")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(args.device)
     if args.command == "train":
         recipe = Recipe(**{name: getattr(args, name) for name in asdict(Recipe())})
         train(recipe, args.out, device, args.eval_period, args.count)
