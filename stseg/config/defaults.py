@@ -92,6 +92,9 @@ def _add_stseg(cfg: CN) -> None:
     cfg.MODEL.STSEG = CN()
     # Working size of the network, pixels (H, W): every image is resized to it whole (paper: 768).
     cfg.MODEL.STSEG.IMAGE_SIZE = [768, 768]
+    # Keep the decoder's gradient out of the stage maps that guide it, as SED does to spare a
+    # pretrained tower. A tower that starts from random weights learns faster with it.
+    cfg.MODEL.STSEG.GUIDANCE_DETACHED = True
     cfg.MODEL.STSEG.DEA = CN()
     # Fuse CLIP and SAM features (paper, section 2.1). Off: the SED baseline, and no SAM at all.
     cfg.MODEL.STSEG.DEA.ENABLED = True

@@ -30,6 +30,7 @@ class STSeg(OpenVocabSegmentor):
         head: nn.Module,
         sam_encoder: nn.Module | None = None,
         dea: nn.Module | None = None,
+        guidance_detached: bool = True,
         **shared,
     ):
         """Wire the parts.
@@ -39,6 +40,7 @@ class STSeg(OpenVocabSegmentor):
             head: `CostAwareDecoder`.
             sam_encoder: `SAMImageEncoder`, with `dea` only.
             dea: `DEA`, or None for the baseline.
+            guidance_detached: the image tower learns through the cost volume only (published).
             **shared: keywords of `OpenVocabSegmentor`.
 
         Raises:
@@ -51,6 +53,7 @@ class STSeg(OpenVocabSegmentor):
         self.sam_encoder = sam_encoder
         self.dea = dea
         self.head = head
+        self.guidance_detached = guidance_detached
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -73,6 +76,7 @@ class STSeg(OpenVocabSegmentor):
             "text_encoder": build_text_encoder(cfg, clip),
             "head": head_class(cfg, shape),
             "criterion": SegmentationCriterion(cfg),
+            "guidance_detached": cfg.MODEL.STSEG.GUIDANCE_DETACHED,
             "image_size": cfg.MODEL.STSEG.IMAGE_SIZE,
             "tiles": build_tiles(cfg),
         }
@@ -88,8 +92,9 @@ class STSeg(OpenVocabSegmentor):
         if self.dea is not None:
             dense = self.dea(dense, self.sam_encoder(images)["sam"])
         cost = cost_volume(dense, embeddings.embeds)
-        # Detached as published: the image tower learns through the cost volume only.
-        guidance = [feats[name].detach() for name in ("res4", "res3", "res2")]
+        guidance = [feats[name] for name in ("res4", "res3", "res2")]
+        if self.guidance_detached:
+            guidance = [x.detach() for x in guidance]
         outputs = self.head(cost, guidance, embeddings.embeds)
         return [embeddings.class_scores(scores) for scores in outputs]
 
