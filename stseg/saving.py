@@ -2,13 +2,13 @@
 
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from stseg.files import write_atomically
 from stseg.structures import IGNORE_LABEL, Segmentation
 from stseg.visualization import area_shares, draw_overlay
 
@@ -100,13 +100,3 @@ def _encode(array: np.ndarray, file_format: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(array)).save(buffer, file_format, **options)
     return buffer.getvalue()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside the target and rename, so that a reader never meets half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the ground up. Groups on one line are neighbours that must not know each other.
 LAYERS = [
     [
-        "stseg.structures stseg.config stseg.dependencies stseg.paths stseg.visualization "
-        "stseg.saving"
+        "stseg.structures stseg.config stseg.dependencies stseg.paths stseg.files "
+        "stseg.visualization stseg.saving"
     ],
     ["stseg.modeling.layers", "stseg.data", "stseg.checkpoint"],
     ["stseg.modeling.encoders stseg.modeling.text"],

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stseg.saving import label_encoding, write_atomically
+from stseg.saving import label_encoding
 from stseg.structures import Segmentation
 
 LABELS = np.array([[0, 0, 1], [0, -1, -1]])
@@ -51,11 +51,3 @@ def test_too_many_classes_are_refused():
 def test_stem_must_be_a_plain_name(tmp_path, stem):
     with pytest.raises(ValueError, match="stem"):
         Segmentation(LABELS, CONFIDENCE, ("a", "b")).save(tmp_path, stem)
-
-
-def test_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
-    path = tmp_path / "x.json"
-    path.write_text("old")
-    with pytest.raises(TypeError):
-        write_atomically(path, "not bytes")
-    assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1

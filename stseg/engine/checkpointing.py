@@ -4,36 +4,22 @@ import json
 import logging
 import os
 import pickle
-from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
+from stseg.files import write_atomically
+
 logger = logging.getLogger(__name__)
-
-
-def write_atomically(path: str, write: Callable[[BinaryIO], Any]) -> None:
-    """Write a file so that it is either whole or not there, whatever happens meanwhile.
-
-    Args:
-        path: local path of the file; its folder exists.
-        write: is called with a binary file that becomes `path` when it returns.
-    """
-    temporary = f"{path}.tmp"
-    with open(temporary, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def write_json(path: str, value: Any) -> None:
     """Write a value as indented JSON, atomically."""
     text = json.dumps(value, indent=2) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode("utf-8")))
+    write_atomically(path, text.encode("utf-8"))
 
 
 class Checkpointer(DetectionCheckpointer):
@@ -62,7 +48,7 @@ class Checkpointer(DetectionCheckpointer):
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Name the checkpoint to resume from."""
         path = os.path.join(self.save_dir, "last_checkpoint")
-        write_atomically(path, lambda file: file.write(last_filename_basename.encode("utf-8")))
+        write_atomically(path, last_filename_basename.encode("utf-8"))
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Load a checkpoint file; see the base class.

@@ -14,7 +14,6 @@ import argparse
 import json
 import logging
 import math
-import os
 import time
 from copy import deepcopy
 from dataclasses import asdict, dataclass
@@ -37,6 +36,7 @@ from stseg.engine.small_clip_eval import (
     load_model,
     to_input,
 )
+from stseg.files import write_atomically
 from stseg.modeling.losses.caption_cells import cell_label_loss, matching_loss, pool_cells
 
 logger = logging.getLogger(__name__)
@@ -143,13 +143,6 @@ def lr_factor(step: int, steps: int, warmup: int = 150) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def save_atomically(state: object, path: Path) -> None:
-    """Write beside the target and move: a killed run never leaves half a file."""
-    beside = path.with_suffix(".tmp")
-    torch.save(state, beside)
-    os.replace(beside, path)
-
-
 class CaptionTrainer:
     """One run: model, average of its weights, optimizer and the two pools of pictures."""
 
@@ -217,7 +210,8 @@ class CaptionTrainer:
 def export_weights(clip: nn.Module, path: Path) -> None:
     """The float16 state dict that open_clip loads as a local pretrained file."""
     state = {k: v.half() if v.is_floating_point() else v for k, v in clip.state_dict().items()}
-    save_atomically({k: v.contiguous() for k, v in state.items()}, path)
+    state = {k: v.contiguous() for k, v in state.items()}
+    write_atomically(path, lambda file: torch.save(state, file))
 
 
 def train(
@@ -246,7 +240,7 @@ def train(
             line["seconds_per_step"] = (time.time() - started) / (trainer.step - first)
             if trainer.step % eval_period == 0 or done:
                 line |= evaluate(trainer.average, "dev", count)
-                save_atomically(trainer.state_dict(), last)
+                write_atomically(last, lambda file: torch.save(trainer.state_dict(), file))
                 export_weights(trainer.average, out / "clip_mini.pt")
             text = json.dumps({k: round(v, 4) for k, v in line.items()})
             log.write(text + "\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import cv2
@@ -11,6 +10,7 @@ import numpy as np
 
 from stseg.data.small_world.names import CLASS_NAMES, SEEN_NAMES
 from stseg.data.small_world.scenes import SCENE_SIZE, SEEDS_PER_SPLIT, SPLIT_SEEDS, Scene, render
+from stseg.files import write_atomically
 
 IGNORED_IN_FILES = 255
 
@@ -61,18 +61,12 @@ def write_split(out: Path, split: str, count: int, seed: int = 0) -> None:
         _write_png(image_dir / f"{stem}.png", scene.image[..., ::-1])
         _write_png(label_dir / f"{stem}.png", labels)
         captions.append(json.dumps({"file": f"{stem}.png", "caption": scene.caption}))
-    _write_text(out / f"captions_{split}.jsonl", "\n".join(captions) + "\n")
-    _write_text(out / "names.json", json.dumps(CLASS_NAMES))
-    _write_text(out / "names_seen.json", json.dumps(SEEN_NAMES))
+    write_atomically(out / f"captions_{split}.jsonl", ("\n".join(captions) + "\n").encode())
+    write_atomically(out / "names.json", json.dumps(CLASS_NAMES).encode())
+    write_atomically(out / "names_seen.json", json.dumps(SEEN_NAMES).encode())
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:
     # imencode, not imwrite: OpenCV cannot open paths with letters outside ASCII on Windows.
     _, data = cv2.imencode(".png", np.ascontiguousarray(pixels))
     path.write_bytes(data.tobytes())
-
-
-def _write_text(path: Path, text: str) -> None:
-    beside = path.with_suffix(".tmp")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)

@@ -17,6 +17,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from stseg.files import write_atomically
 from stseg.modeling.text.class_embeddings import ClassEmbeddings
 from stseg.structures import Vocabulary
 
@@ -195,11 +196,9 @@ def _read(path: Path) -> Tensor | None:
 
 def _write(path: Path, embeds: Tensor) -> None:
     """Write atomically; a folder that cannot be written costs the cache, not the run."""
-    partial = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(embeds, partial)
-        os.replace(partial, path)
+        write_atomically(path, lambda file: torch.save(embeds, file))
     except OSError as error:
         logger.warning("Text cache %s cannot be written (%s); going on without.", path, error)
 
