@@ -50,7 +50,15 @@ def load_published(model: nn.Module, path: str) -> None:
 
 
 def read_state_dict(path: str) -> dict[str, Tensor]:
-    """The tensors of a checkpoint file, whatever container it has.
+    """The model's tensors in a checkpoint file, whatever container it has; see below."""
+    return read_checkpoint(path)["model"]
+
+
+def read_checkpoint(path: str) -> dict[str, Any]:
+    """All that a checkpoint file holds.
+
+    Returns:
+        "model": its tensors by name, without "module." in front; and what else there is.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -67,16 +75,16 @@ def read_state_dict(path: str) -> dict[str, Tensor]:
             f"{Path(local).stat().st_size} bytes that cannot be read as one "
             f"({type(error).__name__}: {str(error)[:200]}). If it is a download, fetch again."
         ) from error
+    state, rest = content, {}
     for wrapper in ("model", "state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    tensors = isinstance(content, dict) and all(isinstance(v, Tensor) for v in content.values())
-    if not tensors:
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state, rest = state[wrapper], {k: v for k, v in state.items() if k != wrapper}
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(
             f"{path}: expected a dict of tensors, bare or under 'model', got "
-            f"{type(content).__name__}."
+            f"{type(state).__name__}."
         )
-    return {key.removeprefix("module."): value for key, value in content.items()}
+    return {**rest, "model": {key.removeprefix("module."): v for key, v in state.items()}}
 
 
 def _check(model: nn.Module, state: dict[str, Tensor], kind: str, path: str) -> None:

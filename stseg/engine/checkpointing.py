@@ -11,6 +11,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
+from stseg.checkpoint.export import FROZEN_PARTS
 from stseg.files import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -84,7 +85,15 @@ class Checkpointer(DetectionCheckpointer):
                 f"({_some(found)}). Check that the config and the file belong together; "
                 "published checkpoints of other systems load through stseg.checkpoint."
             )
-        return super()._load_model(checkpoint)
+        result = super()._load_model(checkpoint)
+        # Exported files leave out the frozen encoders, which have files of their own.
+        own_files = {part for part in FROZEN_PARTS if not any(k.startswith(part) for k in found)}
+        absent = [k for k in result.missing_keys if k.startswith(tuple(own_files))]
+        if absent:
+            logger.info("%d tensors keep what their own files gave them.", len(absent))
+            for key in absent:
+                result.missing_keys.remove(key)
+        return result
 
 
 def _some(names: Any) -> str:
