@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from stseg.checkpoint.sed import rename
-from stseg.modeling.heads.cost_decoder import CostAwareDecoder
 from stseg.modeling.heads.cost_volume import cost_volume
 from stseg.modeling.layers.class_attention import (
     ClassAttention,
@@ -22,7 +21,6 @@ from tests.helpers.parity import (
     TOLERANCE,
     assert_close,
     decoder_inputs,
-    decoder_weights,
     small_decoder,
     tensor,
     weights,
@@ -132,14 +130,7 @@ def test_double_convolution_matches(fixture):
 
 def test_cost_volume_its_embedding_and_score_guidance_match(fixture):
     arrays = fixture("correlation")
-    decoder = CostAwareDecoder(
-        guidance_in=(12, 10, 6),
-        num_prompts=4,
-        hidden_dim=32,
-        decoder_dims=(32, 16, 16),
-        guidance_dims=(8, 6, 4),
-    )
-    decoder.load_state_dict(decoder_weights(arrays), strict=False)
+    decoder = small_decoder(arrays, strict=False)  # the file has these parts only
     image, text = tensor(arrays["image_feat"]), tensor(arrays["text_feat"])
     cost = torch.cat([cost_volume(image[i : i + 1], text[i]) for i in range(2)])
     assert_close(cost, arrays["corr"])

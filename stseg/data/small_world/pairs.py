@@ -87,7 +87,9 @@ def build_pool(
     return PairPool(np.stack([image for image, _ in pairs]), [c for _, c in pairs], said, named)
 
 
-def _kind_in_turn(index: int, kinds: tuple[str, ...], seed: int, size: int):
+def _kind_in_turn(
+    index: int, kinds: tuple[str, ...], seed: int, size: int
+) -> tuple[np.ndarray, str]:
     return _picture(index, seed, size, kinds[index % len(kinds)])
 
 

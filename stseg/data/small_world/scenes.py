@@ -76,7 +76,11 @@ class _Placed:
 
 
 def _place_thing(
-    canvas: np.ndarray, labels: np.ndarray, placed: list[_Placed], extent: int, rng
+    canvas: np.ndarray,
+    labels: np.ndarray,
+    placed: list[_Placed],
+    extent: int,
+    rng: np.random.Generator,
 ) -> None:
     """Draw one random thing in place; leave the scene alone if it would hide another too far."""
     size = labels.shape[0]

@@ -25,7 +25,9 @@ Points = list[tuple[float, float]]
 Part = tuple[str, Points]
 
 
-def _oval(cx: float, cy: float, rx: float, ry: float, start=0.0, stop=360.0) -> Points:
+def _oval(
+    cx: float, cy: float, rx: float, ry: float, start: float = 0.0, stop: float = 360.0
+) -> Points:
     angles = [math.radians(start + (stop - start) * i / 24) for i in range(25)]
     return [(cx + rx * math.cos(a), cy + ry * math.sin(a)) for a in angles]
 
@@ -34,7 +36,7 @@ def _box(left: float, top: float, right: float, bottom: float) -> Points:
     return [(left, top), (right, top), (right, bottom), (left, bottom)]
 
 
-def _stroke(x0: float, y0: float, x1: float, y1: float, width=0.08) -> Points:
+def _stroke(x0: float, y0: float, x1: float, y1: float, width: float = 0.08) -> Points:
     length = math.hypot(x1 - x0, y1 - y0)
     dx, dy = (y1 - y0) / length * width / 2, (x0 - x1) / length * width / 2
     return [(x0 + dx, y0 + dy), (x1 + dx, y1 + dy), (x1 - dx, y1 - dy), (x0 - dx, y0 - dy)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import cv2
 import numpy as np
 
 ATLAS_SIDE = 512
+_Tone = tuple[int, int, int]
 
 
 def _noise(rng: np.random.Generator, cell: int) -> np.ndarray:
@@ -30,7 +32,14 @@ def _sky(rng: np.random.Generator) -> np.ndarray:
     return _flat(128, 190, 240) * (1 - clouds) + 255 * clouds
 
 
-def _strokes(image: np.ndarray, rng: np.random.Generator, count: int, dx: int, dy: int, tones):
+def _strokes(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    count: int,
+    dx: int,
+    dy: int,
+    tones: Sequence[_Tone],
+) -> np.ndarray:
     for x, y, tone in zip(
         rng.integers(0, ATLAS_SIDE, count),
         rng.integers(0, ATLAS_SIDE, count),
@@ -94,7 +103,13 @@ def _pavement(rng: np.random.Generator) -> np.ndarray:
     return image
 
 
-def _pebbles(rng: np.random.Generator, base, tones, count: int, radii: tuple[int, int]):
+def _pebbles(
+    rng: np.random.Generator,
+    base: _Tone,
+    tones: Sequence[_Tone],
+    count: int,
+    radii: tuple[int, int],
+) -> np.ndarray:
     image = _flat(*base)
     for x, y in rng.integers(0, ATLAS_SIDE, (count, 2)):
         tone = _tone(*tones[rng.integers(len(tones))]) * rng.uniform(0.8, 1.15)
