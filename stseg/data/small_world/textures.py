@@ -112,7 +112,7 @@ def _pebbles(
 ) -> np.ndarray:
     image = _flat(*base)
     for x, y in rng.integers(0, ATLAS_SIDE, (count, 2)):
-        tone = _tone(*tones[rng.integers(len(tones))]) * rng.uniform(0.8, 1.15)
+        tone = _tone(*tones[int(rng.integers(len(tones)))]) * rng.uniform(0.8, 1.15)
         axes = (int(rng.integers(*radii)), int(rng.integers(*radii)))
         angle = float(rng.uniform(0, 180))
         centre = (int(x), int(y))
