@@ -96,6 +96,40 @@ def test_a_second_call_is_answered_from_memory(encoder):
     torch.testing.assert_close(first.embeds, second.embeds)
 
 
+def test_of_an_edited_vocabulary_only_the_new_names_are_encoded(encoder):
+    passes = count_passes(encoder)
+    encoder(VOCABULARY)
+    edited = Vocabulary.parse("horse; dog; cat, kitten", templates=VOCABULARY.templates)
+    embeds = encoder(edited).embeds
+    assert passes == [8, 2]
+    torch.testing.assert_close(embeds[[2, 3]], encoder(VOCABULARY).embeds[:2])
+
+
+def test_a_name_of_two_classes_is_encoded_once(encoder):
+    passes = count_passes(encoder)
+    shared = Vocabulary.parse(["bag, sack", "purse, bag"], templates=VOCABULARY.templates)
+    embeds = encoder(shared).embeds
+    assert passes == [6]
+    torch.testing.assert_close(embeds[0], embeds[3])
+    encoder(shared)
+    assert passes == [6]
+
+
+def test_what_inference_mode_cached_can_be_trained_with(encoder):
+    with torch.inference_mode():
+        encoder(VOCABULARY)
+    weight = torch.ones(32, requires_grad=True)
+    (encoder(VOCABULARY).embeds @ weight).sum().backward()
+    assert weight.grad is not None
+
+
+def test_memory_is_bounded_and_answers_stay_right(clip):
+    small = CLIPTextEncoder(clip, open_clip.get_tokenizer(CLIP_NAME), cache_names=2)
+    first, again = small(VOCABULARY).embeds, small(VOCABULARY).embeds
+    torch.testing.assert_close(first, again, atol=1e-6, rtol=0)
+    assert len(small._cache.memory) == 2
+
+
 def test_a_second_process_is_answered_from_disk(clip, tmp_path):
     tokenizer = open_clip.get_tokenizer(CLIP_NAME)
     first = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path))(VOCABULARY)

@@ -47,7 +47,7 @@ class CLIPTextEncoder(nn.Module):
         synonyms: str = "max",
         chunk_size: int = 512,
         cache_dir: str = "",
-        cache_entries: int = 16,
+        cache_names: int = 2048,
     ):
         """Wrap a tower.
 
@@ -58,7 +58,7 @@ class CLIPTextEncoder(nn.Module):
                 averages a class's names into one row, as SED's published figures were made.
             chunk_size: prompts per forward pass.
             cache_dir: folder of embeddings on disk, "" for none.
-            cache_entries: vocabularies kept in memory.
+            cache_names: names kept in memory (about 0.2 MB each for 80 templates of 640 floats).
 
         Raises:
             ValueError: for an unknown synonym rule or a chunk size below 1.
@@ -75,7 +75,7 @@ class CLIPTextEncoder(nn.Module):
         self.tokenizer = tokenizer
         self.synonyms = synonyms
         self.chunk_size = chunk_size
-        self._cache = _EmbeddingCache(cache_dir, cache_entries)
+        self._cache = _EmbeddingCache(cache_dir, cache_names)
         self.train(False)
 
     def train(self, mode: bool = True) -> "CLIPTextEncoder":
@@ -88,6 +88,8 @@ class CLIPTextEncoder(nn.Module):
         """Where the tower is."""
         return next(self.tower.parameters()).device
 
+    # Not in inference mode even if the caller is: what is cached must serve training, too.
+    @torch.inference_mode(False)
     @torch.no_grad()
     def forward(self, vocabulary: Vocabulary) -> ClassEmbeddings:
         """Embed a vocabulary, or take it from the cache.
@@ -100,20 +102,20 @@ class CLIPTextEncoder(nn.Module):
         """
         names = [name for group in vocabulary.synonyms for name in group]
         counts = torch.tensor([len(group) for group in vocabulary.synonyms])
-        prompts = [template.format(name) for name in names for template in vocabulary.templates]
 
-        def encode() -> Tensor:
+        def encode(missing: Sequence[str]) -> Tensor:
+            prompts = [template.format(n) for n in missing for template in vocabulary.templates]
             embeds = torch.cat([e.cpu() for e in self._encode_chunks(prompts)])
-            return embeds.unflatten(0, (len(names), -1))
+            return embeds.unflatten(0, (len(missing), -1))
 
-        embeds = self._cache.get(self._key(vocabulary), encode).to(self.device)
+        embeds = self._cache.get(self._key(vocabulary), names, encode).to(self.device)
         index = torch.arange(len(vocabulary)).repeat_interleave(counts).to(self.device)
         embeddings = ClassEmbeddings(embeds, index, len(vocabulary))
         return embeddings.mean_over_synonyms() if self.synonyms == "mean" else embeddings
 
     def _encode_chunks(self, prompts: Sequence[str]) -> Iterator[Tensor]:
         starts = range(0, len(prompts), self.chunk_size)
-        for start in tqdm(starts, desc="text prompts", unit="chunk", disable=len(starts) < 4):
+        for start in tqdm(starts, "text prompts", unit="chunk", leave=False):
             yield self.encode_prompts(prompts[start : start + self.chunk_size])
 
     @torch.no_grad()
@@ -141,35 +143,49 @@ class CLIPTextEncoder(nn.Module):
         return F.normalize(embeds.float(), dim=-1)
 
     def _key(self, vocabulary: Vocabulary) -> str:
-        parts = [self._cache.weights_hash(self.tower), vocabulary.key]
+        """Hash of all that an embedding depends on besides its name."""
+        parts = [self._cache.weights_hash(self.tower), *vocabulary.templates]
         # What the tokenizer makes of two telling texts stands for the tokenizer itself.
         parts.append(str(self.tokenizer(["a photo of a cat.", "Zebra-crossing, 42!"]).tolist()))
         return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
 
 class _EmbeddingCache:
-    """Embeddings by key: the latest few in memory, all on disk."""
+    """Embeddings of names in memory, the latest few thousand; of whole vocabularies on disk."""
 
-    def __init__(self, folder: str, entries: int):
+    def __init__(self, folder: str, most: int):
         self.folder = Path(folder).expanduser() if folder else None
-        self.entries = entries
-        self.memory: dict[str, Tensor] = {}
+        self.most = most
+        self.memory: dict[tuple[str, str], Tensor] = {}
         self.hashed: tuple[tuple, str] | None = None
 
-    def get(self, key: str, make: Callable[[], Tensor]) -> Tensor:
-        if key in self.memory:
-            self.memory[key] = self.memory.pop(key)  # now the latest
-            return self.memory[key]
-        path = self.folder / f"{key}.pt" if self.folder else None
-        embeds = _read(path) if path else None
-        if embeds is None:
-            embeds = make()
-            if path:
-                _write(path, embeds)
-        self.memory[key] = embeds
-        while len(self.memory) > self.entries:
+    def get(
+        self, key: str, names: Sequence[str], make: Callable[[Sequence[str]], Tensor]
+    ) -> Tensor:
+        """Embeddings (S, P, C) of `names`; `make` is asked for those that are nowhere."""
+        known = {name: self.memory.pop((key, name), None) for name in dict.fromkeys(names)}
+        missing = [name for name, embeds in known.items() if embeds is None]
+        if missing:
+            path = self._path(key, names)
+            stored = _read(path) if path else None
+            if stored is not None:
+                known.update(zip(names, stored, strict=True))
+            else:
+                known.update(zip(missing, make(missing), strict=True))
+        embeds = torch.stack([known[name] for name in names])
+        if missing and path and stored is None:
+            _write(path, embeds)
+        for name, row in zip(names, embeds, strict=True):
+            self.memory[key, name] = row.clone()  # now the latest
+        while len(self.memory) > self.most:
             self.memory.pop(next(iter(self.memory)))
         return embeds
+
+    def _path(self, key: str, names: Sequence[str]) -> Path | None:
+        if self.folder is None:
+            return None
+        digest = hashlib.sha256("\n".join([key, *names]).encode()).hexdigest()
+        return self.folder / f"{digest}.pt"
 
     def weights_hash(self, tower: nn.Module) -> str:
         """SHA-256 of the weights; computed again only when a tensor was written to or replaced."""
