@@ -115,7 +115,9 @@ class CLIPTextEncoder(nn.Module):
 
     def _encode_chunks(self, prompts: Sequence[str]) -> Iterator[Tensor]:
         starts = range(0, len(prompts), self.chunk_size)
-        for start in tqdm(starts, "text prompts", unit="chunk", leave=False):
+        for start in tqdm(
+            starts, "text prompts", unit="chunk", leave=False, disable=len(starts) < 2
+        ):
             yield self.encode_prompts(prompts[start : start + self.chunk_size])
 
     @torch.no_grad()
