@@ -22,7 +22,7 @@ def cfg(shared_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(link_real_root(tmp_path, shared_dir)))
     sets = ["DATASETS.TRAIN", ("coco_2017_train_stuff_all_sem_seg",)]
     sets += ["DATASETS.TEST", ("coco_2017_test_stuff_all_sem_seg",)]
-    run = ["SOLVER.MAX_ITER", 20, "SOLVER.IMS_PER_BATCH", 2, "SOLVER.LOG_PERIOD", 1]
+    run = ["SOLVER.MAX_ITER", 20, "SOLVER.IMS_PER_BATCH", 1, "SOLVER.LOG_PERIOD", 1]
     run += ["TEST.EVAL_PERIOD", 0, "TEST.PICTURES", 0, "OUTPUT_DIR", str(tmp_path / "out")]
     return setup_cfg(CONFIG, RANDOM + SMALL + sets + run)
 
