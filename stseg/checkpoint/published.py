@@ -18,9 +18,6 @@ _READ_ERRORS = (RuntimeError, EOFError, pickle.UnpicklingError, UnicodeDecodeErr
 # Published system -> how its keys are called here.
 _READERS: dict[str, Callable[[str], str]] = {"SED": sed.rename}
 
-# Our parameters that a file of that system need not hold, with the reason.
-_MAY_BE_ABSENT: dict[str, dict[str, str]] = {"SED": {}}
-
 
 def load_published(model: nn.Module, path: str) -> None:
     """Load a published checkpoint into a model built for it.
@@ -46,7 +43,7 @@ def load_published(model: nn.Module, path: str) -> None:
         )
     renamed = {_READERS[kind](key): value for key, value in state.items()}
     _check(model, renamed, kind, path)
-    model.load_state_dict(renamed, strict=not _MAY_BE_ABSENT[kind])
+    model.load_state_dict(renamed)
 
 
 def read_state_dict(path: str) -> dict[str, Tensor]:
@@ -90,7 +87,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
 def _check(model: nn.Module, state: dict[str, Tensor], kind: str, path: str) -> None:
     own = model.state_dict()
     unexpected = sorted(set(state) - set(own))
-    missing = sorted(set(own) - set(state) - set(_MAY_BE_ABSENT[kind]))
+    missing = sorted(set(own) - set(state))
     shapes = [
         f"{key}: {tuple(state[key].shape)} in the file, {tuple(own[key].shape)} in the model"
         for key in sorted(set(own) & set(state))
