@@ -34,7 +34,11 @@ def load_published(model: nn.Module, path: str) -> None:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is no checkpoint, another system's, or of another size.
     """
-    state = read_state_dict(path)
+    load_published_state(model, read_state_dict(path), path)
+
+
+def load_published_state(model: nn.Module, state: dict[str, Tensor], path: str) -> None:
+    """Load the tensors of a published checkpoint that was read from `path`; see above."""
     kind = identify(state)
     if kind not in _READERS:
         raise ValueError(

@@ -12,6 +12,8 @@ from detectron2.utils.file_io import PathManager
 from torch import nn
 
 from stseg.checkpoint.export import FROZEN_PARTS
+from stseg.checkpoint.published import load_published_state
+from stseg.checkpoint.signatures import identify
 from stseg.files import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -75,15 +77,18 @@ class Checkpointer(DetectionCheckpointer):
             ) from error
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
-        found = [key.removeprefix("module.") for key in checkpoint["model"]]
+        state = {key.removeprefix("module."): v for key, v in checkpoint["model"].items()}
+        found = list(state)
+        if identify(found) not in ("stseg", "unknown"):
+            load_published_state(self.model, state, "MODEL.WEIGHTS")
+            return None
         wanted = self.model.state_dict()
         is_renamed = checkpoint.get("matching_heuristics", False)
         if wanted and not is_renamed and not any(key in wanted for key in found):
             raise ValueError(
                 f"MODEL.WEIGHTS: expected weights of {type(self.model).__name__} "
                 f"({_some(wanted)}), got {len(found)} entries that match none "
-                f"({_some(found)}). Check that the config and the file belong together; "
-                "published checkpoints of other systems load through stseg.checkpoint."
+                f"({_some(found)}). Check that the config and the file belong together."
             )
         result = super()._load_model(checkpoint)
         # Exported files leave out the frozen encoders, which have files of their own.
@@ -105,7 +110,7 @@ def load_for_evaluation(model: nn.Module, path: str, save_dir: str = "") -> dict
 
     Args:
         model: the bare model, changed in place.
-        path: a checkpoint; empty leaves the model as it is.
+        path: a checkpoint of ours or a published one; empty leaves the model as it is.
         save_dir: folder of a run; when given and it has a last checkpoint, that one is loaded.
 
     Returns:

@@ -13,10 +13,7 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 from PIL import Image
-from torch import nn
 
-from stseg.checkpoint.published import load_published, read_state_dict
-from stseg.checkpoint.signatures import identify
 from stseg.data.augmentation import build_augmentations
 from stseg.data.image_io import read_image, to_rgb
 from stseg.engine.checkpointing import load_for_evaluation
@@ -65,7 +62,7 @@ class Predictor:
         self.model = build_model(cfg)
         self.model.eval()
         if cfg.MODEL.WEIGHTS:
-            load_weights(self.model, cfg.MODEL.WEIGHTS)
+            load_for_evaluation(self.model, cfg.MODEL.WEIGHTS)
         else:
             logger.warning("MODEL.WEIGHTS is empty: the decoder's weights are random.")
         self._augmentation = T.AugmentationList(build_augmentations(cfg, is_train=False))
@@ -118,23 +115,6 @@ class Predictor:
             "width": image.shape[1],
             "vocabulary": vocabulary,
         }
-
-
-def load_weights(model: nn.Module, path: str) -> None:
-    """Load a checkpoint of ours (its moving average, if it has one) or a published one.
-
-    Args:
-        model: changed in place.
-        path: local file, URL or `stseg://` path.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is no checkpoint, or not one of this model; says what it looks like.
-    """
-    if identify(read_state_dict(path)) in ("stseg", "unknown"):
-        load_for_evaluation(model, path)
-    else:
-        load_published(model, path)
 
 
 def image_array(image: ImageLike) -> np.ndarray:

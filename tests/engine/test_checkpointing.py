@@ -91,3 +91,10 @@ def test_the_best_checkpoint_is_never_the_one_to_resume_from(run_train_net, tmp_
     best = torch.load(tmp_path / "run" / "model_best.pth", weights_only=True)
     assert best["value"] == record["value"]
     assert "trainer" not in best
+
+
+def test_a_file_of_another_system_is_named_for_what_it_looks_like(tmp_path):
+    keys = ("image_encoder.neck.0.weight", "mask_decoder.x.weight", "prompt_encoder.y.weight")
+    torch.save({key: torch.zeros(1) for key in keys}, tmp_path / "sam.pth")
+    with pytest.raises(ValueError, match=r"MODEL.WEIGHTS: .*looks like SAM"):
+        load_for_evaluation(nn.Linear(2, 2), str(tmp_path / "sam.pth"))

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from stseg.checkpoint import load_published
 from stseg.config import add_stseg_config
+from stseg.engine.checkpointing import load_for_evaluation
 from stseg.modeling.encoders.clip import wrap_image_tower
 from stseg.modeling.inference import resize
 from stseg.modeling.meta_arch.base import OpenVocabSegmentor
@@ -144,8 +145,12 @@ def test_whole_model_matches(fixture, shared_dir, tmp_path):
         state[key] = tensor(recipe.recipe(key, sizes)).reshape(sizes)
     torch.save({"model": state}, tmp_path / "sed.pth")
 
-    model = build_sed()
+    model, by_weights = build_sed(), build_sed()
     load_published(model, str(tmp_path / "sed.pth"))
+    load_for_evaluation(by_weights, str(tmp_path / "sed.pth"))  # the way of MODEL.WEIGHTS
+    for name, value in by_weights.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name])
+    del by_weights
     model.eval()
     tokens = model.text_encoder.tokenizer([str(p) for p in arrays["prompts"]])
     assert (tokens.numpy() == arrays["prompt_tokens"]).all()
