@@ -41,12 +41,12 @@ class PseudoLabel:
 
     Attributes:
         label_map: (H, W) int32 class ids, IGNORE_LABEL where no accepted mask lies.
-        initial: (H, W) int32, the main branch's class at every pixel.
+        initial: (H, W) int32, the main branch's class at every pixel; None where it was not kept.
         classes: one record per class that won at least one pixel.
     """
 
     label_map: np.ndarray
-    initial: np.ndarray
+    initial: np.ndarray | None
     classes: tuple[ClassRecord, ...]
 
     @property
