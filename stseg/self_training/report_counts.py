@@ -1,5 +1,6 @@
 """How often each class was found and accepted, for reports."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ class ClassCount:
         initial_pixels: of the main branch, all images together.
         refined_pixels: in the pseudo-labels, all images together.
         best_score: in [0, 1]; None where never found.
-        reasons: why it did not pass, with the number of images.
+        reasons: why it did not pass, with the number of images; reasons that differ in figures
+            only count as the first of them.
     """
 
     class_id: int
@@ -28,6 +30,7 @@ class ClassCount:
     refined_pixels: int = 0
     best_score: float | None = None
     reasons: Counter[str] = field(default_factory=Counter)
+    _alike: dict[str, str] = field(default_factory=dict)
 
     def add(self, record: ClassRecord) -> None:
         """Count one image."""
@@ -37,7 +40,8 @@ class ClassCount:
         self.refined_pixels += record.refined_pixels
         self.best_score = max(record.score, self.best_score or 0.0)
         if not record.accepted:
-            self.reasons[record.reason] += 1
+            kind = re.sub(r"\d+", "", record.reason)
+            self.reasons[self._alike.setdefault(kind, record.reason)] += 1
 
 
 def count_classes(

@@ -11,7 +11,7 @@ from stseg.structures import Vocabulary
 from stseg.visualization import class_colours
 
 _OPEN_CLASSES = 30  # rows of the table of classes before the fold
-_OPEN_RECORDS = 6  # likewise of the table of an image
+_OPEN_RECORDS = 8  # likewise of the table of an image
 _REASONS = 2
 
 
@@ -47,12 +47,13 @@ def class_table(
         remarks: class id to a text for a last column.
     """
     head = ["", "Class", *([""] if vocabulary.seen else [])]
-    head += ["# Images found", "# Images accepted", "# Pixels before", "# Pixels labelled"]
-    head += ["# Best score", "Why not elsewhere", *(["Remark"] if remarks else [])]
+    head += ["# Images found", "# Images accepted", "# Initial pixels", "# Refined pixels"]
+    head += ["# Best score", "Why not in the others", *(["Remark"] if remarks else [])]
     found = [count for count in counts if count.found]
     rows = [_class_row(count, vocabulary, remarks) for count in found]
     absent = [vocabulary.names[count.class_id] for count in counts if not count.found]
-    parts = [f'<p class="faint">Over {images} image{"s" if images != 1 else ""}.</p>']
+    over = f"Over {images} image{'s' if images != 1 else ''}. Tick a class to leave it out."
+    parts = [f'<p class="faint">{over}</p>']
     parts.append(_table(head, rows[:_OPEN_CLASSES]) if rows else "<p>No class was found.</p>")
     if rows[_OPEN_CLASSES:]:
         rest = _table(head, rows[_OPEN_CLASSES:])
@@ -80,13 +81,15 @@ def image_card(name: str, panels: Sequence[Panel], records: Sequence[ClassRecord
         f"<figcaption>{escape(panel.caption)}</figcaption></figure>"
         for panel in panels
     )
-    ordered = sorted(records, key=lambda r: (not r.accepted, -r.refined_pixels, -r.initial_pixels))
+    # The largest first, accepted or not: that is what one looks for in the pictures.
+    ordered = sorted(records, key=lambda r: -max(r.refined_pixels, r.initial_pixels))
     rows = [_record_row(record, size) for record in ordered]
-    head = ["Class", "# Score", "# Share before", "# Share labelled", "# SAM's IoU", "Outcome"]
+    head = ["Class", "# Score", "# Initial share", "# Refined share", "# Predicted IoU", "Outcome"]
     table = _table(head, rows[:_OPEN_RECORDS]) if rows else "<p>No class was found.</p>"
     if rows[_OPEN_RECORDS:]:
         rest = _table(head, rows[_OPEN_RECORDS:])
-        table += _fold(f"{len(rows) - _OPEN_RECORDS} more classes", rest)
+        gated = sum(not record.accepted for record in ordered[_OPEN_RECORDS:])
+        table += _fold(f"{len(rows) - _OPEN_RECORDS} more classes, {gated} gated out", rest)
     return (
         f'<article class="card"><div class="head"><h3>{escape(name)}</h3>'
         f'<span class="faint">{100 * coverage:.0f} % labelled &nbsp; '
@@ -103,7 +106,10 @@ def _class_row(count: ClassCount, vocabulary: Vocabulary, remarks: Mapping[int, 
         row.append(f'<span class="mark {mark}">{mark}</span>')
     row += [f"{count.found:,}", f"{count.accepted:,}"]
     row += [f"{count.initial_pixels:,}", f"{count.refined_pixels:,}", f"{count.best_score:.2f}"]
-    reasons = [f"{reason} ({n})" for reason, n in count.reasons.most_common(_REASONS)]
+    reasons = [
+        f"{reason}" + (f" and {n - 1} alike" if n > 1 else "")
+        for reason, n in count.reasons.most_common(_REASONS)
+    ]
     hidden = len(count.reasons) - len(reasons)
     row.append(escape("; ".join(reasons) + (f"; and {hidden} more" if hidden else "")))
     return row + ([escape(remarks.get(count.class_id, ""))] if remarks else [])

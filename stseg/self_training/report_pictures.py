@@ -15,7 +15,7 @@ from stseg.visualization import class_colours, label_font, paint_labels
 #: Longest side of a panel in pixels.
 PANEL_SIDE = 480
 _SHEET_IMAGES = 24
-_SHEET_PANEL = (360, 270)  # width, height
+_SHEET_PANEL = (300, 225)  # width, height
 _SHEET_NAMES = 12
 _LINE, _GAP = 22, 12
 _BACKGROUND, _INK, _FAINT = (255, 255, 255), (33, 37, 41), (108, 117, 125)
@@ -81,7 +81,7 @@ def draw_sheet(rows: Sequence[SheetRow]) -> bytes:
     for k, row in enumerate(rows):
         _draw_row(sheet, row, k * row_height + _GAP)
     buffer = io.BytesIO()
-    sheet.save(buffer, "PNG", optimize=True)
+    sheet.save(buffer, "PNG")
     return buffer.getvalue()
 
 
