@@ -3,13 +3,14 @@
 Shapes: B images, S = 256 channels of SAM's neck, H and W pixels, 16 pixels per cell.
 """
 
+from copy import deepcopy
 from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from segment_anything import sam_model_registry
-from segment_anything.modeling import ImageEncoderViT, Sam
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -132,3 +133,32 @@ def build_sam_encoder(cfg: CfgNode) -> SAMImageEncoder:
     """The frozen encoder of `MODEL.SAM.*`; SAM's other parts are dropped."""
     sam = create_sam(cfg.MODEL.SAM.NAME, cfg.MODEL.SAM.CHECKPOINT)
     return SAMImageEncoder(sam.image_encoder, input_size=cfg.MODEL.SAM.INPUT_SIZE)
+
+
+def decoder_parts(sam: Sam, input_size: int) -> tuple[PromptEncoder, MaskDecoder]:
+    """SAM's prompt encoder and mask decoder, frozen, for images at another input size.
+
+    None of their parameters depends on the size; the prompt encoder is a copy that knows it.
+
+    Args:
+        sam: a whole SAM, left as it is but for its decoder, which is shared and frozen.
+        input_size: side in pixels of the images that were encoded, see `SAMImageEncoder`.
+
+    Raises:
+        ValueError: if `input_size` is no positive multiple of the patch size.
+    """
+    patch_size = sam.image_encoder.patch_embed.proj.stride[0]
+    if input_size <= 0 or input_size % patch_size:
+        raise ValueError(
+            f"MODEL.SAM.INPUT_SIZE: expected a positive multiple of {patch_size} pixels, "
+            f"got {input_size}."
+        )
+    side = input_size // patch_size
+    prompt_encoder = deepcopy(sam.prompt_encoder).float()  # its positions fail in half precision
+    prompt_encoder.input_image_size = (input_size, input_size)
+    prompt_encoder.image_embedding_size = (side, side)
+    prompt_encoder.mask_input_size = (4 * side, 4 * side)
+    return (
+        prompt_encoder.requires_grad_(False).eval(),
+        sam.mask_decoder.requires_grad_(False).eval(),
+    )
