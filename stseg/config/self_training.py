@@ -2,8 +2,6 @@
 
 from detectron2.config import CfgNode as CN
 
-SCORINGS = ("max", "mean")
-PROMPTS = ("parts", "mask", "box", "points")
 FRAMES = ("stretched", "padded")
 
 
@@ -58,19 +56,19 @@ def _add_labelling(cfg: CN) -> None:
     cfg.REFINE = CN()
     # Refine masks with SAM. Off: the gated masks of the main branch are the pseudo-labels.
     cfg.REFINE.ENABLED = True
-    # Prompts that SAM gets, out of PROMPTS above. ["mask"] is the paper to the letter; "parts"
+    # Prompts that SAM gets, out of mask, box, points and parts. ["mask"] is the paper to the letter; "parts"
     # prompts every connected part of a class by itself and joins the results.
     cfg.REFINE.PROMPTS = ["parts", "mask", "box", "points"]
     # How the image lies in SAM's square: "stretched", as DEA sees it, whose embedding is then
     # used; "padded", as SAM was trained, at the price of an embedding of its own.
     cfg.REFINE.FRAME = "stretched"
     # Prompts per pass of SAM's decoder.
-    cfg.REFINE.BATCH_SIZE = 32
+    cfg.REFINE.BATCH_SIZE = 8
     cfg.REFINE.REGION_VOTE = CN()
     # Instead of prompting by class: SAM cuts the image into regions, and each gets the class that
     # most of its pixels have.
     cfg.REFINE.REGION_VOTE.ENABLED = False
-    # Least share of a region's pixels that its class must have, in [0, 1]; else it is ignored.
+    # Least share of a region's pixels that its class must have, in (0, 1]; else it is ignored.
     cfg.REFINE.REGION_VOTE.PURITY = 0.8
     # Points per side of the grid that prompts SAM.
     cfg.REFINE.REGION_VOTE.POINTS_PER_SIDE = 16

@@ -22,8 +22,8 @@ from stseg.modeling.encoders.sam import SAMImageEncoder, create_sam, decoder_par
 from stseg.self_training.gate import class_thresholds, initial_masks
 from stseg.self_training.labeler import Labeler, SamBranch
 from stseg.self_training.pseudo_label import PseudoLabel
-from stseg.self_training.refiner import PromptSettings, SamRefiner
-from stseg.self_training.region_vote import RegionVoter
+from stseg.self_training.refiner import PromptSettings
+from stseg.self_training.region_vote import RegionSettings
 from stseg.self_training.store import PseudoLabelStore
 from stseg.self_training.store_key import StoreKey, weights_digest
 from stseg.structures import Vocabulary
@@ -129,8 +129,9 @@ class DatasetLabeler:
             initial = initial_masks(predict(model, item, self._max_side)[0], gate.SCORING)
             won = np.isin(np.arange(len(initial.scores)), initial.label_map)
             scores.append(np.where(won, initial.scores, np.nan))
-        everyone = [row for rows in comm.all_gather(scores) for row in rows]
-        return class_thresholds(np.array(everyone), gate.THRESH, gate.QUANTILE)
+        rows = np.array([row for part in comm.all_gather(scores) for row in part])
+        per_class = [column[~np.isnan(column)] for column in rows.T]
+        return class_thresholds(per_class, gate.THRESH, gate.QUANTILE)
 
 
 def target_items(
@@ -185,24 +186,22 @@ def build_sam_branch(cfg: CfgNode, model: nn.Module) -> SamBranch:
     sam = create_sam(cfg.MODEL.SAM.NAME, cfg.MODEL.SAM.CHECKPOINT)
     device = next(model.parameters()).device
     prompt_encoder, mask_decoder = decoder_parts(sam, cfg.MODEL.SAM.INPUT_SIZE)
-    parts = [part.to(device).requires_grad_(False).eval() for part in (prompt_encoder, mask_decoder)]
+    parts = [part.to(device) for part in (prompt_encoder, mask_decoder)]
     encoder = getattr(model, "sam_encoder", None)
     if encoder is None:
         encoder = SAMImageEncoder(sam.image_encoder, input_size=cfg.MODEL.SAM.INPUT_SIZE)
         encoder = encoder.to(device).eval()
-    vote = refine.REGION_VOTE
-    refiner = voter = None
-    if vote.ENABLED:
-        voter = RegionVoter(
-            *parts,
-            purity=vote.PURITY,
-            points_per_side=vote.POINTS_PER_SIDE,
-            batch_size=refine.BATCH_SIZE,
-        )
-    else:
-        settings = PromptSettings(kinds=tuple(refine.PROMPTS), batch_size=refine.BATCH_SIZE)
-        refiner = SamRefiner(*parts, settings=settings)
-    return SamBranch(encoder, refiner, voter, refine.FRAME, shared=refine.FRAME == "stretched")
+    vote = RegionSettings(
+        points_per_side=refine.REGION_VOTE.POINTS_PER_SIDE, batch_size=refine.BATCH_SIZE
+    )
+    return SamBranch(
+        encoder,
+        *parts,
+        prompts=PromptSettings(kinds=tuple(refine.PROMPTS), batch_size=refine.BATCH_SIZE),
+        frame=refine.FRAME,
+        vote=vote if refine.REGION_VOTE.ENABLED else None,
+        purity=refine.REGION_VOTE.PURITY,
+    )
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:

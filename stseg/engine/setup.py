@@ -16,9 +16,11 @@ from detectron2.utils.logger import setup_logger
 
 from stseg.config import add_stseg_config
 from stseg.config import solver as choices
-from stseg.config.self_training import FRAMES, PROMPTS, SCORINGS
+from stseg.config.self_training import FRAMES
 from stseg.data.datasets.folders import register_from_cfg
 from stseg.engine.targets import IMAGES_NAME, register_target
+from stseg.self_training.gate import SCORINGS
+from stseg.self_training.refiner import KINDS
 
 logger = logging.getLogger(__name__)
 
@@ -230,7 +232,7 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "SELF_TRAINING.GATE.QUANTILE": _SHARE_BELOW_1,
     "SELF_TRAINING.GATE.SCORING": _one_of(SCORINGS),
     "SELF_TRAINING.REFINE.FRAME": _one_of(FRAMES),
-    "SELF_TRAINING.REFINE.PROMPTS": _some_of(PROMPTS),
+    "SELF_TRAINING.REFINE.PROMPTS": _some_of(KINDS),
     "SELF_TRAINING.REFINE.BATCH_SIZE": _POSITIVE,
     "SELF_TRAINING.REFINE.REGION_VOTE.PURITY": _SHARE,
     "SELF_TRAINING.REFINE.REGION_VOTE.POINTS_PER_SIDE": _POSITIVE,

@@ -1,8 +1,11 @@
 """How an image lies in SAM's square input, and the way there and back.
 
 Three frames: the image (H x W pixels), SAM's input (S x S pixels) and SAM's mask frame (low x low
-cells with low = S / 4, 256 for S = 1024). Coordinates follow `segment_anything.SamPredictor`: they
+cells, 256 for S = 1024). Coordinates follow `segment_anything.SamPredictor`: they
 are scaled without a shift, and the prompt encoder adds its half pixel itself.
+
+SAM's mask frame has four cells per cell of the embedding: 4 pixels each with the usual patches of
+16 pixels, fewer where a SAM has smaller patches.
 """
 
 from dataclasses import dataclass
@@ -12,7 +15,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-#: SAM pixels per cell of its mask frame, in every SAM.
+#: SAM pixels per cell of the mask frame of every official SAM.
 MASK_STRIDE = 4
 
 
@@ -23,9 +26,10 @@ class Frame:
     Attributes:
         height: H, pixels of the image.
         width: W, pixels of the image.
-        size: S, side of SAM's input in pixels, a multiple of 4.
+        size: S, side of SAM's input in pixels, a multiple of `mask_stride`.
         scaled_height: rows of the input that show the image; the rest is padding.
         scaled_width: columns of the input that show the image; the rest is padding.
+        mask_stride: pixels of the input per cell of the mask frame, a quarter of SAM's patches.
     """
 
     height: int
@@ -33,6 +37,7 @@ class Frame:
     size: int
     scaled_height: int
     scaled_width: int
+    mask_stride: int = MASK_STRIDE
 
     def __post_init__(self) -> None:
         if min(self.height, self.width) < 1:
@@ -40,29 +45,33 @@ class Frame:
                 f"Frame: expected an image of at least 1 x 1 pixels, "
                 f"got {self.height} x {self.width}."
             )
-        if self.size < MASK_STRIDE or self.size % MASK_STRIDE:
+        if self.size < self.mask_stride or self.size % self.mask_stride:
             raise ValueError(
-                f"Frame size: expected a positive multiple of {MASK_STRIDE} pixels, "
+                f"Frame size: expected a positive multiple of {self.mask_stride} pixels, "
                 f"got {self.size}. Use MODEL.SAM.INPUT_SIZE."
             )
 
     @classmethod
-    def stretched(cls, height: int, width: int, size: int) -> "Frame":
+    def stretched(
+        cls, height: int, width: int, size: int, mask_stride: int = MASK_STRIDE
+    ) -> "Frame":
         """The whole image resized to the square, aspect not kept, as `SAMImageEncoder` does."""
-        return cls(height, width, size, size, size)
+        return cls(height, width, size, size, size, mask_stride)
 
     @classmethod
-    def padded(cls, height: int, width: int, size: int) -> "Frame":
+    def padded(
+        cls, height: int, width: int, size: int, mask_stride: int = MASK_STRIDE
+    ) -> "Frame":
         """Long side resized to the square's, rest padded right and below, as SAM was trained."""
         scale = size / max(height, width, 1)
         # A very long image may leave less than half a pixel of its short side.
         rows, columns = (max(1, int(side * scale + 0.5)) for side in (height, width))
-        return cls(height, width, size, rows, columns)
+        return cls(height, width, size, rows, columns, mask_stride)
 
     @property
     def low(self) -> int:
         """Side of SAM's mask frame in cells."""
-        return self.size // MASK_STRIDE
+        return self.size // self.mask_stride
 
     @property
     def scale(self) -> tuple[float, float]:

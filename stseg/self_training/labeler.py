@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
+from segment_anything.modeling import MaskDecoder, PromptEncoder
 from torch import Tensor
 
 from stseg.modeling.encoders.sam import SAMImageEncoder
@@ -15,8 +15,8 @@ from stseg.self_training.frame import Frame
 from stseg.self_training.gate import GateDecision, InitialMasks, gate, initial_masks
 from stseg.self_training.merge import merge
 from stseg.self_training.pseudo_label import ClassRecord, PseudoLabel
-from stseg.self_training.refiner import RefinedMask, SamRefiner
-from stseg.self_training.region_vote import RegionVoter
+from stseg.self_training.refiner import PromptSettings, SamRefiner
+from stseg.self_training.region_vote import RegionSettings, find_regions, region_vote
 from stseg.structures import IGNORE_LABEL
 
 
@@ -25,31 +25,38 @@ class SamBranch:
     """The parts of SAM that make pseudo-labels; none of them is part of the model.
 
     Attributes:
-        encoder: image encoder at the side that `frame` speaks of.
-        refiner: prompts by class; None with `voter`.
-        voter: names SAM's own regions instead.
+        encoder: image encoder at the size that labels are made with.
+        prompt_encoder: made for that size.
+        mask_decoder: on the same device.
+        prompts: how masks become prompts.
         frame: "stretched" or "padded".
-        shared: the model's own embedding of the whole image may be taken.
+        vote: names SAM's own regions instead of refining masks; None refines.
+        purity: of a region, see `region_vote`.
     """
 
     encoder: SAMImageEncoder
-    refiner: SamRefiner | None
-    voter: RegionVoter | None
-    frame: str
-    shared: bool
+    prompt_encoder: PromptEncoder
+    mask_decoder: MaskDecoder
+    prompts: PromptSettings
+    frame: str = "stretched"
+    vote: RegionSettings | None = None
+    purity: float = 0.8
 
     def frame_of(self, height: int, width: int) -> Frame:
         """How an image of this size lies in SAM's square."""
         make = Frame.padded if self.frame == "padded" else Frame.stretched
-        return make(height, width, self.encoder.input_size)
+        return make(height, width, self.encoder.input_size, self.encoder.patch_size // 4)
 
-    def embed(self, image: Tensor) -> Tensor:
-        """Embedding (1, C, n, n) of an image (3, H, W), RGB in [0, 255]."""
-        image = image[None].float()
+    def embed(self, image: Tensor, given: Tensor | None) -> Tensor:
+        """Embedding (1, C, n, n) of an image (3, H, W), RGB in [0, 255].
+
+        Args:
+            image: the picture.
+            given: the embedding that the model computed of the stretched image, if it did.
+        """
         if self.frame == "padded":
-            image = self.frame_of(*image.shape[-2:]).image(image)
-            return self.encoder.encode_padded(image)["sam"]
-        return self.encoder(image)["sam"]
+            return self.encoder.encode_padded(image)
+        return self.encoder(image[None].float())["sam"] if given is None else given
 
 
 class Labeler:
@@ -89,8 +96,7 @@ class Labeler:
         Args:
             probs: (T, H, W) probabilities of the main branch.
             image: (3, h, w) RGB in [0, 255], the same picture at any size.
-            embedding: (1, C, n, n) SAM's embedding, where the model computed it; taken only if
-                the frames agree.
+            embedding: (1, C, n, n) of the stretched image, where the model computed it.
             thresholds: (T,) instead of the one given at the start.
         """
         initial = initial_masks(probs, self.scoring)
@@ -98,33 +104,39 @@ class Labeler:
         decisions = gate(initial, limits, self.vetoed)
         accepted = [d for d in decisions if d.accepted]
         ids = [d.class_id for d in accepted]
-        masks = [initial.label_map == class_id for class_id in ids]
         ious: Mapping[int, float] = {}
         if self.sam is None or not accepted:
             label_map = np.where(np.isin(initial.label_map, ids), initial.label_map, IGNORE_LABEL)
         else:
-            if embedding is None or not self.sam.shared:
-                embedding = self.sam.embed(image)
-            frame = self.sam.frame_of(*initial.label_map.shape)
-            if self.sam.voter is not None:
-                label_map = self.sam.voter.vote(embedding, frame, initial.label_map)
-                label_map = np.where(np.isin(label_map, ids), label_map, IGNORE_LABEL)
+            embedding = self.sam.embed(image, embedding)
+            if self.sam.vote is not None:
+                label_map = self._vote(self.sam, embedding, initial.label_map, ids)
             else:
-                refined = self._refine(embedding, frame, np.stack(masks))
-                ious = {i: r.predicted_iou for i, r in zip(ids, refined, strict=True)}
-                label_map = merge(
-                    [r.mask for r in refined],
-                    ids,
-                    [d.score for d in accepted],
-                    [r.predicted_iou for r in refined],
-                    initial.label_map.shape,
-                )
+                label_map, ious = self._refine(self.sam, embedding, initial.label_map, accepted)
         return _with_records(initial, label_map.astype(np.int32), decisions, ious, self.names)
 
-    def _refine(self, embedding: Tensor, frame: Frame, masks: np.ndarray) -> list[RefinedMask]:
-        assert self.sam is not None and self.sam.refiner is not None
-        with torch.inference_mode():
-            return self.sam.refiner.refine(embedding, frame, masks)
+    @staticmethod
+    def _refine(
+        sam: SamBranch, embedding: Tensor, initial: np.ndarray, accepted: Sequence[GateDecision]
+    ) -> tuple[np.ndarray, dict[int, float]]:
+        """Label map, and SAM's own estimate per class id."""
+        ids = [d.class_id for d in accepted]
+        masks = np.stack([initial == class_id for class_id in ids])
+        refiner = SamRefiner(sam.prompt_encoder, sam.mask_decoder, settings=sam.prompts)
+        refined = refiner.refine(embedding, sam.frame_of(*initial.shape), masks)
+        ious = [r.predicted_iou for r in refined]
+        scores = [d.score for d in accepted]
+        merged = merge([r.mask for r in refined], ids, scores, ious, initial.shape)
+        return merged, dict(zip(ids, ious, strict=True))
+
+    @staticmethod
+    def _vote(
+        sam: SamBranch, embedding: Tensor, initial: np.ndarray, ids: Sequence[int]
+    ) -> np.ndarray:
+        frame = sam.frame_of(*initial.shape)
+        regions = find_regions(sam.prompt_encoder, sam.mask_decoder, embedding, frame, sam.vote)
+        named = region_vote(regions, initial, sam.purity)
+        return np.where(np.isin(named, ids), named, IGNORE_LABEL)
 
 
 def _with_records(

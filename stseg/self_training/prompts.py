@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from stseg.self_training.frame import MASK_STRIDE, Frame
+from stseg.self_training.frame import Frame
 
 #: Logit of a sure cell of a mask prompt. SAM was trained on its own logits, which lie in +-32.
 MASK_LOGIT = 15.0
@@ -147,7 +147,7 @@ def gaussian_mask(
         area: pixels of the part.
     """
     logits = hard_mask(share)
-    middles = (np.arange(frame.low, dtype=np.float32) + 0.5) * MASK_STRIDE
+    middles = (np.arange(frame.low, dtype=np.float32) + 0.5) * frame.mask_stride
     x, y = (middles / scale - 0.5 for scale in frame.scale)
     reach = GAUSSIAN_SPAN * area
     fall_x, fall_y = (np.exp(-((v - c) ** 2) / reach) for v, c in zip((x, y), centre, strict=True))

@@ -161,6 +161,19 @@ class PseudoLabelStore:
             if self.image_record(i).label_pixels
         ]
 
+    def classes_for_training(self) -> list[tuple[int, ...]]:
+        """Class ids in the label of each image of `records_for_training`, in its order."""
+        records = (self.image_record(i) for i in range(len(self)))
+        return [tuple(record.label_pixels) for record in records if record.label_pixels]
+
+    def summary(self) -> dict[str, Any]:
+        """What `finish` wrote.
+
+        Raises:
+            FileNotFoundError: if it has not run yet.
+        """
+        return json.loads(self._summary_file.read_bytes())
+
     def finish(self) -> dict[str, Any]:
         """Check that every image is done, write summary.json and return its content.
 
