@@ -59,6 +59,9 @@ def _add_labelling(cfg: CN) -> None:
     # Prompts that SAM gets, out of mask, box, points and parts. ["mask"] is the paper to the letter; "parts"
     # prompts every connected part of a class by itself and joins the results.
     cfg.REFINE.PROMPTS = ["parts", "mask", "box", "points"]
+    # A refined part that overlaps its initial mask less than this (IoU in [0, 1]) is not believed
+    # and keeps the initial mask; 0 believes all, as the paper does.
+    cfg.REFINE.MIN_IOU = 0.3
     # How the image lies in SAM's square: "stretched", as DEA sees it, whose embedding is then
     # used; "padded", as SAM was trained, at the price of an embedding of its own.
     cfg.REFINE.FRAME = "stretched"

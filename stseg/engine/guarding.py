@@ -11,14 +11,20 @@ from detectron2.utils import comm
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stseg.data.records import first_images
 from stseg.data.datasets import dataset_ignore_labels, dataset_vocabulary
 from stseg.data.image_io import read_label
+from stseg.data.records import first_images
 from stseg.engine.labelling import predict, spread, target_items
 from stseg.engine.random_state import kept_random_state
 from stseg.engine.targets import Target
 from stseg.evaluation.confusion import ConfusionMatrix
-from stseg.self_training.guard import GuardSettings, ImageOutput, Snapshot, merge_shards, snapshot_of
+from stseg.self_training.guard import (
+    GuardSettings,
+    ImageOutput,
+    Snapshot,
+    merge_shards,
+    snapshot_of,
+)
 
 #: Labels are compared at reduced size, see `stseg.self_training.snapshot`.
 _MAX_SIDE = 512
@@ -102,7 +108,7 @@ def perturbed(image: Tensor) -> Tensor:
 
 
 def _source_miou(cfg: CfgNode, model: nn.Module) -> float | None:
-    """mIoU (points) on up to GUARD.IMAGES images of every source set; None without one."""
+    """MIoU (points) on up to GUARD.IMAGES images of every source set; None without one."""
     scores = []
     for name in cfg.SELF_TRAINING.SOURCE.DATASETS:
         records = first_images(cfg, DatasetCatalog.get(name))

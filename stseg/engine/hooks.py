@@ -1,8 +1,8 @@
 """Hooks of a training run.
 
 Their order is: timer < schedule < average < checkpoint < self-training < evaluation < best <
-pictures < writers. Evaluation comes after the checkpoint, so what made it fail can be debugged; writers
-come last, so they see everything. State lives on all ranks alike unless said otherwise.
+pictures < writers. Evaluation comes after the checkpoint, so what made it fail can be debugged;
+writers come last, so they see everything. State lives on all ranks alike unless said otherwise.
 """
 
 import json

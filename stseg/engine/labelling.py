@@ -143,9 +143,7 @@ def target_items(
             yield from batch
 
 
-def predict(
-    model: nn.Module, item: dict[str, Any], max_side: int
-) -> tuple[Tensor, Tensor | None]:
+def predict(model: nn.Module, item: dict[str, Any], max_side: int) -> tuple[Tensor, Tensor | None]:
     """Probabilities of one image, and SAM's embedding if the model computes it.
 
     Args:
@@ -197,7 +195,11 @@ def build_sam_branch(cfg: CfgNode, model: nn.Module) -> SamBranch:
     return SamBranch(
         encoder,
         *parts,
-        prompts=PromptSettings(kinds=tuple(refine.PROMPTS), batch_size=refine.BATCH_SIZE),
+        prompts=PromptSettings(
+            kinds=tuple(refine.PROMPTS),
+            batch_size=refine.BATCH_SIZE,
+            min_iou_with_initial=refine.MIN_IOU,
+        ),
         frame=refine.FRAME,
         vote=vote if refine.REGION_VOTE.ENABLED else None,
         purity=refine.REGION_VOTE.PURITY,

@@ -63,8 +63,13 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--config-file", default="", metavar="FILE", help="YAML file; default: all default keys")
     add("--resume", action="store_true", help="continue from the last checkpoint in OUTPUT_DIR")
     add("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS on DATASETS.TEST")
-    add("--images", default="", metavar="DIR", help="folder of images without labels to adapt to")
-    add("--vocabulary", default="", metavar="NAMES", help="their names: a .txt or .json file, or text")
+    add("--images", default="", metavar="DIR", help="images without labels to adapt to")
+    add(
+        "--vocabulary",
+        default="",
+        metavar="NAMES",
+        help="their names: .txt, .json or text",
+    )
     add("--preview", type=int, default=0, metavar="N", help="only label N images, on a page")
     add("--dry-run", type=int, default=0, metavar="N", help="every phase, with N images, and stop")
     add(

@@ -47,4 +47,7 @@ class OnlineTeacher:
         height, width = image.shape[-2:]
         weak = {**item, "image": image, "height": height, "width": width}
         label = self._labeler.label(self._model, weak, max_side=max(height, width)).label_map
-        return {**item, "sem_seg": torch.from_numpy(label).long().where(item["inside"], IGNORE_LABEL)}
+        return {
+            **item,
+            "sem_seg": torch.from_numpy(label).long().where(item["inside"], IGNORE_LABEL),
+        }

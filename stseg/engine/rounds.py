@@ -27,6 +27,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from stseg.data.build import build_self_training_loader
+from stseg.data.sampling import balance_weights
 from stseg.engine.checkpointing import write_json
 from stseg.engine.ema import WeightAverage
 from stseg.engine.guarding import guard_settings, take_snapshot

@@ -18,7 +18,7 @@ from stseg.config import add_stseg_config
 from stseg.config import solver as choices
 from stseg.config.self_training import FRAMES
 from stseg.data.datasets.folders import register_from_cfg
-from stseg.engine.targets import IMAGES_NAME, register_target
+from stseg.engine.targets import IMAGES_NAME, load_target, register_target
 from stseg.self_training.gate import SCORINGS
 from stseg.self_training.refiner import KINDS
 
@@ -94,6 +94,18 @@ def cfg_of(args: argparse.Namespace) -> CfgNode:
     if args.dry_run:
         make_dry(cfg, args.dry_run, args.num_machines * max(args.num_gpus, args.num_cpu_processes))
     return cfg
+
+
+def check_data(cfg: CfgNode) -> None:
+    """Look for the data of a run, where a mistake can still be told in one line.
+
+    Raises:
+        ValueError, FileNotFoundError: see `register_from_cfg`, `register_target`, `load_target`.
+    """
+    register_from_cfg(cfg)
+    register_target(cfg)
+    if cfg.SELF_TRAINING.ENABLED and cfg.SELF_TRAINING.ROUNDS > 0:
+        load_target(cfg)
 
 
 def _set_target(cfg: CfgNode, images: str, vocabulary: str) -> None:
@@ -234,6 +246,7 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "SELF_TRAINING.REFINE.FRAME": _one_of(FRAMES),
     "SELF_TRAINING.REFINE.PROMPTS": _some_of(KINDS),
     "SELF_TRAINING.REFINE.BATCH_SIZE": _POSITIVE,
+    "SELF_TRAINING.REFINE.MIN_IOU": _SHARE,
     "SELF_TRAINING.REFINE.REGION_VOTE.PURITY": _SHARE,
     "SELF_TRAINING.REFINE.REGION_VOTE.POINTS_PER_SIDE": _POSITIVE,
     "SELF_TRAINING.SOURCE.FRACTION": _SHARE_BELOW_1,

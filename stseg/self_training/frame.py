@@ -59,9 +59,7 @@ class Frame:
         return cls(height, width, size, size, size, mask_stride)
 
     @classmethod
-    def padded(
-        cls, height: int, width: int, size: int, mask_stride: int = MASK_STRIDE
-    ) -> "Frame":
+    def padded(cls, height: int, width: int, size: int, mask_stride: int = MASK_STRIDE) -> "Frame":
         """Long side resized to the square's, rest padded right and below, as SAM was trained."""
         scale = size / max(height, width, 1)
         # A very long image may leave less than half a pixel of its short side.

@@ -111,9 +111,32 @@ class SAMImageEncoder(nn.Module):
             images = F.interpolate(
                 images, size=size, mode="bilinear", align_corners=False, antialias=True
             )
-        images = (images - self.pixel_mean) / self.pixel_std
+        return {"sam": self._encode((images - self.pixel_mean) / self.pixel_std)}
+
+    @torch.no_grad()
+    def encode_padded(self, image: Tensor) -> Tensor:
+        """Encode one image with its aspect kept, as SAM was trained.
+
+        Args:
+            image: (3, H, W) RGB in [0, 255]; its long side is resized to the input size, the rest
+                is padded right and below with zeros after normalisation.
+
+        Returns:
+            (1, S, n, n).
+        """
+        scale = self.input_size / max(image.shape[-2:])
+        size = tuple(max(1, int(side * scale + 0.5)) for side in image.shape[-2:])
+        scaled = F.interpolate(
+            image[None].float(), size=size, mode="bilinear", align_corners=False, antialias=True
+        )
+        scaled = (scaled - self.pixel_mean) / self.pixel_std
+        return self._encode(
+            F.pad(scaled, (0, self.input_size - size[1], 0, self.input_size - size[0]))
+        )
+
+    def _encode(self, images: Tensor) -> Tensor:
         positions = resize_positions(self.encoder.pos_embed, self.input_size // self.patch_size)
-        return {"sam": functional_call(self.encoder, {"pos_embed": positions}, (images,))}
+        return functional_call(self.encoder, {"pos_embed": positions}, (images,))
 
 
 def resize_positions(positions: Tensor, side: int) -> Tensor:
