@@ -56,8 +56,8 @@ def _add_labelling(cfg: CN) -> None:
     cfg.REFINE = CN()
     # Refine masks with SAM. Off: the gated masks of the main branch are the pseudo-labels.
     cfg.REFINE.ENABLED = True
-    # Prompts that SAM gets, out of mask, box, points and parts. ["mask"] is the paper to the letter; "parts"
-    # prompts every connected part of a class by itself and joins the results.
+    # Prompts that SAM gets, out of mask, box, points and parts. ["mask"] is the paper to the
+    # letter; "parts" prompts every connected part of a class by itself and joins the results.
     cfg.REFINE.PROMPTS = ["parts", "mask", "box", "points"]
     # A refined part that overlaps its initial mask less than this (IoU in [0, 1]) is not believed
     # and keeps the initial mask; 0 believes all, as the paper does.
