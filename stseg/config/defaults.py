@@ -40,12 +40,12 @@ def _add_encoders(cfg: CN) -> None:
     cfg.MODEL.TEXT.CACHE_DIR = "~/.cache/stseg/text"
 
     cfg.MODEL.SAM = CN()
-    # SAM image encoder for DEA: "vit_b", "vit_l" or "vit_h".
+    # SAM for DEA and self-training: "vit_b", "vit_l", "vit_h", or "mini" for drawn scenes.
     cfg.MODEL.SAM.NAME = "vit_b"
-    # Official .pth file of that model, local or stseg://, or "" for random weights.
+    # The .pth file of that model, local or stseg://, or "" for random weights.
     cfg.MODEL.SAM.CHECKPOINT = ""
-    # Side of the square image SAM sees, a multiple of 16 pixels: 1024 (as trained) or 768 (the
-    # paper's crop; positions are interpolated).
+    # Side of the square image SAM sees, a multiple of its patch of 16 pixels: 1024 (as trained) or
+    # 768 (the paper's crop; positions are interpolated). "mini": patches of 8, trained at 128.
     cfg.MODEL.SAM.INPUT_SIZE = 1024
 
 

@@ -1,6 +1,7 @@
 """SAM's image encoder, from the stock `segment_anything` package, frozen, at any square size.
 
-Shapes: B images, S = 256 channels of SAM's neck, H and W pixels, 16 pixels per cell.
+Shapes: B images, S channels of SAM's neck (256; SAM-mini 64), H and W pixels, a cell for every
+patch (16 pixels; SAM-mini 8).
 """
 
 from copy import deepcopy
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from stseg.modeling.encoders.sam_mini import build_sam_mini
 from stseg.paths import resolve
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)  # of SAM, RGB in [0, 255]
@@ -25,18 +27,17 @@ def create_sam(name: str, checkpoint: str = "") -> Sam:
     """Make a whole SAM on the CPU in float32.
 
     Args:
-        name: "vit_b", "vit_l" or "vit_h".
-        checkpoint: official .pth file, local or `stseg://`; "" for random weights.
+        name: "vit_b", "vit_l" or "vit_h", or "mini", the small one for drawn scenes.
+        checkpoint: its .pth file, local or `stseg://`, of any float type; "" for random weights.
 
     Raises:
         ValueError: for an unknown name, or a file that holds another model.
         FileNotFoundError: if the file does not exist.
     """
-    if name not in sam_model_registry:
-        raise ValueError(
-            f"MODEL.SAM.NAME: expected one of {sorted(sam_model_registry)}, got {name!r}."
-        )
-    sam = sam_model_registry[name]()
+    builders = {**sam_model_registry, "mini": build_sam_mini}
+    if name not in builders:
+        raise ValueError(f"MODEL.SAM.NAME: expected one of {sorted(builders)}, got {name!r}.")
+    sam = builders[name]()
     if not checkpoint:
         return sam
     path = resolve(checkpoint)
@@ -65,9 +66,9 @@ class SAMImageEncoder(nn.Module):
 
         Args:
             encoder: `Sam.image_encoder`.
-            input_size: side in pixels to which images are resized, a multiple of the patch size
-                (16). SAM was trained at 1024; smaller is faster and has its positions
-                interpolated (768 suits the paper's crop).
+            input_size: side in pixels to which images are resized, a multiple of the encoder's
+                patch size. SAM was trained at 1024 (SAM-mini at 128); smaller is faster and has
+                its positions interpolated (768 suits the paper's crop).
 
         Raises:
             ValueError: if `input_size` is no positive multiple of the patch size.
@@ -104,7 +105,7 @@ class SAMImageEncoder(nn.Module):
             images: (B, 3, H, W) RGB in [0, 255] of any size; resized to the square input size.
 
         Returns:
-            "sam": (B, S, n, n) with n = input size / 16.
+            "sam": (B, S, n, n) with n = input size / patch size.
         """
         size = (self.input_size, self.input_size)
         if images.shape[-2:] != size:
