@@ -23,7 +23,7 @@ import numpy as np
 from stseg.data.image_io import read_label
 from stseg.files import write_atomically
 from stseg.saving import encode_labels, label_encoding
-from stseg.self_training.pseudo_label import ClassRecord, PseudoLabel
+from stseg.self_training.pseudo_label import ClassRecord, PseudoLabel, labels_at_size
 from stseg.self_training.store_key import StoreKey
 from stseg.self_training.store_records import ImageRecord, encode_json, summarise
 from stseg.structures import IGNORE_LABEL
@@ -113,12 +113,14 @@ class PseudoLabelStore:
             ValueError: if a label is outside the vocabulary.
             DiskFullError: if there is no space; the text says what is kept and how to go on.
         """
-        labels = _at_size(label.label_map, size or label.label_map.shape)
+        labels = labels_at_size(label.label_map, size or label.label_map.shape)
         png = encode_labels(labels, len(self.names))
         record = ImageRecord.of(self.key.images[index].name, labels, label.classes)
         with self._full_disk_explained():
             if keep_initial and label.initial is not None:
-                initial = encode_labels(_at_size(label.initial, labels.shape), len(self.names))
+                initial = encode_labels(
+                    labels_at_size(label.initial, labels.shape), len(self.names)
+                )
                 write_atomically(self._initial_file(index), initial)
             write_atomically(self._label_file(index), png)
             write_atomically(self._record_file(index), record.encode())
@@ -158,6 +160,19 @@ class PseudoLabelStore:
             for i in range(len(self))
             if self.image_record(i).label_pixels
         ]
+
+    def classes_for_training(self) -> list[tuple[int, ...]]:
+        """Class ids in the label of each image of `records_for_training`, in its order."""
+        records = (self.image_record(i) for i in range(len(self)))
+        return [tuple(record.label_pixels) for record in records if record.label_pixels]
+
+    def summary(self) -> dict[str, Any]:
+        """What `finish` wrote.
+
+        Raises:
+            FileNotFoundError: if it has not run yet.
+        """
+        return json.loads(self._summary_file.read_bytes())
 
     def finish(self) -> dict[str, Any]:
         """Check that every image is done, write summary.json and return its content.
@@ -297,17 +312,6 @@ def change_share(previous: PseudoLabelStore, current: PseudoLabelStore) -> float
         both += int(labelled.sum())
         changed += int((labelled & (old != new)).sum())
     return changed / both if both else None
-
-
-def _at_size(labels: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """The nearest label at the centre of every cell of a (H, W) grid over the same picture."""
-    if labels.shape == tuple(size):
-        return labels
-    rows, columns = (
-        ((np.arange(to) + 0.5) * of / to).astype(np.intp)
-        for to, of in zip(size, labels.shape, strict=True)
-    )
-    return labels[rows[:, None], columns]
 
 
 def _megabytes(count: float) -> str:

@@ -7,8 +7,15 @@ import cv2
 import numpy as np
 import pytest
 
+from demo.small_world import FIRST_SEED as DEMO_SEED
 from stseg.data.small_world.drawing import draw_thing
-from stseg.data.small_world.export import IGNORED_IN_FILES, split_scene, train_labels, write_split
+from stseg.data.small_world.export import (
+    IGNORED_IN_FILES,
+    SPLITS,
+    split_scene,
+    train_labels,
+    write_split,
+)
 from stseg.data.small_world.names import (
     CLASS_NAMES,
     COLOURS,
@@ -21,6 +28,7 @@ from stseg.data.small_world.names import (
 from stseg.data.small_world.pairs import UNSAID, build_pool, match_phrases, parse_caption
 from stseg.data.small_world.scenes import SEEDS_PER_SPLIT, SPLIT_SEEDS, Phrase, render
 from stseg.data.small_world.shapes import PARTS
+from stseg.data.small_world.target import TARGET_SEEDS
 
 
 def test_the_world_has_enough_stuff_things_colours_and_patterns():
@@ -137,9 +145,9 @@ def test_an_unknown_kind_of_picture_is_refused():
 
 
 def test_splits_draw_from_disjoint_seeds():
-    starts = sorted(SPLIT_SEEDS.values())
+    starts = sorted([*SPLIT_SEEDS.values(), *TARGET_SEEDS.values(), DEMO_SEED])
     assert all(b - a >= SEEDS_PER_SPLIT for a, b in itertools.pairwise(starts))
-    images = [split_scene(split, 0).image for split in SPLIT_SEEDS]
+    images = [split_scene(split, 0).image for split in SPLITS]
     for one, two in itertools.combinations(images, 2):
         assert (one != two).any()
 

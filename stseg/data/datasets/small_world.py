@@ -2,6 +2,9 @@
 
 Train labels hold seen classes only and its vocabulary names only these; dev and val hold all. Use
 dev for every choice and val once, for the figure that is reported.
+
+small_world_target_{train,dev,val}_sem_seg are the target domain of self-training. Its training
+split has images and all names, no labels.
 """
 
 from __future__ import annotations
@@ -12,9 +15,8 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from stseg.data.small_world.export import IGNORED_IN_FILES
+from stseg.data.small_world.export import IGNORED_IN_FILES, SPLITS, UNLABELLED_SPLIT
 from stseg.data.small_world.names import CLASS_NAMES, SEEN_NAMES
-from stseg.data.small_world.scenes import SPLIT_SEEDS
 from stseg.structures import Vocabulary
 
 
@@ -24,7 +26,7 @@ def small_world_root() -> Path:
 
 
 def load_small_world(split: str, root: Path | None = None) -> list[dict[str, str]]:
-    """List the scenes of a split as Detectron2 records.
+    """List the scenes of a split as Detectron2 records, without labels where it has none.
 
     Raises:
         FileNotFoundError: if the split was not rendered; names the command that does it.
@@ -37,6 +39,8 @@ def load_small_world(split: str, root: Path | None = None) -> list[dict[str, str
             f"Data set small_world_{split}_sem_seg: expected scenes in {image_dir}, got none. "
             f"Render them with python datasets/prepare_scripts/prepare_small_world.py --out {root}"
         )
+    if split == UNLABELLED_SPLIT:
+        return [{"file_name": str(image)} for image in images]
     return [
         {"file_name": str(image), "sem_seg_file_name": str(label_dir / image.name)}
         for image in images
@@ -44,12 +48,12 @@ def load_small_world(split: str, root: Path | None = None) -> list[dict[str, str
 
 
 def register_small_world(root: Path | None = None) -> None:
-    """Register the three splits once; files are looked at when a split is asked for.
+    """Register every split once; files are looked at when a split is asked for.
 
     Args:
         root: folder of the small world; by default ``small_world_root`` at the time of use.
     """
-    for split in SPLIT_SEEDS:
+    for split in SPLITS:
         name = f"small_world_{split}_sem_seg"
         if name in DatasetCatalog:
             continue
@@ -64,5 +68,5 @@ def register_small_world(root: Path | None = None) -> None:
             ignore_labels=(IGNORED_IN_FILES,),
             evaluator_type="sem_seg",
             image_root=str(folder / "images" / split),
-            sem_seg_root=str(folder / "labels" / split),
+            sem_seg_root="" if split == UNLABELLED_SPLIT else str(folder / "labels" / split),
         )

@@ -10,9 +10,12 @@ import numpy as np
 
 from stseg.data.small_world.names import CLASS_NAMES, SEEN_NAMES
 from stseg.data.small_world.scenes import SCENE_SIZE, SEEDS_PER_SPLIT, SPLIT_SEEDS, Scene, render
+from stseg.data.small_world.target import TARGET_SEEDS, render_target
 from stseg.files import write_atomically
 
 IGNORED_IN_FILES = 255
+SPLITS = (*SPLIT_SEEDS, *TARGET_SEEDS)
+UNLABELLED_SPLIT = "target_train"
 
 
 def train_labels(label_map: np.ndarray) -> np.ndarray:
@@ -36,10 +39,12 @@ def split_scene(split: str, index: int, seed: int = 0, size: int = SCENE_SIZE) -
     Raises:
         ValueError: if the split is unknown or the seed leaves its range.
     """
-    if split not in SPLIT_SEEDS:
-        raise ValueError(f"split: expected one of {', '.join(SPLIT_SEEDS)}, got {split!r}.")
+    if split not in SPLITS:
+        raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}.")
     if not 0 <= seed < SEEDS_PER_SPLIT:
         raise ValueError(f"seed: expected 0 to {SEEDS_PER_SPLIT - 1}, got {seed}.")
+    if split in TARGET_SEEDS:
+        return render_target(TARGET_SEEDS[split] + seed, index, size)
     return render(SPLIT_SEEDS[split] + seed, index, size)
 
 
@@ -47,21 +52,25 @@ def write_split(out: Path, split: str, count: int, seed: int = 0) -> None:
     """Write ``count`` scenes of a split below ``out``.
 
     Files: images/SPLIT/*.png (RGB), labels/SPLIT/*.png (8 bits), captions_SPLIT.jsonl,
-    names.json (all classes) and names_seen.json (the ids of the train labels). Files of an
-    earlier run with the same seed are replaced by equal ones, so a stopped run can be repeated.
+    names.json (all classes) and names_seen.json (the ids of the train labels). Of
+    ``UNLABELLED_SPLIT`` only the images: neither labels nor captions. Files of an earlier run with
+    the same seed are replaced by equal ones, so a stopped run can be repeated.
     """
+    labelled = split != UNLABELLED_SPLIT
     image_dir, label_dir = out / "images" / split, out / "labels" / split
-    for folder in (image_dir, label_dir):
+    for folder in (image_dir, label_dir) if labelled else (image_dir,):
         folder.mkdir(parents=True, exist_ok=True)
     captions = []
     for index in range(count):
         scene = split_scene(split, index, seed)
-        labels = train_labels(scene.label_map) if split == "train" else scene.label_map
         stem = f"{index:06d}"
         _write_png(image_dir / f"{stem}.png", scene.image[..., ::-1])
-        _write_png(label_dir / f"{stem}.png", labels)
-        captions.append(json.dumps({"file": f"{stem}.png", "caption": scene.caption}))
-    write_atomically(out / f"captions_{split}.jsonl", ("\n".join(captions) + "\n").encode())
+        if labelled:
+            labels = train_labels(scene.label_map) if split == "train" else scene.label_map
+            _write_png(label_dir / f"{stem}.png", labels)
+            captions.append(json.dumps({"file": f"{stem}.png", "caption": scene.caption}))
+    if labelled:
+        write_atomically(out / f"captions_{split}.jsonl", ("\n".join(captions) + "\n").encode())
     write_atomically(out / "names.json", json.dumps(CLASS_NAMES).encode())
     write_atomically(out / "names_seen.json", json.dumps(SEEN_NAMES).encode())
 
