@@ -274,6 +274,12 @@ def test_a_decoder_in_half_precision_takes_any_embedding():
         assert result.mask.any()
 
 
+def test_a_broken_decoder_is_named():
+    refiner, embedding = echo(64, ratings=(0.1, float("nan"), 0.2))
+    with pytest.raises(FloatingPointError, match="MODEL.SAM.CHECKPOINT"):
+        refiner.refine(embedding, Frame.padded(30, 64, 64), np.ones((1, 30, 64), bool))
+
+
 def test_what_does_not_fit_is_refused(sam):
     refiner, embedding = SamRefiner(*decoder_parts(sam, 128)), torch.zeros(1, 16, 8, 8)
     masks = np.zeros((1, 80, 128), bool)
@@ -283,6 +289,8 @@ def test_what_does_not_fit_is_refused(sam):
         refiner.refine(embedding, Frame.padded(80, 128, 64), masks)
     with pytest.raises(ValueError, match=r"Initial masks.*\(K, 80, 128\)"):
         refiner.refine(embedding, Frame.padded(80, 128, 128), masks[0])
+    with pytest.raises(ValueError, match="uint8"):
+        refiner.refine(embedding, Frame.padded(80, 128, 128), masks.astype(np.uint8))
     for kinds in ((), ("parts",), ("mask", "boxes")):
         with pytest.raises(ValueError, match="PROMPTS"):
             PromptSettings(kinds)
