@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train, resume or evaluate a model: ``python train_net.py --help`` shows examples."""
+"""Train, resume, evaluate or adapt a model: ``python train_net.py --help`` shows examples."""
 
 import argparse
 import sys
@@ -9,10 +9,11 @@ from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
 import stseg  # noqa: F401  registers everything
-from stseg.engine import Trainer, setup_cfg
+from stseg.engine import Trainer
 from stseg.engine.checkpointing import load_for_evaluation
 from stseg.engine.launch import launch, parse_args
-from stseg.engine.setup import setup_run
+from stseg.engine.previews import preview
+from stseg.engine.setup import cfg_of, check_data, setup_run
 
 
 def main(args: argparse.Namespace) -> Any:
@@ -25,17 +26,17 @@ def main(args: argparse.Namespace) -> Any:
         The results of the last evaluation, {} on other ranks than 0.
     """
     cfg = setup_run(args)
-    if args.eval_only:
-        return evaluate(cfg, args.resume)
+    if args.eval_only or args.preview:
+        model = Trainer.build_model(cfg)
+        load_for_evaluation(model, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR if args.resume else "")
+        return preview(cfg, model, args.preview) if args.preview else evaluate(cfg, model)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
     return trainer.train()
 
 
-def evaluate(cfg: Any, resume: bool) -> dict[str, Any]:
-    """Evaluate MODEL.WEIGHTS, or the last checkpoint of OUTPUT_DIR, on all of DATASETS.TEST."""
-    model = Trainer.build_model(cfg)
-    load_for_evaluation(model, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR if resume else "")
+def evaluate(cfg: Any, model: Any) -> dict[str, Any]:
+    """Evaluate a model on all of DATASETS.TEST."""
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
         verify_results(cfg, results)
@@ -46,7 +47,7 @@ def run() -> None:
     """Check flags and config here, where a mistake is one line, then start the processes."""
     args = parse_args()
     try:
-        setup_cfg(args.config_file, args.opts)
+        check_data(cfg_of(args))
     except (FileNotFoundError, KeyError, ValueError) as error:
         sys.exit(f"train_net.py: {error.args[0]}")
     launch(main, args)

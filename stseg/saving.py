@@ -27,7 +27,7 @@ def save_segmentation(
         raise ValueError(f"File stem: expected a plain name without folders, got {stem!r}.")
     directory.mkdir(parents=True, exist_ok=True)
     files = {
-        f"{stem}.png": _label_png(segmentation),
+        f"{stem}.png": encode_labels(segmentation.label_map, len(segmentation.names)),
         f"{stem}.json": _json(describe(segmentation, f"{stem}.png")),
     }
     if image is not None:
@@ -85,9 +85,22 @@ def label_encoding(num_classes: int) -> tuple[int, int]:
     raise ValueError(f"Label PNG: expected at most 65535 classes, got {num_classes}.")
 
 
-def _label_png(segmentation: Segmentation) -> bytes:
-    bits, unknown_value = label_encoding(len(segmentation.names))
-    labels = segmentation.label_map
+def encode_labels(labels: np.ndarray, num_classes: int) -> bytes:
+    """A label map as PNG of 8 or 16 bits, see `label_encoding`.
+
+    Args:
+        labels: (H, W) integers in [0, num_classes), IGNORE_LABEL where unknown.
+        num_classes: decides the bits per pixel.
+
+    Raises:
+        ValueError: if an id is outside that range, which fewer bits would turn into another.
+    """
+    bits, unknown_value = label_encoding(num_classes)
+    if labels.size and not IGNORE_LABEL <= labels.min() <= labels.max() < num_classes:
+        raise ValueError(
+            f"Label PNG: expected ids in [{IGNORE_LABEL}, {num_classes - 1}], "
+            f"got [{labels.min()}, {labels.max()}]."
+        )
     values = np.where(labels == IGNORE_LABEL, unknown_value, labels)
     return _encode(values.astype(np.uint8 if bits == 8 else np.uint16), "PNG")
 

@@ -107,13 +107,27 @@ def draw_overlay(
             f"{image.shape[:2]} and {label_map.shape}."
         )
     picture, labels = _enlarge(image, label_map)
-    blended = (1 - opacity) * picture + np.float32(opacity) * class_colours(labels)
-    unknown = labels == IGNORE_LABEL
-    blended[unknown] = 0.6 * picture[unknown]  # the photograph itself, dimmed
-    blended[_outlines(labels)] *= 0.35
     rows = _legend_rows(label_map, names, legend_ids)
     legend = _draw_legend(rows, picture.shape[0])
-    return np.concatenate([blended.round().astype(np.uint8), legend], axis=1)
+    return np.concatenate([paint_labels(picture, labels, opacity=opacity), legend], axis=1)
+
+
+def paint_labels(image: np.ndarray, label_map: np.ndarray, *, opacity: float = 0.55) -> np.ndarray:
+    """The picture of `draw_overlay` alone: no legend, never enlarged.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        label_map: (H, W) class ids, -1 where unknown.
+        opacity: of the class colours, in [0, 1].
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    blended = (1 - opacity) * image + np.float32(opacity) * class_colours(label_map)
+    unknown = label_map == IGNORE_LABEL
+    blended[unknown] = 0.6 * image[unknown]  # the photograph itself, dimmed
+    blended[_outlines(label_map)] *= 0.35
+    return blended.round().astype(np.uint8)
 
 
 def area_shares(label_map: np.ndarray, num_classes: int) -> np.ndarray:
@@ -142,7 +156,7 @@ def _outlines(labels: np.ndarray) -> np.ndarray:
 
 
 @cache
-def _font(size: int) -> _Font:
+def label_font(size: int) -> _Font:
     """DejaVu Sans, which knows most alphabets and comes with Matplotlib; else Pillow's own."""
     spec = importlib.util.find_spec("matplotlib")
     if spec is not None and spec.origin is not None:
@@ -189,7 +203,7 @@ def _draw_legend(rows: Sequence[_Row], height: int) -> np.ndarray:
         (height, W, 3) uint8 RGB.
     """
     line = int(np.clip(height // 26, *_LINE_HEIGHTS))
-    font, pad = _font(round(line * 0.62)), line // 3
+    font, pad = label_font(round(line * 0.62)), line // 3
     share_width = int(font.getlength("100.0 %"))
     per_column = max(1, (height - line // 2) // line)
     columns = [rows[i : i + per_column] for i in range(0, len(rows), per_column)]

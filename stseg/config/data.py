@@ -13,6 +13,9 @@ def add_data_config(cfg: CfgNode) -> None:
     # Relative paths start at the working directory; label_dir "" = images without labels.
     cfg.DATASETS.FOLDERS = []
 
+    # Only the first so many images of every data set, 0 = all. For trials; --dry-run sets it.
+    cfg.DATASETS.MAX_IMAGES = 0
+
     # Detectron2's: shortest edge in pixels while training, and the limit of the longest one
     # (SED, section 4 of its recipe: 768 and 2666).
     cfg.INPUT.MIN_SIZE_TRAIN = (768,)

@@ -7,12 +7,11 @@ from detectron2.config import CfgNode as CN
 
 
 def add_model_config(cfg: CN) -> None:
-    """Add `MODEL.*`, `SELF_TRAINING.*` and `TEST.SLIDING_WINDOW.*` to a Detectron2 config."""
+    """Add `MODEL.*` and `TEST.SLIDING_WINDOW.*` to a Detectron2 config."""
     cfg.MODEL.META_ARCHITECTURE = "STSeg"
     _add_encoders(cfg)
     _add_head(cfg)
     _add_stseg(cfg)
-    _add_self_training(cfg)
     _add_test(cfg)
 
 
@@ -41,12 +40,12 @@ def _add_encoders(cfg: CN) -> None:
     cfg.MODEL.TEXT.CACHE_DIR = "~/.cache/stseg/text"
 
     cfg.MODEL.SAM = CN()
-    # SAM image encoder for DEA: "vit_b", "vit_l" or "vit_h".
+    # SAM for DEA and self-training: "vit_b", "vit_l", "vit_h", or "mini" for drawn scenes.
     cfg.MODEL.SAM.NAME = "vit_b"
-    # Official .pth file of that model, local or stseg://, or "" for random weights.
+    # The .pth file of that model, local or stseg://, or "" for random weights.
     cfg.MODEL.SAM.CHECKPOINT = ""
-    # Side of the square image SAM sees, a multiple of 16 pixels: 1024 (as trained) or 768 (the
-    # paper's crop; positions are interpolated).
+    # Side of the square image SAM sees, a multiple of its patch of 16 pixels: 1024 (as trained) or
+    # 768 (the paper's crop; positions are interpolated). "mini": patches of 8, trained at 128.
     cfg.MODEL.SAM.INPUT_SIZE = 1024
 
 
@@ -104,15 +103,6 @@ def _add_stseg(cfg: CN) -> None:
     cfg.MODEL.STSEG.DEA.FFN_RATIO = 4
     # Start: "identity" keeps CLIP's alignment with text at step 0, "xavier" is plainly random.
     cfg.MODEL.STSEG.DEA.INIT = "identity"
-
-
-def _add_self_training(cfg: CN) -> None:
-    cfg.SELF_TRAINING = CN()
-    # Stage 2: labels are pseudo-labels, and classes are weighted as in eq. 6. With DEA.ENABLED
-    # this is the other switch of the ablation.
-    cfg.SELF_TRAINING.ENABLED = False
-    # Weight of classes seen in stage 1, in [0, 1]; unseen ones get 1 - ALPHA (paper: 0.3).
-    cfg.SELF_TRAINING.ALPHA = 0.3
 
 
 def _add_test(cfg: CN) -> None:

@@ -72,6 +72,15 @@ class PadToSize(T.Augmentation):
         )
 
 
+def geometric_part(transforms: T.TransformList) -> T.TransformList:
+    """What an applied augmentation did to the places of pixels, without what it did to colours.
+
+    Applying it draws no random numbers.
+    """
+    photometric = (ColorAugSSDTransform,)
+    return T.TransformList([t for t in transforms.transforms if not isinstance(t, photometric)])
+
+
 def build_augmentations(cfg: Any, is_train: bool) -> list[T.Augmentation | Transform]:
     """Augmentations that INPUT.* asks for.
 

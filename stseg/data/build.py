@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.common import DatasetFromList, MapDataset
@@ -14,19 +15,37 @@ from torch.utils.data import BatchSampler, DataLoader
 
 from stseg.data.datasets import check_registered, dataset_vocabulary
 from stseg.data.mappers import MAPPER_REGISTRY
+from stseg.data.mixing import (
+    DOMAIN_KEY,
+    MapperByDomain,
+    MixedSampler,
+    label_translation,
+    source_share,
+)
 from stseg.data.sampling import PositionSampler, SeededDataset
+from stseg.saving import label_encoding
+from stseg.structures import IGNORE_LABEL, Vocabulary
 
 Mapper = Callable[[dict[str, Any]], dict[str, Any]]
 
+_SOURCE_KEY = "SELF_TRAINING.SOURCE.DATASETS"
 
-def build_mapper(cfg: Any, is_train: bool, dataset_names: list[str]) -> Mapper:
-    """Mapper INPUT.MAPPER_NAME for data sets that share one vocabulary."""
+
+def build_mapper(cfg: Any, is_train: bool, dataset_names: list[str], **overrides: Any) -> Mapper:
+    """Mapper INPUT.MAPPER_NAME for data sets that share one vocabulary.
+
+    Args:
+        cfg: reads INPUT.*.
+        is_train: with labels and random augmentations.
+        dataset_names: registered names.
+        overrides: arguments of the mapper that replace those of `cfg` and the data sets.
+    """
     if cfg.INPUT.MAPPER_NAME not in MAPPER_REGISTRY:
         known = ", ".join(name for name, _ in MAPPER_REGISTRY)
         raise ValueError(
             f"INPUT.MAPPER_NAME: expected one of {known}, got {cfg.INPUT.MAPPER_NAME!r}."
         )
-    return MAPPER_REGISTRY.get(cfg.INPUT.MAPPER_NAME)(cfg, is_train, dataset_names)
+    return MAPPER_REGISTRY.get(cfg.INPUT.MAPPER_NAME)(cfg, is_train, dataset_names, **overrides)
 
 
 def build_train_loader(cfg: Any, start_iter: int = 0) -> DataLoader:
@@ -56,6 +75,96 @@ def build_train_loader(cfg: Any, start_iter: int = 0) -> DataLoader:
             f"{cfg.DATALOADER.SAMPLER_TRAIN!r}."
         )
     records = [record for name in names for record in DatasetCatalog.get(name)]
+    share, seed = _stream_share(cfg, start_iter), _stream_seed(cfg)
+    sampler = PositionSampler(len(records), seed, **share)
+    return _train_loader(cfg, records, build_mapper(cfg, True, names), sampler, seed)
+
+
+def build_self_training_loader(
+    cfg: Any,
+    start_iter: int,
+    records: Sequence[dict[str, Any]],
+    dataset_name: str,
+    vocabulary: Vocabulary,
+    *,
+    weights: Sequence[float] | np.ndarray | None = None,
+    source_names: Sequence[str] = (),
+    source_fraction: float = 0.0,
+    online: bool = False,
+) -> DataLoader:
+    """Endless loader over target images with pseudo-labels; resumable like `build_train_loader`.
+
+    Args:
+        cfg: as for `build_train_loader`, except DATASETS.TRAIN and DATALOADER.SAMPLER_TRAIN.
+        start_iter: batches taken before, over all rounds.
+        records: target images, "file_name" and "sem_seg_file_name", a label PNG as
+            `stseg.saving.encode_labels` writes it. With `online` the latter may be missing.
+        dataset_name: the registered target, which a mapper of one's own may ask for metadata.
+        vocabulary: of the target with seen marks; every item carries it.
+        weights: how often each record is wanted, see `PositionSampler`.
+        source_names: registered, labelled data sets to mix in; their classes are translated.
+        source_fraction: their part of every batch, in (0, 1); not read without `source_names`.
+        online: items hold "weak_image" and "inside" for a teacher, see `STSegSemanticMapper`.
+
+    Returns:
+        Loader of lists of model inputs; source items hold "domain", the name of their data set.
+
+    Raises:
+        ValueError: if there are no records, the weights do not fit, a source is not fit for
+            training or shares no class with the target, or the batch cannot be shared out.
+        FileNotFoundError: if source data are missing.
+    """
+    share, seed = _stream_share(cfg, start_iter), _stream_seed(cfg)
+    options: dict[str, Any] = {"vocabulary": vocabulary, "weak_view": online}
+    ignored = (label_encoding(len(vocabulary))[1],)
+    mapper = build_mapper(
+        cfg, True, [dataset_name], ignore_labels=ignored, allow_unlabelled=online, **options
+    )
+    sampler = PositionSampler(len(records), seed, weights=weights, **share)
+    if not source_names:
+        return _train_loader(cfg, list(records), mapper, sampler, seed)
+    total = cfg.SOLVER.IMS_PER_BATCH
+    sources = [r | {DOMAIN_KEY: name} for name in source_names for r in _source_records(name)]
+    mappers = {
+        name: build_mapper(cfg, True, [name], translation=_translation(name, vocabulary), **options)
+        for name in source_names
+    }
+    # Of another seed, or sets of one size would be met in one order.
+    source_seed = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
+    mixed = MixedSampler(
+        sampler,
+        PositionSampler(len(sources), source_seed),
+        batch_size=total,
+        source_per_batch=source_share(total, source_fraction),
+        **share,
+    )
+    both = [*records, *sources]
+    return _train_loader(cfg, both, MapperByDomain(mapper, mappers), mixed, seed)
+
+
+def _source_records(name: str) -> list[dict[str, Any]]:
+    check_registered(name, _SOURCE_KEY)
+    _refuse_evaluation_only(name, _SOURCE_KEY)
+    return DatasetCatalog.get(name)
+
+
+def _translation(name: str, vocabulary: Vocabulary) -> np.ndarray:
+    """See `label_translation`; refuses a source that would teach nothing."""
+    translation = label_translation(dataset_vocabulary(name), vocabulary)
+    if (translation == IGNORE_LABEL).all():
+        raise ValueError(
+            f"{_SOURCE_KEY}: expected data sets with a class of the target vocabulary, got {name}, "
+            "which shares no name with it. Remove it, or add its names as synonyms."
+        )
+    return translation
+
+
+def _stream_seed(cfg: Any) -> int:
+    return cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+
+
+def _stream_share(cfg: Any, start_iter: int) -> dict[str, int]:
+    """Start of the stream in positions, and this process's place in it."""
     world_size = comm.get_world_size()
     total = cfg.SOLVER.IMS_PER_BATCH
     if total < 1 or total % world_size:
@@ -63,21 +172,22 @@ def build_train_loader(cfg: Any, start_iter: int = 0) -> DataLoader:
             f"SOLVER.IMS_PER_BATCH: expected a positive multiple of the {world_size} processes, "
             f"got {total}."
         )
-    seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
-    # Any: torch's annotations want int keys, its code takes what the data set understands.
-    sampler: Any = PositionSampler(
-        len(records),
-        seed,
-        start=start_iter * total,
-        rank=comm.get_rank(),
-        world_size=world_size,
-    )
-    dataset = SeededDataset(
-        DatasetFromList(records, copy=False), build_mapper(cfg, True, names), seed
-    )
+    return {"start": start_iter * total, "rank": comm.get_rank(), "world_size": world_size}
+
+
+def _train_loader(
+    cfg: Any, records: list[dict[str, Any]], mapper: Mapper, sampler: Any, seed: int
+) -> DataLoader:
+    """Loader of this process's part of every batch.
+
+    The sampler is Any: torch's annotations want int keys, its code takes what the data set
+    understands.
+    """
     return DataLoader(
-        dataset,
-        batch_sampler=BatchSampler(sampler, total // world_size, drop_last=True),
+        SeededDataset(DatasetFromList(records, copy=False), mapper, seed),
+        batch_sampler=BatchSampler(
+            sampler, cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(), drop_last=True
+        ),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=_as_list,
         # Own generator: building a loader must not move the global one, or a resumed run would
@@ -129,13 +239,8 @@ def _train_names(cfg: Any) -> list[str]:
         raise ValueError("DATASETS.TRAIN: expected at least one data set, got none.")
     for name in names:
         check_registered(name, "DATASETS.TRAIN")
-        vocabulary, metadata = dataset_vocabulary(name), MetadataCatalog.get(name)
-        if len(getattr(metadata, "stuff_classes", vocabulary.names)) != len(vocabulary):
-            raise ValueError(
-                f"DATASETS.TRAIN: expected label ids that are vocabulary ids, got {name}, whose "
-                "background id is not. It is for evaluation only."
-            )
-        first = dataset_vocabulary(names[0])
+        _refuse_evaluation_only(name, "DATASETS.TRAIN")
+        vocabulary, first = dataset_vocabulary(name), dataset_vocabulary(names[0])
         if vocabulary.synonyms != first.synonyms:
             raise ValueError(
                 f"DATASETS.TRAIN: expected data sets with one vocabulary, got {names[0]} "
@@ -143,3 +248,12 @@ def _train_names(cfg: Any) -> list[str]:
                 "order). Train on one, or map the labels of one to the names of the other."
             )
     return names
+
+
+def _refuse_evaluation_only(name: str, key: str) -> None:
+    vocabulary, metadata = dataset_vocabulary(name), MetadataCatalog.get(name)
+    if len(getattr(metadata, "stuff_classes", vocabulary.names)) != len(vocabulary):
+        raise ValueError(
+            f"{key}: expected label ids that are vocabulary ids, got {name}, whose "
+            "background id is not. It is for evaluation only."
+        )

@@ -12,10 +12,10 @@ from detectron2.data import transforms as T
 from fvcore.common.registry import Registry
 from fvcore.transforms.transform import Transform
 
-from stseg.data.augmentation import build_augmentations
+from stseg.data.augmentation import build_augmentations, geometric_part
 from stseg.data.datasets import dataset_ignore_labels, dataset_vocabulary
 from stseg.data.image_io import read_image, read_label
-from stseg.structures import Vocabulary
+from stseg.structures import IGNORE_LABEL, Vocabulary
 
 MAPPER_REGISTRY = Registry("MAPPER")
 MAPPER_REGISTRY.__doc__ = """
@@ -34,6 +34,9 @@ class STSegSemanticMapper:
     of the file in pixels; "file_name", "sem_seg_file_name"; "vocabulary"; and in training
     "sem_seg" (H, W) int64, class ids or IGNORE_LABEL, of the image's size. For testing the label
     map is not read: evaluators read it at full size.
+
+    With `weak_view` it also holds "weak_image", the same pixels as "image" without the change of
+    colours, and "inside" (H, W) bool, False where padding lies.
     """
 
     @configurable
@@ -44,6 +47,9 @@ class STSegSemanticMapper:
         augmentations: Sequence[T.Augmentation | Transform],
         vocabulary: Vocabulary,
         ignore_labels: Sequence[int] = (255,),
+        translation: np.ndarray | None = None,
+        weak_view: bool = False,
+        allow_unlabelled: bool = False,
     ) -> None:
         """Build by hand.
 
@@ -52,11 +58,20 @@ class STSegSemanticMapper:
             augmentations: applied in order to image and label map together.
             vocabulary: handed on in every input; its length bounds the label ids.
             ignore_labels: ids in the label files that become IGNORE_LABEL.
+            translation: (T_files,) ids in `vocabulary`, or IGNORE_LABEL, of the T_files classes
+                of the label files, see `stseg.data.mixing.label_translation`; None where they
+                are those of `vocabulary`.
+            weak_view: return "weak_image" and "inside", too.
+            allow_unlabelled: records without a label map are for training, too, and give no
+                "sem_seg".
         """
         self.is_train = is_train
         self.augmentations = T.AugmentationList(list(augmentations))
         self.vocabulary = vocabulary
         self.ignore_labels = tuple(ignore_labels)
+        # One more entry, so that index IGNORE_LABEL, the last one, stays what it is.
+        self.translation = None if translation is None else np.append(translation, IGNORE_LABEL)
+        self.weak_view, self.allow_unlabelled = weak_view, allow_unlabelled
 
     @classmethod
     def from_config(cls, cfg: Any, is_train: bool, dataset_names: Sequence[str]) -> dict[str, Any]:
@@ -85,12 +100,20 @@ class STSegSemanticMapper:
         image = read_image(item["file_name"])
         item["height"], item["width"] = image.shape[:2]
         item["vocabulary"] = self.vocabulary
-        inputs = T.AugInput(image, sem_seg=self._read_label(item) if self.is_train else None)
-        self.augmentations(inputs)
-        # Flips and crops are views with odd strides, which torch refuses.
-        item["image"] = torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
-        if inputs.sem_seg is not None:
+        unlabelled = self.allow_unlabelled and item.get("sem_seg_file_name") is None
+        label = None
+        if self.is_train:
+            label = _no_label(image) if unlabelled else self._read_label(item)
+        inputs = T.AugInput(image, sem_seg=label)
+        applied = self.augmentations(inputs)
+        item["image"] = _image_tensor(inputs.image)
+        if label is not None and not unlabelled:
             item["sem_seg"] = torch.from_numpy(np.ascontiguousarray(inputs.sem_seg))
+        if self.weak_view:
+            weak = geometric_part(applied)
+            item["weak_image"] = _image_tensor(weak.apply_image(image))
+            inside = weak.apply_segmentation(np.zeros(image.shape[:2], np.int64)) != IGNORE_LABEL
+            item["inside"] = torch.from_numpy(np.ascontiguousarray(inside))
         return item
 
     def _read_label(self, item: dict[str, Any]) -> np.ndarray:
@@ -100,11 +123,22 @@ class STSegSemanticMapper:
                 f"Image {item['file_name']}: expected a label map for training, got none. "
                 "Give the data set a label folder, or leave it out of DATASETS.TRAIN."
             )
-        label = read_label(path, len(self.vocabulary), self.ignore_labels)
+        num_classes = len(self.vocabulary if self.translation is None else self.translation[:-1])
+        label = read_label(path, num_classes, self.ignore_labels)
         if label.shape != (item["height"], item["width"]):
             raise ValueError(
                 f"Label map {path}: expected the size of its image {item['file_name']}, "
                 f"{item['width']}x{item['height']}, got {label.shape[1]}x{label.shape[0]} (width x "
                 "height). Prepare the label maps again, or remove the pair."
             )
-        return label
+        return label if self.translation is None else self.translation[label]
+
+
+def _no_label(image: np.ndarray) -> np.ndarray:
+    """(H, W) int64 of no class, for crops that look at the labels."""
+    return np.full(image.shape[:2], IGNORE_LABEL, dtype=np.int64)
+
+
+def _image_tensor(image: np.ndarray) -> torch.Tensor:
+    """(H, W, 3) to (3, H, W). Flips and crops are views with odd strides, which torch refuses."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

@@ -6,8 +6,10 @@ number of processes and workers and wherever training was resumed.
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,10 +24,21 @@ class PositionSampler(Sampler[tuple[int, int]]):
     The stream is one random order of the data set after another. Process r of R takes the
     positions r, r + R, r + 2 R, ..., so that all processes together take one contiguous block of
     positions per step, which one process with the total batch size would take as well.
+
+    With weights an order still has `size` places, so that the stream can be entered anywhere:
+    systematic resampling (Kitagawa, 1996) gives sample i either floor or ceil of
+    size w_i / sum(w) of them, in expectation exactly that.
     """
 
     def __init__(
-        self, size: int, seed: int, *, start: int = 0, rank: int = 0, world_size: int = 1
+        self,
+        size: int,
+        seed: int,
+        *,
+        start: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        weights: Sequence[float] | np.ndarray | None = None,
     ) -> None:
         """Describe the stream.
 
@@ -35,22 +48,80 @@ class PositionSampler(Sampler[tuple[int, int]]):
             start: positions that all processes together have consumed already.
             rank: of this process, in [0, world_size).
             world_size: number of processes.
+            weights: (size,) how often each sample is wanted, relative to the others, 0 for never;
+                None: each once per order.
+
+        Raises:
+            ValueError: without samples, or if the weights do not fit.
         """
         if size < 1:
             raise ValueError(f"Training data: expected at least one sample, got {size}.")
         self.size, self.seed, self.start = size, seed, start
         self.rank, self.world_size = rank, world_size
+        self.weights = None if weights is None else _checked_weights(weights, size)
+        self._order = -1, np.empty(0, dtype=np.int64)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         position = self.start + self.rank
-        epoch, order = -1, np.empty(0, dtype=np.int64)
         while True:
-            if position // self.size != epoch:
-                epoch = position // self.size
-                # Every order has a seed of its own: entering late need not draw earlier ones.
-                order = np.random.default_rng([self.seed, epoch]).permutation(self.size)
-            yield position, int(order[position % self.size])
+            yield position, self.index_at(position)
             position += self.world_size
+
+    def index_at(self, position: int) -> int:
+        """Index of the sample at any position, counted from 0 over all processes."""
+        epoch, place = divmod(position, self.size)
+        if self._order[0] != epoch:
+            # Every order has a seed of its own: entering late need not draw earlier ones.
+            rng = np.random.default_rng([self.seed, epoch])
+            samples = self.size if self.weights is None else self._resampled(rng)
+            self._order = epoch, rng.permutation(samples)
+        return int(self._order[1][place])
+
+    def _resampled(self, rng: np.random.Generator) -> np.ndarray:
+        """(size,) int64 indices by weight, ascending."""
+        ends = np.cumsum(self.weights) * (self.size / self.weights.sum())
+        chosen = np.searchsorted(ends, np.arange(self.size) + rng.random(), side="right")
+        # Rounding may leave the last end a hair below `size`.
+        return np.minimum(chosen, np.flatnonzero(self.weights)[-1])
+
+
+def _checked_weights(weights: Sequence[float] | np.ndarray, size: int) -> np.ndarray:
+    values = np.asarray(weights, dtype=np.float64)
+    if values.shape != (size,):
+        raise ValueError(
+            f"Sample weights: expected one for each of {size} samples, got shape {values.shape}."
+        )
+    if not (np.isfinite(values).all() and (values >= 0).all() and values.any()):
+        raise ValueError(
+            "Sample weights: expected finite numbers of at least 0, not all 0, got "
+            f"{values.min()} to {values.max()}."
+        )
+    return values
+
+
+def balance_weights(class_lists: Sequence[Iterable[int]], thresh: float = 0.1) -> np.ndarray:
+    """Repeat factors of images, so that rare classes are met more often.
+
+    LVIS (Gupta et al., CVPR 2019, appendix B.2): with f_c the share of the images that hold class
+    c, r_c = max(1, sqrt(thresh / f_c)), and an image repeats as its rarest class does. The
+    default of `thresh` is ours; LVIS, with 1203 classes, takes 0.001.
+
+    Args:
+        class_lists: per image the ids of its classes, for example those a pseudo-label accepted.
+        thresh: share of the images in (0, 1] below which a class is rare.
+
+    Returns:
+        (images,) float64 of at least 1; 1 for images without classes.
+
+    Raises:
+        ValueError: if `thresh` is out of its range.
+    """
+    if not 0.0 < thresh <= 1.0:
+        raise ValueError(f"Class balance: expected a threshold in (0, 1], got {thresh}.")
+    held = [set(classes) for classes in class_lists]
+    counts = Counter(c for classes in held for c in classes)
+    factor = {c: max(1.0, math.sqrt(thresh * len(held) / n)) for c, n in counts.items()}
+    return np.array([max((factor[c] for c in classes), default=1.0) for classes in held])
 
 
 class SeededDataset(Dataset[Any]):

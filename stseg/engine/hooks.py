@@ -1,8 +1,8 @@
 """Hooks of a training run.
 
-Their order is: timer < schedule < average < checkpoint < evaluation < best < pictures <
-writers. Evaluation comes after the checkpoint, so what made it fail can be debugged; writers
-come last, so they see everything. State lives on all ranks alike unless said otherwise.
+Their order is: timer < schedule < average < checkpoint < self-training < evaluation < best <
+pictures < writers. Evaluation comes after the checkpoint, so what made it fail can be debugged;
+writers come last, so they see everything. State lives on all ranks alike unless said otherwise.
 """
 
 import json
@@ -42,12 +42,35 @@ class Checkpoints(hooks.PeriodicCheckpointer):
     All ranks, because the random states of all are gathered; rank 0 writes.
     """
 
+    def __init__(self, checkpointer: Checkpointer, period: int, also_every: int = 0) -> None:
+        """Keep the parts.
+
+        Args:
+            checkpointer: writes the files.
+            period: iterations between checkpoints.
+            also_every: a second period, 0 for none.
+        """
+        super().__init__(checkpointer, period)
+        self._also_every = also_every
+
     def after_step(self) -> None:
         """Save if this iteration is due."""
         done = self.trainer.iter + 1
         if done % self.period == 0 or done >= self.max_iter:
-            states = comm.gather(get_random_state())
-            self.step(self.trainer.iter, random_states=states)
+            self.step(self.trainer.iter, random_states=gather_random_states())
+        elif self._also_every and done % self._also_every == 0:
+            self.save_now(self.trainer.iter)
+
+    def save_now(self, iteration: int, is_final: bool = False) -> None:
+        """Save now under the usual name, in place of an earlier save in this iteration."""
+        name = f"model_{'final' if is_final else f'{iteration:07d}'}"
+        states = gather_random_states()
+        self.checkpointer.save(name, iteration=iteration, random_states=states)
+
+
+def gather_random_states() -> list[dict[str, Any]]:
+    """The random states of all processes, on rank 0; called by all."""
+    return comm.gather(get_random_state())
 
 
 class AtEvaluation(HookBase):

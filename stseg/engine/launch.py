@@ -22,6 +22,13 @@ examples:
     python train_net.py --config-file configs/X.yaml --num-gpus 4 --resume
   train on the CPU, in two processes
     python train_net.py --config-file configs/X.yaml --num-gpus 0 --num-cpu-processes 2
+  adapt to a folder of images without labels; look at the pseudo-labels of 12 images first
+    python train_net.py --config-file configs/stseg/adapt_folder.yaml --images photos \
+        --vocabulary names.txt --preview 12 MODEL.WEIGHTS model.pth
+    python train_net.py --config-file configs/stseg/adapt_folder.yaml --images photos \
+        --vocabulary names.txt MODEL.WEIGHTS model.pth
+  go through every phase of a run with two images, to find mistakes in minutes
+    python train_net.py --config-file configs/X.yaml --dry-run 2
   evaluate the last checkpoint of a run, or a file
     python train_net.py --config-file configs/X.yaml --eval-only --resume
     python train_net.py --config-file configs/X.yaml --eval-only MODEL.WEIGHTS model.pth
@@ -56,6 +63,15 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--config-file", default="", metavar="FILE", help="YAML file; default: all default keys")
     add("--resume", action="store_true", help="continue from the last checkpoint in OUTPUT_DIR")
     add("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS on DATASETS.TEST")
+    add("--images", default="", metavar="DIR", help="images without labels to adapt to")
+    add(
+        "--vocabulary",
+        default="",
+        metavar="NAMES",
+        help="their names: .txt, .json or text",
+    )
+    add("--preview", type=int, default=0, metavar="N", help="only label N images, on a page")
+    add("--dry-run", type=int, default=0, metavar="N", help="every phase, with N images, and stop")
     add(
         "--num-gpus",
         type=int,
@@ -91,6 +107,9 @@ def check_args(args: argparse.Namespace, num_gpus_present: int) -> None:
          f"0 to {args.num_machines - 1}, below --num-machines"),
         ("--dist-url", args.dist_url, args.num_machines <= 1 or args.dist_url != "auto",
          "tcp://HOST:PORT when there are several machines"),
+        ("--preview", args.preview, args.preview >= 0, "0 or more images"),
+        ("--dry-run", args.dry_run, args.dry_run >= 0, "0 or more images"),
+        ("--dry-run", args.dry_run, not (args.dry_run and args.resume), "no --resume with it"),
         ("KEY VALUE", " ".join(args.opts), len(args.opts) % 2 == 0,
          "pairs of a key and a value after all flags"),
     ]  # fmt: skip

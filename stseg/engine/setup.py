@@ -16,13 +16,22 @@ from detectron2.utils.logger import setup_logger
 
 from stseg.config import add_stseg_config
 from stseg.config import solver as choices
+from stseg.config.self_training import FRAMES
 from stseg.data.datasets.folders import register_from_cfg
+from stseg.engine.targets import IMAGES_NAME, load_target, register_target
+from stseg.self_training.gate import SCORINGS
+from stseg.self_training.refiner import KINDS
 
 logger = logging.getLogger(__name__)
 
 
 def setup_cfg(
-    config_file: str | os.PathLike = "", opts: Sequence[Any] = (), *, device: str | None = None
+    config_file: str | os.PathLike = "",
+    opts: Sequence[Any] = (),
+    *,
+    device: str | None = None,
+    images: str = "",
+    vocabulary: str = "",
 ) -> CfgNode:
     """Build the config: defaults, then the file and those it is based on, then `opts`.
 
@@ -30,6 +39,8 @@ def setup_cfg(
         config_file: YAML; empty = defaults only.
         opts: keys and values in turn, as on the command line.
         device: replaces MODEL.DEVICE. Where the device asked for does not exist, the CPU is used.
+        images: replaces SELF_TRAINING.IMAGES, the folder to adapt to.
+        vocabulary: replaces SELF_TRAINING.VOCABULARY, a names file or names.
 
     Returns:
         The config, frozen.
@@ -47,6 +58,7 @@ def setup_cfg(
         raise ValueError(f"KEY VALUE: expected pairs of a key and a value, got {list(opts)}.")
     for key, value in zip(opts[::2], opts[1::2], strict=True):
         _merge_value(cfg, key, value, "Given on the command line.")
+    _set_target(cfg, images, vocabulary)
     check_values(cfg)
     cfg.MODEL.DEVICE = usable_device(device or cfg.MODEL.DEVICE)
     cfg.freeze()
@@ -61,12 +73,80 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
     Args:
         args: from `stseg.engine.launch.parse_args`.
     """
-    cfg = setup_cfg(args.config_file, args.opts, device="cpu" if args.num_gpus == 0 else None)
+    cfg = cfg_of(args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="stseg")
     default_setup(cfg, args)
     torch.set_float32_matmul_precision(cfg.SOLVER.MATMUL_PRECISION)
     register_from_cfg(cfg)
+    register_target(cfg)
     return cfg
+
+
+def cfg_of(args: argparse.Namespace) -> CfgNode:
+    """The config that the command line asks for; a dry run has one of its own."""
+    cfg = setup_cfg(
+        args.config_file,
+        args.opts,
+        device="cpu" if args.num_gpus == 0 else None,
+        images=args.images,
+        vocabulary=args.vocabulary,
+    )
+    if args.dry_run:
+        make_dry(cfg, args.dry_run, args.num_machines * max(args.num_gpus, args.num_cpu_processes))
+    return cfg
+
+
+def check_data(cfg: CfgNode) -> None:
+    """Look for the data of a run, where a mistake can still be told in one line.
+
+    Raises:
+        ValueError, FileNotFoundError: see `register_from_cfg`, `register_target`, `load_target`.
+    """
+    register_from_cfg(cfg)
+    register_target(cfg)
+    if cfg.SELF_TRAINING.ENABLED and cfg.SELF_TRAINING.ROUNDS > 0:
+        load_target(cfg)
+
+
+def _set_target(cfg: CfgNode, images: str, vocabulary: str) -> None:
+    """What SELF_TRAINING.* says of other keys."""
+    st = cfg.SELF_TRAINING
+    st.IMAGES, st.VOCABULARY = images or st.IMAGES, vocabulary or st.VOCABULARY
+    if st.IMAGES and not st.ENABLED:
+        raise ValueError(
+            "--images: expected a config with SELF_TRAINING.ENABLED True, such as "
+            "configs/stseg/adapt_folder.yaml, got one that trains on labels."
+        )
+    if st.VOCABULARY and not st.IMAGES:
+        raise ValueError(f"--vocabulary: expected --images with it, got {st.VOCABULARY!r} alone.")
+    if st.IMAGES:
+        cfg.DATASETS.TRAIN = (IMAGES_NAME,)
+    if st.ENABLED and st.ROUNDS > 0:
+        cfg.SOLVER.MAX_ITER = st.ROUNDS * st.ROUND_ITERS
+
+
+def make_dry(cfg: CfgNode, images: int, processes: int) -> None:
+    """Shrink a run to every one of its phases on a few images; model and sizes stay.
+
+    Args:
+        cfg: changed in place.
+        images: of every data set.
+        processes: in all; each trains on one image per step.
+    """
+    cfg.defrost()
+    cfg.DATASETS.MAX_IMAGES = images
+    cfg.SOLVER.IMS_PER_BATCH = processes * cfg.SOLVER.ACCUMULATE_STEPS
+    cfg.SOLVER.MAX_ITER = 2
+    cfg.SOLVER.CHECKPOINT_PERIOD = cfg.SOLVER.LOG_PERIOD = 1
+    cfg.TEST.EVAL_PERIOD = 0
+    cfg.SELF_TRAINING.ROUNDS = min(cfg.SELF_TRAINING.ROUNDS, 2)
+    cfg.SELF_TRAINING.ROUND_ITERS = 1
+    cfg.SELF_TRAINING.SOURCE.FRACTION = 0.0  # no room in a batch of one image
+    # Weights may still be random: the labels must not be missing for that.
+    cfg.SELF_TRAINING.GATE.THRESH = 0.0
+    cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "dry_run")
+    _set_target(cfg, "", "")
+    cfg.freeze()
 
 
 def _merge_file(cfg: CfgNode, path: str) -> None:
@@ -131,8 +211,14 @@ def _one_of(names: Sequence[str]) -> tuple[str, Callable[[Any], bool]]:
     return f"one of {', '.join(names)}", lambda value: value in names
 
 
+def _some_of(names: Sequence[str]) -> tuple[str, Callable[[Any], bool]]:
+    return f"at least one of {', '.join(names)}", lambda v: bool(v) and set(v) <= set(names)
+
+
 _POSITIVE = ("a number above 0", lambda value: value > 0)
 _NOT_NEGATIVE = ("0 or more", lambda value: value >= 0)
+_SHARE = ("a number in [0, 1]", lambda value: 0 <= value <= 1)
+_SHARE_BELOW_1 = ("a number in [0, 1)", lambda value: 0 <= value < 1)
 
 #: Rule and test of every key that has a range.
 _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
@@ -147,7 +233,30 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "SOLVER.WARMUP_ITERS": _NOT_NEGATIVE,
     "TEST.EVAL_PERIOD": _NOT_NEGATIVE,
     "TEST.PICTURES": _NOT_NEGATIVE,
-    "SOLVER.EMA.DECAY": ("a number in [0, 1)", lambda value: 0 <= value < 1),
+    "SOLVER.EMA.DECAY": _SHARE_BELOW_1,
+    "DATASETS.MAX_IMAGES": _NOT_NEGATIVE,
+    "SELF_TRAINING.ALPHA": _SHARE,
+    "SELF_TRAINING.ROUNDS": _NOT_NEGATIVE,
+    "SELF_TRAINING.ROUND_ITERS": _POSITIVE,
+    "SELF_TRAINING.LABEL_MAX_SIZE": _POSITIVE,
+    "SELF_TRAINING.PREVIEW": _NOT_NEGATIVE,
+    "SELF_TRAINING.GATE.THRESH": _SHARE,
+    "SELF_TRAINING.GATE.QUANTILE": _SHARE_BELOW_1,
+    "SELF_TRAINING.GATE.SCORING": _one_of(SCORINGS),
+    "SELF_TRAINING.REFINE.FRAME": _one_of(FRAMES),
+    "SELF_TRAINING.REFINE.PROMPTS": _some_of(KINDS),
+    "SELF_TRAINING.REFINE.BATCH_SIZE": _POSITIVE,
+    "SELF_TRAINING.REFINE.MIN_IOU": _SHARE,
+    "SELF_TRAINING.REFINE.REGION_VOTE.PURITY": _SHARE,
+    "SELF_TRAINING.REFINE.REGION_VOTE.POINTS_PER_SIDE": _POSITIVE,
+    "SELF_TRAINING.SOURCE.FRACTION": _SHARE_BELOW_1,
+    "SELF_TRAINING.GUARD.IMAGES": _POSITIVE,
+    "SELF_TRAINING.GUARD.SURE_THRESH": _SHARE,
+    "SELF_TRAINING.GUARD.MIN_AGREEMENT": _SHARE,
+    "SELF_TRAINING.GUARD.MAX_DRIFT": _SHARE,
+    "SELF_TRAINING.GUARD.MAX_SOURCE_DROP": _NOT_NEGATIVE,
+    "SELF_TRAINING.GUARD.MIN_CHANGE": _SHARE,
+    "SELF_TRAINING.GUARD.MIN_GAIN": _SHARE,
     "SOLVER.AMP.DTYPE": _one_of(choices.AMP_DTYPES),
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": _one_of(choices.CLIP_TYPES),
     "SOLVER.LR_SCHEDULER_NAME": _one_of(choices.LR_SCHEDULERS),

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -61,6 +61,8 @@ class StepTrainer(SimpleTrainer):
         self.accumulate_steps = accumulate_steps
         self.dtype = dtype
         self.device = next(model.parameters()).device
+        #: Changes a micro-batch before the model sees it; None leaves it alone.
+        self.prepare: Callable[[list], list] | None = None
         self.grad_scaler = _gradient_scaler(self.device, dtype == torch.float16)
 
     def run_step(self) -> None:
@@ -100,6 +102,8 @@ class StepTrainer(SimpleTrainer):
         return nullcontext()
 
     def _backward(self, batch: list) -> dict[str, Tensor]:
+        if self.prepare is not None:
+            batch = self.prepare(batch)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
             losses = self.model(batch)
             total = sum(losses.values()) / self.accumulate_steps

@@ -3,7 +3,7 @@
 import logging
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -30,6 +30,7 @@ from stseg.engine.optimizer import build_lr_scheduler, build_optimizer
 from stseg.engine.pictures import Pictures, pick_samples
 from stseg.engine.random_state import kept_random_state, set_random_state
 from stseg.engine.results import report, summary
+from stseg.engine.rounds import SamPseudoLabelHook
 from stseg.engine.train_step import StepTrainer, amp_dtype
 from stseg.evaluation.build import build_evaluator
 
@@ -57,7 +58,9 @@ class Trainer(DefaultTrainer):
         # Detectron2's order: model, optimizer, data, then the wrapper for several processes.
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
-        data_loader = self.build_train_loader(cfg)
+        self._has_rounds = cfg.SELF_TRAINING.ENABLED and cfg.SELF_TRAINING.ROUNDS > 0
+        # Rounds bring their own images and labels, see `train_on`.
+        data_loader = () if self._has_rounds else self.build_train_loader(cfg)
         wrapped = _wrap(model)
         self._trainer = StepTrainer(
             wrapped,
@@ -78,6 +81,7 @@ class Trainer(DefaultTrainer):
         self._random_states: list[dict] = []
         self._last_eval_results: dict[str, Any] = {}
         self._last_written = -1
+        self._is_over = False
         self.register_hooks(self.build_hooks())
 
     def resume_or_load(self, resume: bool = True) -> None:
@@ -94,8 +98,9 @@ class Trainer(DefaultTrainer):
             return
         self.start_iter = self.iter + 1
         self._random_states = extra.get("random_states", [])
-        cfg, start = self.cfg, self.start_iter
-        self._trainer.reset_data_loader(lambda: self.build_train_loader(cfg, start))
+        if not self._has_rounds:
+            cfg, start = self.cfg, self.start_iter
+            self._trainer.reset_data_loader(lambda: self.build_train_loader(cfg, start))
 
     def build_hooks(self) -> list[HookBase]:
         """The hooks in the order that `stseg.engine.hooks` explains."""
@@ -103,16 +108,60 @@ class Trainer(DefaultTrainer):
         found: list[HookBase] = [hooks.IterationTimer(), hooks.LRScheduler()]
         if self.average is not None:
             found.append(AverageWeights(self.average))
-        found.append(Checkpoints(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD))
+        boundary = cfg.SELF_TRAINING.ROUND_ITERS if self._has_rounds else 0
+        self._checkpoints = Checkpoints(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, boundary)
+        found.append(self._checkpoints)
+        if self._has_rounds:
+            model = _bare(self.model)
+            found.append(SamPseudoLabelHook(cfg, model, self._evaluated, self.average))
         found.append(hooks.EvalHook(period, self._evaluate))
         if not comm.is_main_process():
             return found
-        if cfg.DATASETS.TEST:
+        # Target labels are for reporting only: they must not choose weights.
+        if cfg.DATASETS.TEST and not self._has_rounds:
             found.append(KeepBest(period, self.checkpointer, self._best_metric(), self._weights))
         if cfg.DATASETS.TEST and cfg.TEST.PICTURES > 0:
             found.append(self._build_pictures())
         found.append(Writers(self.build_writers, cfg.SOLVER.LOG_PERIOD))
         return found
+
+    def train_on(self, loader: Any) -> None:
+        """Go on with another loader, from the next iteration on; no random number is drawn."""
+        with kept_random_state():
+            self._trainer.reset_data_loader(lambda: loader)
+            self._trainer.start_data()
+
+    def stop(self) -> None:
+        """Leave out the iterations that remain; what comes after training is done as usual."""
+        self._is_over = True
+
+    def save_checkpoint(self, is_final: bool = False) -> None:
+        """Save this iteration's checkpoint again, after something has changed; all ranks."""
+        self._checkpoints.save_now(self.iter, is_final)
+
+    def set_teacher(self, label: Callable[[list[dict]], list[dict]]) -> None:
+        """Pass every micro-batch through `label` before the model sees it."""
+        self._trainer.prepare = label
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer in use."""
+        return self._trainer.optimizer
+
+    def before_step(self) -> None:
+        """As in Detectron2, unless training is over."""
+        if not self._is_over:
+            super().before_step()
+
+    def run_step(self) -> None:
+        """As in Detectron2, unless training is over."""
+        if not self._is_over:
+            super().run_step()
+
+    def after_step(self) -> None:
+        """As in Detectron2, unless training is over."""
+        if not self._is_over:
+            super().after_step()
 
     def build_writers(self) -> list[EventWriter]:
         """Writers to the log, metrics.json and TensorBoard; called when training starts.
@@ -162,7 +211,9 @@ class Trainer(DefaultTrainer):
         That is evaluation, and the line in metrics.json.
         """
         last, done = self.start_iter - 1, self.start_iter
-        periods = (self.cfg.SOLVER.LOG_PERIOD, self.cfg.TEST.EVAL_PERIOD)
+        periods = [self.cfg.SOLVER.LOG_PERIOD, self.cfg.TEST.EVAL_PERIOD]
+        if self._has_rounds:
+            periods.append(self.cfg.SELF_TRAINING.ROUND_ITERS)
         is_due = any(period > 0 and done % period == 0 for period in periods)
         # Only rank 0 knows what was written.
         if not is_due or comm.all_gather(self._last_written)[0] >= last:

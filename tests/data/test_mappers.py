@@ -1,15 +1,18 @@
 import pickle
+import random
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from stseg.data.augmentation import build_augmentations
 from stseg.data.build import build_mapper
 from stseg.data.datasets import register_folder
 from stseg.data.image_io import BrokenFileError
 from stseg.data.mappers import STSegSemanticMapper
-from stseg.structures import Vocabulary
+from stseg.data.sampling import seeded
+from stseg.structures import IGNORE_LABEL, Vocabulary
 from tests.helpers.tiny_data import NAMES, write_folder, write_pair
 
 
@@ -98,3 +101,79 @@ def test_unknown_mapper_and_channel_order_are_refused_by_key(tmp_path, data_cfg,
     data_cfg.INPUT.MAPPER_NAME = "Nothing"
     with pytest.raises(ValueError, match="INPUT.MAPPER_NAME: expected one of STSegSemanticMapper"):
         build_mapper(data_cfg, True, ["tiny"])
+
+
+def _both_views(data_cfg, tmp_path, seed, **options):
+    write_pair(tmp_path, "a", np.kron(np.eye(2), np.ones((12, 20))).astype(np.uint8))
+    image = np.random.default_rng(0).integers(0, 256, (24, 40, 3)).astype(np.uint8)
+    Image.fromarray(image).save(tmp_path / "images" / "a.png")
+    mapper = STSegSemanticMapper(
+        is_train=True,
+        augmentations=build_augmentations(data_cfg, True),
+        vocabulary=Vocabulary.from_names(NAMES),
+        **options,
+    )
+    with seeded(seed):
+        item = mapper(_record(tmp_path, "a"))
+        return item, (random.random(), np.random.rand())
+
+
+def test_the_weak_view_shows_the_same_pixels_in_their_own_colours(data_cfg, tmp_path):
+    plain = data_cfg.clone()
+    plain.INPUT.COLOR_AUG_SSD = False
+    changed = 0
+    for seed in range(12):
+        item, after = _both_views(data_cfg, tmp_path, seed, weak_view=True)
+        same, after_same = _both_views(plain, tmp_path, seed)
+        assert torch.equal(item["weak_image"], same["image"])
+        assert torch.equal(item["sem_seg"], same["sem_seg"]) and after[1] == after_same[1]
+        changed += not torch.equal(item["image"], item["weak_image"])
+    assert changed > 6
+
+
+def test_the_weak_view_moves_no_random_stream(data_cfg, tmp_path):
+    for seed in range(6):
+        with_weak, after = _both_views(data_cfg, tmp_path, seed, weak_view=True)
+        without, after_without = _both_views(data_cfg, tmp_path, seed)
+        assert torch.equal(with_weak["image"], without["image"]) and after == after_without
+        assert "weak_image" not in without and "inside" not in without
+
+
+def test_padding_is_told_from_the_image(data_cfg, tmp_path):
+    data_cfg.INPUT.MIN_SIZE_TRAIN, data_cfg.INPUT.CROP.SIZE = (24,), [32, 64]
+    item, _ = _both_views(data_cfg, tmp_path, 0, weak_view=True)
+    assert item["inside"].dtype == torch.bool and item["inside"].shape == (32, 64)
+    assert item["inside"][:24, :40].all() and item["inside"].sum() == 24 * 40
+    assert (item["weak_image"][:, ~item["inside"]] == 128).all()
+
+
+@pytest.mark.parametrize("cap", [0.75, 1.0])
+def test_images_without_labels_can_be_cropped_for_training(data_cfg, tmp_path, cap):
+    data_cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = cap
+    write_pair(tmp_path, "a", np.zeros((40, 56), dtype=np.uint8))
+    mapper = STSegSemanticMapper(
+        is_train=True,
+        augmentations=build_augmentations(data_cfg, True),
+        vocabulary=Vocabulary.from_names(NAMES),
+        weak_view=True,
+        allow_unlabelled=True,
+    )
+    item = mapper({"file_name": _record(tmp_path, "a")["file_name"]})
+    assert "sem_seg" not in item and item["weak_image"].shape == (3, 32, 32)
+    assert "sem_seg" in mapper(_record(tmp_path, "a"))
+
+
+def test_labels_of_another_vocabulary_are_translated(tmp_path):
+    label = np.array([[0, 5], [255, 2]], dtype=np.uint8)
+    write_pair(tmp_path, "a", label)
+    translation = np.array([3, IGNORE_LABEL, 0, 1, 1, 2])
+    mapper = STSegSemanticMapper(
+        is_train=True,
+        augmentations=[],
+        vocabulary=Vocabulary.from_names(NAMES),
+        translation=translation,
+    )
+    assert mapper(_record(tmp_path, "a"))["sem_seg"].tolist() == [[3, 2], [IGNORE_LABEL, 0]]
+    write_pair(tmp_path, "a", np.full((2, 2), 6, dtype=np.uint8))
+    with pytest.raises(ValueError, match=r"\(6 classes\).*got 6"):
+        mapper(_record(tmp_path, "a"))

@@ -10,6 +10,7 @@ from stseg.data.datasets.register import (
 )
 from stseg.data.datasets.small_world import register_small_world
 from stseg.data.datasets.specs import SPECS, DatasetSpec
+from stseg.data.datasets.unlabelled import list_images, register_images
 
 register_benchmarks()
 register_small_world()
@@ -21,8 +22,10 @@ __all__ = [
     "data_root",
     "dataset_ignore_labels",
     "dataset_vocabulary",
+    "list_images",
     "register_benchmarks",
     "register_folder",
     "register_from_cfg",
+    "register_images",
     "register_small_world",
 ]

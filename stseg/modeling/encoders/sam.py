@@ -1,19 +1,22 @@
 """SAM's image encoder, from the stock `segment_anything` package, frozen, at any square size.
 
-Shapes: B images, S = 256 channels of SAM's neck, H and W pixels, 16 pixels per cell.
+Shapes: B images, S channels of SAM's neck (256; SAM-mini 64), H and W pixels, a cell for every
+patch (16 pixels; SAM-mini 8).
 """
 
+from copy import deepcopy
 from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from segment_anything import sam_model_registry
-from segment_anything.modeling import ImageEncoderViT, Sam
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from stseg.modeling.encoders.sam_mini import build_sam_mini
 from stseg.paths import resolve
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)  # of SAM, RGB in [0, 255]
@@ -24,18 +27,17 @@ def create_sam(name: str, checkpoint: str = "") -> Sam:
     """Make a whole SAM on the CPU in float32.
 
     Args:
-        name: "vit_b", "vit_l" or "vit_h".
-        checkpoint: official .pth file, local or `stseg://`; "" for random weights.
+        name: "vit_b", "vit_l" or "vit_h", or "mini", the small one for drawn scenes.
+        checkpoint: its .pth file, local or `stseg://`, of any float type; "" for random weights.
 
     Raises:
         ValueError: for an unknown name, or a file that holds another model.
         FileNotFoundError: if the file does not exist.
     """
-    if name not in sam_model_registry:
-        raise ValueError(
-            f"MODEL.SAM.NAME: expected one of {sorted(sam_model_registry)}, got {name!r}."
-        )
-    sam = sam_model_registry[name]()
+    builders = {**sam_model_registry, "mini": build_sam_mini}
+    if name not in builders:
+        raise ValueError(f"MODEL.SAM.NAME: expected one of {sorted(builders)}, got {name!r}.")
+    sam = builders[name]()
     if not checkpoint:
         return sam
     path = resolve(checkpoint)
@@ -64,9 +66,9 @@ class SAMImageEncoder(nn.Module):
 
         Args:
             encoder: `Sam.image_encoder`.
-            input_size: side in pixels to which images are resized, a multiple of the patch size
-                (16). SAM was trained at 1024; smaller is faster and has its positions
-                interpolated (768 suits the paper's crop).
+            input_size: side in pixels to which images are resized, a multiple of the encoder's
+                patch size. SAM was trained at 1024 (SAM-mini at 128); smaller is faster and has
+                its positions interpolated (768 suits the paper's crop).
 
         Raises:
             ValueError: if `input_size` is no positive multiple of the patch size.
@@ -103,16 +105,39 @@ class SAMImageEncoder(nn.Module):
             images: (B, 3, H, W) RGB in [0, 255] of any size; resized to the square input size.
 
         Returns:
-            "sam": (B, S, n, n) with n = input size / 16.
+            "sam": (B, S, n, n) with n = input size / patch size.
         """
         size = (self.input_size, self.input_size)
         if images.shape[-2:] != size:
             images = F.interpolate(
                 images, size=size, mode="bilinear", align_corners=False, antialias=True
             )
-        images = (images - self.pixel_mean) / self.pixel_std
+        return {"sam": self._encode((images - self.pixel_mean) / self.pixel_std)}
+
+    @torch.no_grad()
+    def encode_padded(self, image: Tensor) -> Tensor:
+        """Encode one image with its aspect kept, as SAM was trained.
+
+        Args:
+            image: (3, H, W) RGB in [0, 255]; its long side is resized to the input size, the rest
+                is padded right and below with zeros after normalisation.
+
+        Returns:
+            (1, S, n, n).
+        """
+        scale = self.input_size / max(image.shape[-2:])
+        size = tuple(max(1, int(side * scale + 0.5)) for side in image.shape[-2:])
+        scaled = F.interpolate(
+            image[None].float(), size=size, mode="bilinear", align_corners=False, antialias=True
+        )
+        scaled = (scaled - self.pixel_mean) / self.pixel_std
+        return self._encode(
+            F.pad(scaled, (0, self.input_size - size[1], 0, self.input_size - size[0]))
+        )
+
+    def _encode(self, images: Tensor) -> Tensor:
         positions = resize_positions(self.encoder.pos_embed, self.input_size // self.patch_size)
-        return {"sam": functional_call(self.encoder, {"pos_embed": positions}, (images,))}
+        return functional_call(self.encoder, {"pos_embed": positions}, (images,))
 
 
 def resize_positions(positions: Tensor, side: int) -> Tensor:
@@ -132,3 +157,32 @@ def build_sam_encoder(cfg: CfgNode) -> SAMImageEncoder:
     """The frozen encoder of `MODEL.SAM.*`; SAM's other parts are dropped."""
     sam = create_sam(cfg.MODEL.SAM.NAME, cfg.MODEL.SAM.CHECKPOINT)
     return SAMImageEncoder(sam.image_encoder, input_size=cfg.MODEL.SAM.INPUT_SIZE)
+
+
+def decoder_parts(sam: Sam, input_size: int) -> tuple[PromptEncoder, MaskDecoder]:
+    """SAM's prompt encoder and mask decoder, frozen, for images at another input size.
+
+    None of their parameters depends on the size; the prompt encoder is a copy that knows it.
+
+    Args:
+        sam: a whole SAM, left as it is but for its decoder, which is shared and frozen.
+        input_size: side in pixels of the images that were encoded, see `SAMImageEncoder`.
+
+    Raises:
+        ValueError: if `input_size` is no positive multiple of the patch size.
+    """
+    patch_size = sam.image_encoder.patch_embed.proj.stride[0]
+    if input_size <= 0 or input_size % patch_size:
+        raise ValueError(
+            f"MODEL.SAM.INPUT_SIZE: expected a positive multiple of {patch_size} pixels, "
+            f"got {input_size}."
+        )
+    side = input_size // patch_size
+    prompt_encoder = deepcopy(sam.prompt_encoder).float()  # its positions fail in half precision
+    prompt_encoder.input_image_size = (input_size, input_size)
+    prompt_encoder.image_embedding_size = (side, side)
+    prompt_encoder.mask_input_size = (4 * side, 4 * side)
+    return (
+        prompt_encoder.requires_grad_(False).eval(),
+        sam.mask_decoder.requires_grad_(False).eval(),
+    )

@@ -1,0 +1,107 @@
+"""Config keys of self-training: `SELF_TRAINING.*` (paper, section 2.3 and eq. 6)."""
+
+from detectron2.config import CfgNode as CN
+
+FRAMES = ("stretched", "padded")
+
+
+def add_self_training_config(cfg: CN) -> None:
+    """Add `SELF_TRAINING.*` to a Detectron2 config, in place."""
+    cfg.SELF_TRAINING = CN()
+    # Stage 2: classes are weighted as in eq. 6, and labels are pseudo-labels made in rounds. With
+    # DEA.ENABLED this is the other switch of the ablation.
+    cfg.SELF_TRAINING.ENABLED = False
+    # Weight of classes seen in stage 1, in [0, 1]; unseen ones get 1 - ALPHA (paper: 0.3).
+    cfg.SELF_TRAINING.ALPHA = 0.3
+    # What stage 1 had masks of: a registered data set, or a names file. "" leaves the marks that
+    # the target data set's own vocabulary carries.
+    cfg.SELF_TRAINING.SOURCE_VOCABULARY = ""
+    # Rounds; 0 trains on the data set's own labels, with the weights of eq. 6 only.
+    cfg.SELF_TRAINING.ROUNDS = 3
+    # Iterations per round. SOLVER.MAX_ITER becomes ROUNDS x ROUND_ITERS.
+    cfg.SELF_TRAINING.ROUND_ITERS = 2000
+    # Folder of images without labels (--images) and the names to look for (--vocabulary: file or
+    # text). When set they are the training data instead of DATASETS.TRAIN.
+    cfg.SELF_TRAINING.IMAGES = ""
+    cfg.SELF_TRAINING.VOCABULARY = ""
+    # Longest side in pixels at which pseudo-labels are made; larger images are labelled smaller
+    # and the label is enlarged. Bounds the memory of classes x pixels.
+    cfg.SELF_TRAINING.LABEL_MAX_SIZE = 1024
+    # File with classes and images that never become pseudo-labels, "" for none; the preview page
+    # shows its form.
+    cfg.SELF_TRAINING.VETO_FILE = ""
+    # Images shown on the page that is written after every round; 0 = no page.
+    cfg.SELF_TRAINING.PREVIEW = 12
+    # Show images with rare classes more often (repeat factors of LVIS, over pseudo-labels).
+    cfg.SELF_TRAINING.BALANCED_SAMPLING = False
+    # Label every batch anew with the current (or averaged) weights instead of once per round.
+    cfg.SELF_TRAINING.ONLINE = False
+    _add_labelling(cfg.SELF_TRAINING)
+    _add_source(cfg.SELF_TRAINING)
+    _add_guard(cfg.SELF_TRAINING)
+
+
+def _add_labelling(cfg: CN) -> None:
+    cfg.GATE = CN()
+    # Least confidence of a class to become a prompt, in [0, 1] (paper: 0.9).
+    cfg.GATE.THRESH = 0.9
+    # Confidence of a class in an image: "max" over pixels of its probability, or "mean" over the
+    # pixels it wins.
+    cfg.GATE.SCORING = "max"
+    # Above 0: a class may pass at this quantile of its own scores over all images, if that is
+    # lower than THRESH, in [0, 1). Rare and hard classes get a voice. Costs one more prediction
+    # of every image.
+    cfg.GATE.QUANTILE = 0.0
+
+    cfg.REFINE = CN()
+    # Refine masks with SAM. Off: the gated masks of the main branch are the pseudo-labels.
+    cfg.REFINE.ENABLED = True
+    # Prompts that SAM gets, out of mask, box, points and parts. ["mask"] is the paper to the
+    # letter; "parts" prompts every connected part of a class by itself and joins the results.
+    cfg.REFINE.PROMPTS = ["parts", "mask", "box", "points"]
+    # A refined part that overlaps its initial mask less than this (IoU in [0, 1]) is not believed
+    # and keeps the initial mask; 0 believes all, as the paper does.
+    cfg.REFINE.MIN_IOU = 0.3
+    # How the image lies in SAM's square: "stretched", as DEA sees it, whose embedding is then
+    # used; "padded", as SAM was trained, at the price of an embedding of its own.
+    cfg.REFINE.FRAME = "stretched"
+    # Prompts per pass of SAM's decoder.
+    cfg.REFINE.BATCH_SIZE = 8
+    cfg.REFINE.REGION_VOTE = CN()
+    # Instead of prompting by class: SAM cuts the image into regions, and each gets the class that
+    # most of its pixels have.
+    cfg.REFINE.REGION_VOTE.ENABLED = False
+    # Least share of a region's pixels that its class must have, in (0, 1]; else it is ignored.
+    cfg.REFINE.REGION_VOTE.PURITY = 0.8
+    # Points per side of the grid that prompts SAM.
+    cfg.REFINE.REGION_VOTE.POINTS_PER_SIDE = 16
+
+
+def _add_source(cfg: CN) -> None:
+    cfg.SOURCE = CN()
+    # Labelled data sets of stage 1. Mixed into the batches, and the guard measures on them what
+    # is forgotten.
+    cfg.SOURCE.DATASETS = ()
+    # Share of every batch that comes from them, in [0, 1).
+    cfg.SOURCE.FRACTION = 0.0
+
+
+def _add_guard(cfg: CN) -> None:
+    cfg.GUARD = CN()
+    # Judge every round without labels, undo one that harms, and say at the end whether anything
+    # was gained.
+    cfg.GUARD.ENABLED = True
+    # Images on which rounds are judged, spread evenly over the set; and as many of the source.
+    cfg.GUARD.IMAGES = 32
+    # Confidence from which the starting model counts as sure of a pixel, in [0, 1].
+    cfg.GUARD.SURE_THRESH = 0.9
+    # Least share of those pixels that must keep their class, in [0, 1].
+    cfg.GUARD.MIN_AGREEMENT = 0.9
+    # Largest move of area between classes (total variation of the class histogram), in [0, 1].
+    cfg.GUARD.MAX_DRIFT = 0.3
+    # Largest loss of mIoU on the source sets, in points.
+    cfg.GUARD.MAX_SOURCE_DROP = 2.0
+    # To count as a gain: least share of pixels with another class than at the start, and least
+    # fall of instability or entropy relative to what there was, both in [0, 1].
+    cfg.GUARD.MIN_CHANGE = 0.01
+    cfg.GUARD.MIN_GAIN = 0.05

@@ -1,0 +1,157 @@
+"""Any folder of images as a data set without labels. Files that cannot be decoded are left out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import DatasetCatalog
+from tqdm import tqdm
+
+from stseg.data.datasets.register import register_with_metadata
+from stseg.data.image_io import IMAGE_SUFFIXES, read_image
+from stseg.saving import label_encoding
+from stseg.structures import Vocabulary, VocabularyLike
+
+logger = logging.getLogger(__name__)
+
+Skipped = list[tuple[str, str]]
+# Beside broken files: rare modes and damaged EXIF fields that Pillow meets after decoding.
+_UNREADABLE = (OSError, ValueError, SyntaxError, struct.error, MemoryError)
+_SECONDS_BEFORE_PROGRESS = 5.0
+
+_registered: dict[str, tuple[Path, Vocabulary, Skipped]] = {}
+
+
+def list_images(
+    folder: str | Path, *, recursive: bool = False, workers: int | None = None
+) -> tuple[list[dict[str, Any]], Skipped]:
+    """Find the images of a folder and decode each of them once, completely.
+
+    Args:
+        folder: relative paths start at the working directory. Other files in it do no harm.
+        recursive: look into folders below, too; hidden ones are left out.
+        workers: threads that decode; by default as many as there are cores, at most 16.
+
+    Returns:
+        Records with "file_name" in the order of their paths, and the files left out, each as
+        (path, reason), in that order, too.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        ValueError: if it holds no image, or none that can be decoded; names folder and suffixes.
+    """
+    root = Path(folder).expanduser().absolute()
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"Images: expected a folder, got {str(folder)!r}, which is none ({root})."
+        )
+    paths = _image_files(root, recursive)
+    if not paths:
+        raise ValueError(_nothing_found(root, recursive))
+    if workers is None:
+        workers = min(os.cpu_count() or 1, 16)
+    with ThreadPoolExecutor(workers) as pool:
+        progress = tqdm(
+            pool.map(_why_unreadable, paths),
+            desc="checking images",
+            total=len(paths),
+            delay=_SECONDS_BEFORE_PROGRESS,
+        )
+        reasons = list(progress)
+    skipped = [(path, why) for path, why in zip(paths, reasons, strict=True) if why]
+    records = [{"file_name": path} for path, why in zip(paths, reasons, strict=True) if not why]
+    if not records:
+        raise ValueError(
+            f"Images: expected at least one that can be decoded in {root}, got {len(skipped)} "
+            f"broken files. The first: {skipped[0][1]}"
+        )
+    return records, skipped
+
+
+def register_images(
+    name: str, folder: str | Path, vocabulary: VocabularyLike, *, recursive: bool = False
+) -> Skipped:
+    """Register a folder of images, once listed and checked, together with a vocabulary.
+
+    Registering the same folder and vocabulary under the same name again does nothing.
+
+    Args:
+        name: for DATASETS.TRAIN; no other data set's.
+        folder: see `list_images`.
+        vocabulary: file or names, in any form that `Vocabulary.parse` reads.
+        recursive: see `list_images`.
+
+    Returns:
+        Files left out, as (path, reason); logged as a warning as well.
+
+    Raises:
+        FileNotFoundError: if the folder or the vocabulary file is missing.
+        ValueError: if nothing can be read, the names are faulty, or the name is taken.
+    """
+    parsed = Vocabulary.parse(vocabulary)
+    root = Path(folder).expanduser().absolute()
+    if name in DatasetCatalog:
+        known = _registered.get(name)
+        if known is not None and known[:2] == (root, parsed):
+            return known[2]
+        raise ValueError(
+            f"Data set {name!r}: expected a new name, got one that is registered for other data. "
+            "Choose another."
+        )
+    records, skipped = list_images(root, recursive=recursive)
+    register_with_metadata(
+        name,
+        lambda: [dict(record) for record in records],
+        vocabulary=parsed,
+        stuff_classes=list(parsed.names),
+        ignore_labels=(label_encoding(len(parsed))[1],),
+        evaluator_type="sem_seg",
+        image_root=str(root),
+        sem_seg_root="",
+    )
+    _registered[name] = (root, parsed, skipped)
+    if skipped:
+        lines = "\n".join(f"  {path}: {reason}" for path, reason in skipped)
+        logger.warning(
+            "%s: %d of %d images are left out:\n%s",
+            root,
+            len(skipped),
+            len(skipped) + len(records),
+            lines,
+        )
+    return skipped
+
+
+def _image_files(root: Path, recursive: bool) -> list[str]:
+    found: list[str] = []
+    for folder, below, names in os.walk(root):
+        below[:] = [d for d in below if not d.startswith(".")] if recursive else []
+        found += [
+            os.path.join(folder, name)
+            for name in names
+            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
+        ]
+    return sorted(found)
+
+
+def _nothing_found(root: Path, recursive: bool) -> str:
+    if not recursive and _image_files(root, recursive=True):
+        where = "got them only in folders below. Give one of those folders."
+    else:
+        files = sum(len(names) for _, _, names in os.walk(root))
+        where = f"got none among {files} files." if files else "got an empty folder."
+    return f"Images: expected images ({' '.join(IMAGE_SUFFIXES)}) in {root}, {where}"
+
+
+def _why_unreadable(path: str) -> str:
+    """What is wrong with an image, "" if nothing."""
+    try:
+        read_image(path)
+    except _UNREADABLE as error:
+        return str(error) or type(error).__name__
+    return ""

@@ -1,0 +1,135 @@
+"""Labelled source images beside unlabelled target ones, in fixed shares of every batch.
+
+Source labels are translated to the target's vocabulary by name and synonym, so that all items of
+a batch carry one vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from stseg.data.sampling import PositionSampler
+from stseg.structures import IGNORE_LABEL, Vocabulary
+
+#: Key of a record, and of the item made of it: name of the source data set; absent in target ones.
+DOMAIN_KEY = "domain"
+
+
+def label_translation(source: Vocabulary, target: Vocabulary) -> np.ndarray:
+    """Target id of every source class.
+
+    A class of the same names wins, then one of the same display name, then one that shares any
+    synonym. Where several target classes fit equally well (a source "vehicle, car, truck" for a
+    target with both "car" and "truck") the label would be a guess, and is ignored.
+
+    Returns:
+        (T_source,) int64 ids in [0, T_target); IGNORE_LABEL where the target has no such class.
+    """
+    target_keys = [tuple(s.casefold() for s in group) for group in target.synonyms]
+    ids = [
+        _only_match(tuple(s.casefold() for s in group), target_keys) for group in source.synonyms
+    ]
+    return np.array(ids, dtype=np.int64)
+
+
+def _only_match(group: tuple[str, ...], targets: list[tuple[str, ...]]) -> int:
+    rules: tuple[Callable[[tuple[str, ...]], bool], ...] = (
+        lambda other: set(other) == set(group),
+        lambda other: other[0] == group[0],
+        lambda other: not set(other).isdisjoint(group),
+    )
+    for rule in rules:
+        fitting = [i for i, other in enumerate(targets) if rule(other)]
+        if fitting:
+            return fitting[0] if len(fitting) == 1 else IGNORE_LABEL
+    return IGNORE_LABEL
+
+
+def source_share(batch_size: int, fraction: float) -> int:
+    """Source images per batch: the whole number next to `fraction` of `batch_size`.
+
+    Args:
+        batch_size: images per step over all processes.
+        fraction: in (0, 1).
+
+    Raises:
+        ValueError: if that leaves no room for source or for target images.
+    """
+    count = round(batch_size * fraction)
+    if not 0 < count < batch_size:
+        raise ValueError(
+            "SELF_TRAINING.SOURCE.FRACTION: expected a share that gives every batch at least one "
+            f"source and one target image, got {fraction} of {batch_size}. Change it or "
+            "SOLVER.IMS_PER_BATCH."
+        )
+    return count
+
+
+class MixedSampler(Sampler[tuple[int, int]]):
+    """Yields (position, index) like PositionSampler, with source samples first in every batch.
+
+    Indices below `target.size` are target samples, the rest source samples. Both streams run on
+    by themselves: each visits its samples as if the other were not there.
+    """
+
+    def __init__(
+        self,
+        target: PositionSampler,
+        source: PositionSampler,
+        *,
+        batch_size: int,
+        source_per_batch: int,
+        start: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """Describe the stream.
+
+        Args:
+            target: order of the target samples; its own start and rank are not used.
+            source: the same for the source samples; give it another seed.
+            batch_size: samples per step over all processes.
+            source_per_batch: how many of them are source samples.
+            start: positions that all processes together have consumed already.
+            rank: of this process, in [0, world_size).
+            world_size: number of processes.
+        """
+        self.target, self.source = target, source
+        self.batch_size, self.source_per_batch = batch_size, source_per_batch
+        self.start, self.rank, self.world_size = start, rank, world_size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        position = self.start + self.rank
+        while True:
+            yield position, self.index_at(position)
+            position += self.world_size
+
+    def index_at(self, position: int) -> int:
+        """Index of the sample at any position, counted from 0 over all processes."""
+        batch, place = divmod(position, self.batch_size)
+        if place < self.source_per_batch:
+            nth = batch * self.source_per_batch + place
+            return self.target.size + self.source.index_at(nth)
+        targets = self.batch_size - self.source_per_batch
+        return self.target.index_at(batch * targets + place - self.source_per_batch)
+
+
+class MapperByDomain:
+    """Maps a record by the mapper of its data set."""
+
+    def __init__(
+        self,
+        target: Callable[[dict[str, Any]], dict[str, Any]],
+        sources: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]],
+    ) -> None:
+        """Args: target: for records without DOMAIN_KEY; sources: by the value of that key."""
+        self.target, self.sources = target, dict(sources)
+
+    def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Turn a record into a model input; the key is handed on."""
+        domain = record.get(DOMAIN_KEY)
+        return (self.target if domain is None else self.sources[domain])(record)

@@ -1,0 +1,127 @@
+"""What the guard of self-training sees: predictions on a fixed sample of the target images."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+from detectron2.evaluation import inference_context
+from detectron2.utils import comm
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stseg.data.datasets import dataset_ignore_labels, dataset_vocabulary
+from stseg.data.image_io import read_label
+from stseg.data.records import first_images
+from stseg.engine.labelling import predict, spread, target_items
+from stseg.engine.random_state import kept_random_state
+from stseg.engine.targets import Target
+from stseg.evaluation.confusion import ConfusionMatrix
+from stseg.self_training.guard import (
+    GuardSettings,
+    ImageOutput,
+    Snapshot,
+    merge_shards,
+    snapshot_of,
+)
+
+#: Labels are compared at reduced size, see `stseg.self_training.snapshot`.
+_MAX_SIDE = 512
+
+
+def guard_settings(cfg: CfgNode) -> GuardSettings:
+    """Limits from SELF_TRAINING.GUARD.*."""
+    guard = cfg.SELF_TRAINING.GUARD
+    return GuardSettings(
+        sure_thresh=guard.SURE_THRESH,
+        min_agreement=guard.MIN_AGREEMENT,
+        max_drift=guard.MAX_DRIFT,
+        max_source_drop=guard.MAX_SOURCE_DROP,
+        min_change=guard.MIN_CHANGE,
+        min_gain=guard.MIN_GAIN,
+    )
+
+
+def take_snapshot(cfg: CfgNode, target: Target, model: nn.Module) -> Snapshot:
+    """What a model says now; all ranks together, and all get the whole.
+
+    Args:
+        cfg: reads SELF_TRAINING.GUARD.IMAGES and SELF_TRAINING.SOURCE.DATASETS.
+        target: its images are sampled evenly.
+        model: the bare segmentor; left as it is.
+    """
+    rank, world_size = comm.get_rank(), comm.get_world_size()
+    chosen = spread(cfg.SELF_TRAINING.GUARD.IMAGES, len(target.records))
+    mine = list(enumerate(chosen))[rank::world_size]
+    with kept_random_state(), inference_context(model), torch.no_grad():
+        shard = None
+        if mine:
+            names = target.vocabulary.names
+            shard = snapshot_of(_outputs(cfg, target, model, mine), names)
+        shards = comm.all_gather(shard)
+        source_miou = _source_miou(cfg, model)
+    return replace(merge_shards(shards), source_miou=source_miou)
+
+
+def _outputs(
+    cfg: CfgNode, target: Target, model: nn.Module, chosen: list[tuple[int, int]]
+) -> Iterator[ImageOutput]:
+    records = [target.records[index] for _, index in chosen]
+    items = target_items(cfg, records, target.name, target.vocabulary)
+    for (place, _), item in zip(chosen, items, strict=True):
+        probs = predict(model, item, _MAX_SIDE)[0].float()
+        again = {**item, "image": perturbed(item["image"])}
+        second = predict(model, again, _MAX_SIDE)[0]
+        confidence, labels = probs.max(dim=0)
+        yield ImageOutput(
+            index=place,
+            image=item["file_name"],
+            label_map=labels.cpu().numpy(),
+            confidence=confidence.cpu().numpy(),
+            entropy=normalised_entropy(probs),
+            stability=float((second.argmax(dim=0) == labels).float().mean()),
+        )
+
+
+def normalised_entropy(probs: Tensor) -> float:
+    """Mean over pixels of the entropy of the class shares, divided by log T, in [0, 1].
+
+    Args:
+        probs: (T, H, W) independent probabilities; made to sum to 1 at every pixel.
+    """
+    if len(probs) == 1:
+        return 0.0
+    shares = probs / probs.sum(dim=0, keepdim=True).clamp(min=1e-12)
+    entropy = -(shares * shares.clamp(min=1e-12).log()).sum(dim=0)
+    return float(entropy.mean() / torch.log(torch.tensor(float(len(probs)))))
+
+
+def perturbed(image: Tensor) -> Tensor:
+    """A copy as another camera might have taken it: softer, paler, brighter; nothing random.
+
+    Args:
+        image: (3, H, W) RGB in [0, 255].
+    """
+    soft = F.avg_pool2d(F.pad(image[None].float(), (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    return ((soft[0] - 128) * 0.8 + 140).clamp(0, 255)
+
+
+def _source_miou(cfg: CfgNode, model: nn.Module) -> float | None:
+    """MIoU (points) on up to GUARD.IMAGES images of every source set; None without one."""
+    scores = []
+    for name in cfg.SELF_TRAINING.SOURCE.DATASETS:
+        records = first_images(cfg, DatasetCatalog.get(name))
+        chosen = spread(cfg.SELF_TRAINING.GUARD.IMAGES, len(records))
+        vocabulary, ignored = dataset_vocabulary(name), dataset_ignore_labels(name)
+        confusion = ConfusionMatrix(len(vocabulary))
+        mine = [records[k] for k in chosen[comm.get_rank() :: comm.get_world_size()]]
+        for item in target_items(cfg, mine, name, vocabulary):
+            labels = predict(model, item, max(item["height"], item["width"]))[0].argmax(dim=0)
+            truth = read_label(item["sem_seg_file_name"], len(vocabulary), ignored)
+            confusion.update(labels.cpu().numpy(), truth)
+        merged = ConfusionMatrix(len(vocabulary))
+        for part in comm.all_gather(confusion):
+            merged.merge(part)
+        scores.append(100 * merged.summary()["mIoU_gt"])
+    return sum(scores) / len(scores) if scores else None

@@ -1,0 +1,248 @@
+"""Pseudo-labels of a whole data set: the model and SAM on one side, files on the other."""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.evaluation import inference_context
+from detectron2.utils import comm
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from stseg.checkpoint.export import FROZEN_PARTS
+from stseg.data.records import build_record_loader
+from stseg.engine.random_state import kept_random_state
+from stseg.engine.targets import Target
+from stseg.modeling.encoders.sam import SAMImageEncoder, create_sam, decoder_parts
+from stseg.self_training.gate import class_thresholds, initial_masks
+from stseg.self_training.labeler import Labeler, SamBranch
+from stseg.self_training.pseudo_label import PseudoLabel
+from stseg.self_training.refiner import PromptSettings
+from stseg.self_training.region_vote import RegionSettings
+from stseg.self_training.store import PseudoLabelStore
+from stseg.self_training.store_key import StoreKey, weights_digest
+from stseg.structures import Vocabulary
+
+logger = logging.getLogger(__name__)
+
+
+class DatasetLabeler:
+    """Labels the images of a target, round after round. The same object on all ranks."""
+
+    def __init__(self, cfg: CfgNode, target: Target, model: nn.Module) -> None:
+        """Build SAM's branch beside the model.
+
+        Args:
+            cfg: reads SELF_TRAINING.*, MODEL.SAM.* and the test-time INPUT.*.
+            target: images and names.
+            model: the bare segmentor; only looked at.
+        """
+        st = cfg.SELF_TRAINING
+        self._cfg, self._target = cfg, target
+        self._max_side = st.LABEL_MAX_SIZE
+        self.labeler = Labeler(
+            target.vocabulary.names,
+            scoring=st.GATE.SCORING,
+            threshold=st.GATE.THRESH,
+            vetoed=target.vetoed,
+            sam=build_sam_branch(cfg, model) if st.REFINE.ENABLED else None,
+        )
+
+    def store(self, root: str, round_number: int, weights: str) -> PseudoLabelStore:
+        """The folder of a round, not opened yet.
+
+        Args:
+            root: holds the folders of all rounds.
+            round_number: from 1.
+            weights: digest of the weights that label.
+        """
+        key = StoreKey.of(
+            weights=weights,
+            vocabulary=self._target.vocabulary.key,
+            settings=_settings(self._cfg, self._target),
+            images=[record["file_name"] for record in self._target.records],
+        )
+        return PseudoLabelStore(root, round_number, key, self._target.vocabulary.names)
+
+    def fill(self, store: PseudoLabelStore, model: nn.Module, pictured: Sequence[int]) -> None:
+        """Make what is missing in a store; all ranks together, each its share.
+
+        Args:
+            store: of this model's weights.
+            model: the bare segmentor; left as it is.
+            pictured: indices of images whose initial maps are kept for the page.
+        """
+        if comm.is_main_process():
+            store.open()
+        comm.synchronize()
+        store.open()
+        todo = store.missing(comm.get_rank(), comm.get_world_size())
+        with kept_random_state(), inference_context(model), torch.no_grad():
+            thresholds = self._thresholds(model)
+            bar = tqdm(todo, f"pseudo-labels {store.round_number}", disable=_is_quiet(todo))
+            for index, item in zip(bar, self._items(todo), strict=True):
+                label = self.label(model, item, thresholds)
+                size = (item["height"], item["width"])
+                store.write(index, label, size=size, keep_initial=index in pictured)
+        comm.synchronize()
+        if comm.is_main_process() and not store.is_finished:
+            store.finish()
+        comm.synchronize()
+
+    def label(
+        self,
+        model: nn.Module,
+        item: dict[str, Any],
+        thresholds: np.ndarray | None = None,
+        max_side: int | None = None,
+    ) -> PseudoLabel:
+        """Label one model input with a model in evaluation mode, at most at LABEL_MAX_SIZE."""
+        probs, embedding = predict(model, item, max_side or self._max_side)
+        return self.labeler.label(probs, item["image"].to(probs.device), embedding, thresholds)
+
+    def _items(self, indices: Sequence[int]) -> Iterator[dict[str, Any]]:
+        records = [self._target.records[i] for i in indices]
+        yield from target_items(self._cfg, records, self._target.name, self._target.vocabulary)
+
+    def predictions(self, model: nn.Module, indices: Sequence[int]) -> dict[int, np.ndarray]:
+        """(H, W) class ids that a model gives some images, by index; random state is kept."""
+        found = {}
+        with kept_random_state(), inference_context(model), torch.no_grad():
+            for index, item in zip(indices, self._items(indices), strict=True):
+                probs, _ = predict(model, item, self._max_side)
+                found[index] = probs.argmax(dim=0).cpu().numpy()
+        return found
+
+    def _thresholds(self, model: nn.Module) -> np.ndarray | None:
+        """(T,) thresholds by quantile, which need the scores of all images first."""
+        gate = self._cfg.SELF_TRAINING.GATE
+        if gate.QUANTILE <= 0:
+            return None
+        mine = range(comm.get_rank(), len(self._target.records), comm.get_world_size())
+        scores = []
+        for item in self._items(list(mine)):
+            initial = initial_masks(predict(model, item, self._max_side)[0], gate.SCORING)
+            won = np.isin(np.arange(len(initial.scores)), initial.label_map)
+            scores.append(np.where(won, initial.scores, np.nan))
+        rows = np.array([row for part in comm.all_gather(scores) for row in part])
+        per_class = [column[~np.isnan(column)] for column in rows.T]
+        return class_thresholds(per_class, gate.THRESH, gate.QUANTILE)
+
+
+def target_items(
+    cfg: CfgNode, records: Sequence[dict[str, Any]], name: str, vocabulary: Vocabulary
+) -> Iterator[dict[str, Any]]:
+    """Model inputs of records, one by one, as in testing."""
+    if records:
+        for batch in build_record_loader(cfg, records, name, vocabulary):
+            yield from batch
+
+
+def predict(model: nn.Module, item: dict[str, Any], max_side: int) -> tuple[Tensor, Tensor | None]:
+    """Probabilities of one image, and SAM's embedding if the model computes it.
+
+    Args:
+        model: the bare segmentor in evaluation mode.
+        item: a model input.
+        max_side: longest side of the result in pixels.
+
+    Returns:
+        (T, H, W) in [0, 1], and (1, C, n, n) or None.
+    """
+    scale = min(1.0, max_side / max(item["height"], item["width"]))
+    size = {side: max(1, round(item[side] * scale)) for side in ("height", "width")}
+    with _watched(getattr(model, "sam_encoder", None)) as seen:
+        probs = model([{**item, **size}])[0]["sem_seg"]
+    # With windows there is one embedding per window, and none of the whole image.
+    return probs, seen[0] if len(seen) == 1 and getattr(model, "tiles", None) is None else None
+
+
+@contextmanager
+def _watched(encoder: nn.Module | None) -> Iterator[list[Tensor]]:
+    seen: list[Tensor] = []
+    if encoder is None:
+        yield seen
+        return
+    handle = encoder.register_forward_hook(lambda _, __, output: seen.append(output["sam"]))
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def build_sam_branch(cfg: CfgNode, model: nn.Module) -> SamBranch:
+    """SAM's decoder as SELF_TRAINING.REFINE.* asks for it, on the model's device.
+
+    The image encoder is the model's own where it has one.
+    """
+    refine = cfg.SELF_TRAINING.REFINE
+    sam = create_sam(cfg.MODEL.SAM.NAME, cfg.MODEL.SAM.CHECKPOINT)
+    device = next(model.parameters()).device
+    prompt_encoder, mask_decoder = decoder_parts(sam, cfg.MODEL.SAM.INPUT_SIZE)
+    parts = [part.to(device) for part in (prompt_encoder, mask_decoder)]
+    encoder = getattr(model, "sam_encoder", None)
+    if encoder is None:
+        encoder = SAMImageEncoder(sam.image_encoder, input_size=cfg.MODEL.SAM.INPUT_SIZE)
+        encoder = encoder.to(device).eval()
+    vote = RegionSettings(
+        points_per_side=refine.REGION_VOTE.POINTS_PER_SIDE, batch_size=refine.BATCH_SIZE
+    )
+    return SamBranch(
+        encoder,
+        *parts,
+        prompts=PromptSettings(
+            kinds=tuple(refine.PROMPTS),
+            batch_size=refine.BATCH_SIZE,
+            min_iou_with_initial=refine.MIN_IOU,
+        ),
+        frame=refine.FRAME,
+        vote=vote if refine.REGION_VOTE.ENABLED else None,
+        purity=refine.REGION_VOTE.PURITY,
+    )
+
+
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
+    """State dict of the bare model without the frozen encoders, on the CPU, copied."""
+    return {
+        name: value.detach().cpu().clone()
+        for name, value in model.state_dict().items()
+        if not name.startswith(FROZEN_PARTS)
+    }
+
+
+def digest_of(model: nn.Module) -> str:
+    """Digest of the weights that decide predictions, the frozen ones included by their files."""
+    return weights_digest(trained_state(model))
+
+
+def spread(count: int, size: int) -> list[int]:
+    """`count` indices spread evenly over `size`, fewer where there are fewer."""
+    return sorted({k * size // count for k in range(count)})
+
+
+def _settings(cfg: CfgNode, target: Target) -> dict[str, Any]:
+    """All but weights, names and images that pseudo-labels depend on, as JSON holds it."""
+    st = cfg.SELF_TRAINING
+    keys = {
+        "gate": st.GATE,
+        "refine": {k: v for k, v in st.REFINE.items() if k != "BATCH_SIZE"},
+        "label_max_size": st.LABEL_MAX_SIZE,
+        "sam": cfg.MODEL.SAM,
+        "clip": [cfg.MODEL.CLIP.NAME, cfg.MODEL.CLIP.PRETRAINED],
+        "stseg": cfg.MODEL.STSEG,
+        "head": cfg.MODEL.SEM_SEG_HEAD,
+        "synonyms": cfg.MODEL.TEXT.SYNONYMS,
+        "windows": cfg.TEST.SLIDING_WINDOW,
+        "input": [cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST],
+        "vetoed": sorted(target.vetoed),
+    }
+    return json.loads(json.dumps(keys))
+
+
+def _is_quiet(todo: Sequence[int]) -> bool:
+    return not comm.is_main_process() or not todo

@@ -1,0 +1,76 @@
+"""The pages of self-training: what the report shows of a round, gathered from its files."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stseg.data.image_io import read_image
+from stseg.engine.targets import Target
+from stseg.self_training.guard import RoundVerdict
+from stseg.self_training.report import write_page
+from stseg.self_training.report_pictures import ReportEntry
+from stseg.self_training.store import PseudoLabelStore
+
+
+def write_round_page(
+    folder: Path,
+    store: PseudoLabelStore,
+    pictured: Sequence[int],
+    target: Target,
+    *,
+    previous: PseudoLabelStore | None = None,
+    after: Mapping[int, np.ndarray] | None = None,
+    verdict: RoundVerdict | None = None,
+) -> None:
+    """Write ``round_<n>.html`` and ``.png``; again, with more to show, when the round has ended.
+
+    Args:
+        folder: of the run's self-training.
+        store: finished pseudo-labels of the round.
+        pictured: indices of the images to show.
+        target: images and names.
+        previous: labels of the round before, shown beside the new ones.
+        after: index to (H, W) class ids, the model's answers after the round.
+        verdict: of the guard on the round.
+    """
+    number, summary = store.round_number, store.summary()
+    figures: list[tuple[str, str]] = [
+        ("images", str(summary["images"])),
+        ("pixels labelled", f"{summary['coverage']:.1%}"),
+        ("classes accepted", f"{len(store.names) - len(summary['never_accepted'])}"),
+        ("disk", f"{summary['disk_use'] / 1e6:.1f} MB"),
+    ]
+    words, evidence = "", []
+    if verdict is not None:
+        words = "Rolled back: " + " ".join(verdict.reasons) if verdict.harmful else "Kept."
+        evidence = [("figure", "start", "now"), *verdict.evidence.rows()]
+    write_page(
+        folder / f"round_{number:02d}.html",
+        _entries(store, pictured, previous, after),
+        title=f"Self-training, round {number}",
+        vocabulary=target.vocabulary,
+        summary=figures,
+        records=(store.records(i) for i in range(len(store))),
+        verdict=words,
+        evidence=evidence,
+        remarks={i: "vetoed" for i in target.vetoed},
+        before_caption="After the round" if after is not None else "Label of the round before",
+    )
+
+
+def _entries(
+    store: PseudoLabelStore,
+    pictured: Sequence[int],
+    previous: PseudoLabelStore | None,
+    after: Mapping[int, np.ndarray] | None,
+) -> Iterator[ReportEntry]:
+    for index in pictured:
+        path = store.key.images[index]
+        other: Any = None
+        if after is not None:
+            other = after[index]
+        elif previous is not None:
+            other = previous.read_labels(index)
+        yield ReportEntry(path.name, read_image(path), store.read(index), other)

@@ -1,0 +1,305 @@
+"""Rounds of self-training inside DefaultTrainer (paper, section 2.3): label, train, judge, repeat.
+
+All of it lives beside the model: a checkpoint holds no part of it but the hook's small state, and
+evaluation knows nothing of it. Files of a run, below OUTPUT_DIR/self_training:
+
+    start.pth, start.npz         the starting weights, and what they said about the guard's images
+    round_01_start.pth           where to go back to while a round may still be undone
+    round_01-<key>/              pseudo-labels, see `stseg.self_training.store`
+    round_01.html, .png          the page to look at
+    rounds.json                  what every round brought, and the verdict
+
+A boundary between rounds depends on nothing but the checkpoint saved right before it and on these
+files, so it can be killed anywhere and done again.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine.train_loop import HookBase
+from detectron2.utils import comm
+from torch import nn
+
+from stseg.data.build import build_self_training_loader
+from stseg.data.sampling import balance_weights
+from stseg.engine.checkpointing import write_json
+from stseg.engine.ema import WeightAverage
+from stseg.engine.guarding import guard_settings, take_snapshot
+from stseg.engine.labelling import DatasetLabeler, digest_of, spread, trained_state
+from stseg.engine.online import OnlineTeacher
+from stseg.engine.pages import write_round_page
+from stseg.engine.targets import load_target
+from stseg.files import write_atomically
+from stseg.self_training.guard import RoundVerdict, Snapshot, judge_round, judge_run
+from stseg.self_training.store import PseudoLabelStore, change_share
+
+logger = logging.getLogger(__name__)
+
+NOT_JUDGED = "not judged: SELF_TRAINING.GUARD.ENABLED is off"
+
+
+class SamPseudoLabelHook(HookBase):
+    """Makes pseudo-labels before round 1 and after each round, and undoes rounds that harm.
+
+    All ranks; between checkpoint and evaluation. Acts every SELF_TRAINING.ROUND_ITERS iterations.
+    """
+
+    def __init__(
+        self,
+        cfg: CfgNode,
+        model: nn.Module,
+        evaluated: Callable[[], AbstractContextManager],
+        average: WeightAverage | None = None,
+    ) -> None:
+        """Find images and names, and build SAM's branch.
+
+        Args:
+            cfg: of the run.
+            model: the bare segmentor that is trained.
+            evaluated: returns a context in which the model holds the weights that label: the
+                moving average if there is one.
+            average: that average.
+
+        Raises:
+            ValueError, FileNotFoundError: see `stseg.engine.targets.load_target`.
+        """
+        st = cfg.SELF_TRAINING
+        self._cfg, self._model, self._evaluated, self._average = cfg, model, evaluated, average
+        self._rounds, self._period = st.ROUNDS, st.ROUND_ITERS
+        self._settings = guard_settings(cfg) if st.GUARD.ENABLED else None
+        self.target = load_target(cfg)
+        self._labeler = DatasetLabeler(cfg, self.target, model)
+        self._pictured = spread(st.PREVIEW, len(self.target.records)) if st.PREVIEW else []
+        self._folder = Path(cfg.OUTPUT_DIR) / "self_training"
+        self._start: Snapshot | None = None
+        self._online = OnlineTeacher(self._labeler, model, evaluated) if st.ONLINE else None
+        self._completed, self._verdict = 0, ""
+        self._weights = ""  # digest of those that made the labels of the present round
+        self._history: list[dict[str, Any]] = []
+
+    # --- the hook ---
+
+    def before_train(self) -> None:
+        """Label for round 1, or find the labels of the round that was interrupted."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if not self._weights:
+            self._begin()
+            return
+        if self._settings is not None:
+            self._start = Snapshot.load(self._folder / "start.npz")
+        if self._verdict:
+            self.trainer.stop()
+        else:
+            self._train_on(self._completed + 1)
+
+    def after_step(self) -> None:
+        """End a round: judge it, undo it if it harmed, and label for the next one."""
+        done = self.trainer.iter + 1
+        number = done // self._period
+        if self._verdict or done % self._period or self._completed >= number:
+            return
+        self._finish_round(number)
+        self.trainer.save_checkpoint(is_final=bool(self._verdict))
+        self._round_start(number).unlink(missing_ok=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the rounds stand; plain values."""
+        return {
+            "completed": self._completed,
+            "weights": self._weights,
+            "verdict": self._verdict,
+            "history": self._history,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        self._completed, self._weights = state_dict["completed"], state_dict["weights"]
+        self._verdict, self._history = state_dict["verdict"], list(state_dict["history"])
+
+    # --- rounds ---
+
+    def _begin(self) -> None:
+        if comm.is_main_process():
+            self._write_weights(self._folder / "start.pth")
+        if self._settings is not None:
+            self._start = self._snapshot()
+            if comm.is_main_process():
+                self._start.save(self._folder / "start.npz")
+        comm.synchronize()
+        if not self._begin_round(1):
+            raise ValueError(
+                "SELF_TRAINING.GATE.THRESH: expected at least one class above "
+                f"{self._cfg.SELF_TRAINING.GATE.THRESH} in one image, got none in "
+                f"{len(self.target.records)} images. See {self._folder}/round_01.html, and lower "
+                "it, set SELF_TRAINING.GATE.QUANTILE, or name classes that are in the images."
+            )
+
+    def _begin_round(self, number: int) -> bool:
+        """Label with the present weights and train on that; False if nothing could be labelled."""
+        if comm.is_main_process():
+            self._write_weights(self._round_start(number))
+        with self._evaluated():
+            weights = digest_of(self._model)
+            if self._online is None:
+                store = self._store(number, weights)
+                self._labeler.fill(store, self._model, self._pictured)
+        if self._online is None:
+            summary = store.summary()
+            previous = self._store(number - 1, self._weights) if number > 1 else None
+            self._report_labels(store, summary, previous)
+            if not summary["coverage"]:
+                return False
+        self._weights = weights
+        self._train_on(number)
+        return True
+
+    def _finish_round(self, number: int) -> None:
+        record: dict[str, Any] = {"round": number, "labels": self._weights, "harmful": False}
+        now = verdict = None
+        if self._settings is not None:
+            now = self._snapshot()
+            verdict = judge_round(self._start, now, self._settings)
+            record.update(harmful=verdict.harmful, reasons=list(verdict.reasons))
+            record["evidence"] = verdict.evidence.to_dict()
+            logger.info("Round %d against the start:\n%s", number, verdict.evidence.table())
+        self._history.append(record)
+        if record["harmful"]:
+            reasons = " ".join(verdict.reasons)
+            logger.warning("Round %d harmed and is rolled back. %s", number, reasons)
+            self._read_weights(self._round_start(number))
+            now = None
+        self._write_page(number, record, verdict)
+        self._completed = number
+        goes_on = number < self._rounds and not record["harmful"]
+        if goes_on and not self._begin_round(number + 1):
+            logger.warning("Round %d: no class passed the gate; the rounds end here.", number + 1)
+            goes_on = False
+        if not goes_on:
+            self._conclude(now)
+        if comm.is_main_process():
+            content = {"rounds": self._history, "verdict": self._verdict}
+            write_json(os.fspath(self._folder / "rounds.json"), content)
+        comm.synchronize()
+
+    def _conclude(self, now: Snapshot | None) -> None:
+        """Name the outcome, and put the starting weights back where nothing was gained."""
+        self._verdict = NOT_JUDGED
+        if self._settings is not None:
+            accepted = sum(not record["harmful"] for record in self._history)
+            now = now or self._snapshot()
+            verdict = judge_run(self._start, now, accepted, self._settings)
+            self._verdict = verdict.text
+            if not verdict.adapted:
+                self._read_weights(self._folder / "start.pth")
+            self._history[-1]["verdict"] = {"text": verdict.text, "reasons": list(verdict.reasons)}
+            logger.info("Verdict: %s. %s", verdict.text, " ".join(verdict.reasons))
+        self.trainer.stop()
+
+    def _train_on(self, number: int) -> None:
+        """Give the trainer the images of a round, at the place in the stream where it stands."""
+        start = max(self.trainer.start_iter, (number - 1) * self._period)
+        fraction = self._cfg.SELF_TRAINING.SOURCE.FRACTION
+        weights = None
+        if self._online is not None:
+            self.trainer.set_teacher(self._online)
+            records = list(self.target.records)
+        else:
+            store = self._store(number, self._weights)
+            if not store.is_finished:  # deleted since, or another disk
+                self._relabel(number, store)
+            records = store.records_for_training()
+            if self._cfg.SELF_TRAINING.BALANCED_SAMPLING:
+                weights = balance_weights(store.classes_for_training())
+        loader = build_self_training_loader(
+            self._cfg,
+            start,
+            records,
+            self.target.name,
+            self.target.vocabulary,
+            weights=weights,
+            source_names=self._cfg.SELF_TRAINING.SOURCE.DATASETS if fraction else (),
+            source_fraction=fraction,
+            online=self._online is not None,
+        )
+        self.trainer.train_on(loader)
+
+    def _relabel(self, number: int, store: PseudoLabelStore) -> None:
+        logger.warning("Pseudo-labels of round %d are not complete; they are made again.", number)
+        present = trained_state(self._model)
+        saved = torch.load(self._round_start(number), map_location="cpu", weights_only=True)
+        self._model.load_state_dict(saved["average"] or saved["model"], strict=False)
+        self._labeler.fill(store, self._model, self._pictured)
+        self._model.load_state_dict(present, strict=False)
+
+    # --- parts ---
+
+    def _snapshot(self) -> Snapshot:
+        with self._evaluated():
+            return take_snapshot(self._cfg, self.target, self._model)
+
+    def _store(self, number: int, weights: str) -> PseudoLabelStore:
+        return self._labeler.store(self._folder, number, weights)
+
+    def _round_start(self, number: int) -> Path:
+        return self._folder / f"round_{number:02d}_start.pth"
+
+    def _write_weights(self, path: Path) -> None:
+        content = {
+            "model": trained_state(self._model),
+            "average": self._average.state_dict() if self._average is not None else None,
+            "optimizer": self.trainer.optimizer.state_dict(),
+        }
+        write_atomically(path, lambda file: torch.save(content, file))
+
+    def _read_weights(self, path: Path) -> None:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        self._model.load_state_dict(content["model"], strict=False)
+        if self._average is not None:
+            self._average.load_state_dict(content["average"])
+        self.trainer.optimizer.load_state_dict(content["optimizer"])
+
+    def _report_labels(
+        self, store: PseudoLabelStore, summary: dict[str, Any], previous: PseudoLabelStore | None
+    ) -> None:
+        if not comm.is_main_process():  # the only one that writes scalars
+            return
+        changed = change_share(previous, store) if previous is not None else None
+        accepted = [c["name"] for c in summary["classes"] if c["images_accepted"]]
+        storage = self.trainer.storage
+        storage.put_scalar("self_training/coverage", summary["coverage"])
+        storage.put_scalar("self_training/accepted_classes", len(accepted))
+        if changed is not None:
+            storage.put_scalar("self_training/changed", changed)
+        logger.info(
+            "Round %d: %.1f %% of the pixels labelled, %d of %d classes accepted%s, %.1f MB in %s. "
+            "Never accepted: %s",
+            store.round_number,
+            100 * summary["coverage"],
+            len(accepted),
+            len(summary["classes"]),
+            "" if changed is None else f", {100 * changed:.1f} % changed since the last round",
+            summary["disk_use"] / 1e6,
+            store.folder,
+            ", ".join(summary["never_accepted"]) or "none",
+        )
+        if self._pictured:
+            write_round_page(self._folder, store, self._pictured, self.target, previous=previous)
+
+    def _write_page(
+        self, number: int, record: dict[str, Any], verdict: RoundVerdict | None
+    ) -> None:
+        """The page of a round again, now with the answers after it."""
+        if self._online is not None or not comm.is_main_process() or not self._pictured:
+            return
+        with self._evaluated():
+            after = self._labeler.predictions(self._model, self._pictured)
+        store = self._store(number, record["labels"])
+        write_round_page(
+            self._folder, store, self._pictured, self.target, after=after, verdict=verdict
+        )

@@ -1,0 +1,302 @@
+"""Train SAM-mini on regions of the small world, without their names, on a CPU or a GPU.
+
+    python -m stseg.engine.small_sam train --out DIR [--steps N --seed S]
+    python -m stseg.engine.small_sam evaluate --weights FILE [--split dev --count N]
+
+As SAM (Kirillov et al., ICCV 2023): points, boxes and masks as prompts, three answers of which the
+best one learns, and a head that foretells each answer's IoU. Unlike SAM, the mask prompts are rough
+masks as a main branch makes them, so that repairing them is learned and not only keeping them.
+Every step draws from a generator of its own, seeded by (seed, step), so a run that was killed goes
+on from its last checkpoint as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from segment_anything.modeling import Sam
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stseg.engine.small_clip import lr_factor
+from stseg.engine.small_sam_data import (
+    ScenePool,
+    build_scene_pool,
+    degrade,
+    draw_box,
+    draw_example,
+    draw_points,
+    mask_prompt,
+)
+from stseg.engine.small_sam_eval import evaluate, predict_masks
+from stseg.files import write_atomically
+from stseg.modeling.encoders.sam import create_sam
+from stseg.modeling.encoders.sam_mini import build_sam_mini
+
+logger = logging.getLogger(__name__)
+
+# The prompts of a picture's masks, one kind for each of them.
+KINDS = ("points", "box", "mask", "mask+box", "mask+box+points", "mask+box+points")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a run depends on; saved in its checkpoint, so a resumed run is the same run."""
+
+    steps: int = 1500
+    seed: int = 0
+    batch: int = 8
+    scenes: int = 4000
+    lr: float = 1.5e-3
+    weight_decay: float = 0.05
+    warmup: int = 150
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's pictures and, for each kind of prompt, one mask of every picture.
+
+    Attributes:
+        images: (B, 3, S, S) float32 RGB in [0, 255].
+        targets: per entry of ``KINDS`` (B, 1, low, low) float32 in [0, 1], the true masks.
+        prompts: per entry of ``KINDS`` what ``PromptEncoder`` takes: points, boxes, masks.
+    """
+
+    images: Tensor
+    targets: list[Tensor]
+    prompts: list[dict]
+
+
+def _draw_prompt(
+    kind: str, truth: np.ndarray, rough: np.ndarray, low: int, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    source = rough if "mask" in kind or rng.random() < 0.4 else truth
+    prompt = {}
+    if "points" in kind:
+        prompt["xy"], prompt["labels"] = draw_points(source, truth, rng)
+    if "box" in kind:
+        prompt["boxes"] = draw_box(source, rng)
+    if "mask" in kind:
+        prompt["masks"] = mask_prompt(rough, low, rng)
+    return prompt
+
+
+def draw_batch(pool: ScenePool, recipe: Recipe, step: int, low: int, device: torch.device) -> Batch:
+    """The batch of a step; the same arguments give the same batch."""
+    rng = np.random.default_rng([recipe.seed, step])
+    rows = rng.choice(len(pool), recipe.batch, replace=len(pool) < recipe.batch)
+    images, targets, prompts = [], [[] for _ in KINDS], [[] for _ in KINDS]
+    for row in rows:
+        image, truths = draw_example(pool, row, len(KINDS), rng)
+        images.append(image)
+        for i, rough in enumerate(degrade(truths, rng)):
+            targets[i].append(truths[i][None])
+            prompts[i].append(_draw_prompt(KINDS[i], truths[i], rough, low, rng))
+    to_tensor = lambda arrays: torch.from_numpy(np.stack(arrays)).to(device)  # noqa: E731
+    masks = [F.adaptive_avg_pool2d(to_tensor(t).float(), low) for t in targets]
+    packed = []
+    for group in prompts:
+        parts = {name: to_tensor([p[name] for p in group]) for name in group[0]}
+        points = (parts["xy"], parts["labels"]) if "xy" in parts else None
+        packed.append({"points": points, "boxes": parts.get("boxes"), "masks": parts.get("masks")})
+    return Batch(to_tensor(images).permute(0, 3, 1, 2).contiguous(), masks, packed)
+
+
+def answer_losses(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """How far each answer is from the truth.
+
+    Args:
+        logits: (N, M, low, low), M answers to N prompts.
+        target: (N, 1, low, low) in [0, 1].
+
+    Returns:
+        loss (N, M), cross entropy plus dice, and IoU (N, M) of the answers as hard masks.
+    """
+    target = target.expand_as(logits)
+    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((2, 3))
+    probs = logits.sigmoid()
+    common, total = (probs * target).sum((2, 3)), (probs + target).sum((2, 3))
+    dice = 1 - (2 * common + 1) / (total + 1)
+    with torch.no_grad():
+        mine, true = logits > 0, target > 0.5
+        union = (mine | true).sum((2, 3)).clamp(min=1)
+        overlap = (mine & true).sum((2, 3)) / union
+    return 2 * entropy + dice, overlap
+
+
+def prompt_losses(sam: Sam, batch: Batch) -> dict[str, Tensor]:
+    """The losses of one batch: the single answer, the best of three, and the foretold IoU."""
+    embedding = sam.image_encoder((batch.images - sam.pixel_mean) / sam.pixel_std)
+    answers = [predict_masks(sam, embedding, **prompt) for prompt in batch.prompts]
+    logits = torch.cat([masks for masks, _ in answers])
+    foretold = torch.cat([ious for _, ious in answers])
+    loss, overlap = answer_losses(logits, torch.cat(batch.targets))
+    return {
+        "single": 0.5 * loss[:, 0].mean(),
+        "best": loss[:, 1:].min(1).values.mean(),
+        "others": 0.1 * loss[:, 1:].mean(),  # no answer may be left without any gradient
+        "foretold_iou": F.mse_loss(foretold, overlap),
+    }
+
+
+def build_adamw(sam: Sam, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW; no decay for vectors, positions and prompt embeddings."""
+    plain, decayed = [], []
+    for name, parameter in sam.named_parameters():
+        free = parameter.ndim < 2 or any(w in name for w in ("pos", "embed.weight", "token"))
+        (plain if free else decayed).append(parameter)
+    groups = [
+        {"params": plain, "weight_decay": 0.0},
+        {"params": decayed, "weight_decay": recipe.weight_decay},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.98), fused=True)
+
+
+class PromptTrainer:
+    """One run: model, average of its weights, optimizer and the pool of scenes."""
+
+    def __init__(self, recipe: Recipe, device: torch.device, workers: int = 2):
+        torch.manual_seed(recipe.seed)
+        self.recipe = recipe
+        self.sam = build_sam_mini().to(device).train()
+        nn.init.trunc_normal_(self.sam.image_encoder.pos_embed, std=0.02)
+        self.low = self.sam.prompt_encoder.mask_input_size[0]
+        self.average = deepcopy(self.sam).eval().requires_grad_(False)
+        self.optimizer = build_adamw(self.sam, recipe)
+        self.pool = build_scene_pool(recipe.scenes, recipe.seed, workers)
+        self.step = 0
+        self._drawer = ThreadPoolExecutor(1)
+        self._drawn: dict[int, Future[Batch]] = {}
+
+    def _take_batch(self) -> Batch:
+        """The batch of this step; that of the next one is drawn while this one is learned."""
+        for step in (self.step, self.step + 1):
+            if step not in self._drawn:
+                args = (self.pool, self.recipe, step, self.low, self.sam.device)
+                self._drawn[step] = self._drawer.submit(draw_batch, *args)
+        self._drawn = {step: batch for step, batch in self._drawn.items() if step >= self.step}
+        return self._drawn.pop(self.step).result()
+
+    def run_step(self) -> dict[str, float]:
+        """One update; returns the losses."""
+        recipe = self.recipe
+        batch = self._take_batch()
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.lr * lr_factor(self.step, recipe.steps, recipe.warmup)
+        losses = prompt_losses(self.sam, batch)
+        total = sum(losses.values())
+        if not torch.isfinite(total):
+            raise FloatingPointError(f"loss: expected a finite value at step {self.step}.")
+        self.optimizer.zero_grad()
+        total.backward()
+        nn.utils.clip_grad_norm_(self.sam.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        keep = min(0.998, self.step / (self.step + 10))
+        with torch.no_grad():
+            pairs = zip(self.average.parameters(), self.sam.parameters(), strict=True)
+            for mean, new in pairs:
+                mean.lerp_(new, 1 - keep)
+        return {k: v.item() for k, v in {"loss": total, **losses}.items()}
+
+    def state_dict(self) -> dict:
+        """All that a resumed run needs."""
+        return {
+            "step": self.step,
+            "recipe": asdict(self.recipe),
+            "sam": self.sam.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from ``state_dict``."""
+        if state["recipe"] != asdict(self.recipe):
+            raise ValueError(
+                f"--out: expected a checkpoint of this run, got one made with {state['recipe']}. "
+                "Choose an empty folder or the same flags."
+            )
+        self.step = state["step"]
+        self.sam.load_state_dict(state["sam"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def export_weights(sam: Sam, path: Path) -> None:
+    """The float16 state dict that ``create_sam("mini", path)`` loads."""
+    state = {k: v.half().contiguous() for k, v in sam.state_dict().items()}
+    write_atomically(path, lambda file: torch.save(state, file))
+
+
+def train(
+    recipe: Recipe,
+    out: Path,
+    device: torch.device,
+    eval_period: int,
+    count: int,
+    workers: int = 2,
+) -> None:
+    """Run or resume ``recipe`` in the folder ``out``: last.pt, log.jsonl, sam_mini.pt."""
+    out.mkdir(parents=True, exist_ok=True)
+    trainer = PromptTrainer(recipe, device, workers)
+    last = out / "last.pt"
+    if last.is_file():
+        trainer.load_state_dict(torch.load(last, map_location=device, weights_only=True))
+    logger.info("step %d of %d", trainer.step, recipe.steps)
+    started, first = time.time(), trainer.step
+    with (out / "log.jsonl").open("a", encoding="utf-8") as log:
+        while trainer.step < recipe.steps:
+            line = trainer.run_step()
+            done = trainer.step == recipe.steps
+            if trainer.step % 50 and not done:
+                continue
+            line |= {"step": trainer.step}
+            line["seconds_per_step"] = (time.time() - started) / (trainer.step - first)
+            if trainer.step % eval_period == 0 or done:
+                line |= evaluate(trainer.average, "dev", count)
+                export_weights(trainer.average, out / "sam_mini.pt")
+            write_atomically(last, lambda file: torch.save(trainer.state_dict(), file))
+            text = json.dumps({k: round(v, 4) for k, v in line.items()})
+            log.write(text + "\n")
+            log.flush()
+            logger.info(text)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line, see the module's head."""
+    parser = argparse.ArgumentParser(prog="python -m stseg.engine.small_sam", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("train")
+    run.add_argument("--out", type=Path, required=True)
+    run.add_argument("--eval-period", type=int, default=500)
+    run.add_argument("--count", type=int, default=30)
+    for name, value in asdict(Recipe()).items():
+        run.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    judge = commands.add_parser("evaluate")
+    judge.add_argument("--weights", type=Path, required=True)
+    judge.add_argument("--split", choices=("dev", "val"), default="dev")
+    judge.add_argument("--count", type=int, default=200)
+    for command in (run, judge):
+        command.add_argument("--device", default="cpu", help="as torch names it; default cpu")
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
+    device = torch.device(args.device)
+    if args.command == "train":
+        recipe = Recipe(**{name: getattr(args, name) for name in asdict(Recipe())})
+        train(recipe, args.out, device, args.eval_period, args.count)
+        return
+    sam = create_sam("mini", str(args.weights)).to(device)
+    logger.info(json.dumps(evaluate(sam, args.split, args.count)))
+
+
+if __name__ == "__main__":
+    main()

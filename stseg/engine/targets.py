@@ -1,0 +1,118 @@
+"""What self-training works on: the images without labels, their names, and what is left out."""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+from detectron2.utils import comm
+
+from stseg.data.datasets import check_registered, dataset_vocabulary
+from stseg.data.datasets.unlabelled import register_images
+from stseg.data.records import first_images
+from stseg.self_training.seen import check_unseen, mark_seen, seen_table
+from stseg.self_training.veto import Veto
+from stseg.structures import Vocabulary, VocabularyLike
+
+logger = logging.getLogger(__name__)
+
+#: Name under which the folder of --images is registered.
+IMAGES_NAME = "images"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Images to adapt to.
+
+    Attributes:
+        name: of the registered data set; of the first one where there are several.
+        records: {"file_name": path} of the images, without the vetoed ones.
+        vocabulary: the target names, with seen marks.
+        vetoed: ids of classes that never become pseudo-labels.
+    """
+
+    name: str
+    records: tuple[dict[str, Any], ...]
+    vocabulary: Vocabulary
+    vetoed: frozenset[int]
+
+
+def load_target(cfg: CfgNode) -> Target:
+    """Find images and names of a run; labels of the target are not even looked at.
+
+    Rank 0 logs what was left out, and the table of seen and unseen classes.
+
+    Raises:
+        FileNotFoundError: if a folder or file is missing.
+        ValueError: if no image is left, nothing is unseen (see `check_unseen`), or the veto file
+            names what is not there.
+    """
+    st = cfg.SELF_TRAINING
+    names = cfg.DATASETS.TRAIN
+    for name in names:
+        check_registered(name, "DATASETS.TRAIN")
+    vocabulary = target_vocabulary(cfg)
+    records = [{"file_name": r["file_name"]} for name in names for r in DatasetCatalog.get(name)]
+    files = [os.path.basename(record["file_name"]) for record in records]
+    veto = Veto.read(st.VETO_FILE, vocabulary.names, files) if st.VETO_FILE else Veto()
+    kept = [r for r, file in zip(records, files, strict=True) if file not in veto.images]
+    if not kept:
+        raise ValueError(
+            f"SELF_TRAINING.VETO_FILE: expected at least one image to be left, got all "
+            f"{len(records)} vetoed in {st.VETO_FILE}. Take lines out of it."
+        )
+    kept = first_images(cfg, kept)
+    if comm.is_main_process():
+        logger.info(
+            "Self-training on %d images (%d vetoed), %d classes (%d vetoed). Their weights in "
+            "eq. 6:\n%s",
+            len(kept),
+            len(veto.images),
+            len(vocabulary),
+            len(veto.class_ids),
+            seen_table(vocabulary, st.ALPHA, source_vocabulary(st.SOURCE_VOCABULARY)),
+        )
+    return Target(names[0], tuple(kept), vocabulary, veto.class_ids)
+
+
+def register_target(cfg: CfgNode) -> None:
+    """Register the folder SELF_TRAINING.IMAGES under IMAGES_NAME, if one is given.
+
+    Raises:
+        FileNotFoundError: if the folder or the names file is missing.
+        ValueError: if there is no readable image, or the names are missing or faulty.
+    """
+    st = cfg.SELF_TRAINING
+    if not st.IMAGES:
+        return
+    if not st.VOCABULARY:
+        raise ValueError(
+            "SELF_TRAINING.VOCABULARY: expected a names file (.txt, .json) or names such as "
+            "'cat; dog' for the images, got none. Give --vocabulary."
+        )
+    register_images(IMAGES_NAME, st.IMAGES, st.VOCABULARY)
+
+
+def target_vocabulary(cfg: CfgNode) -> Vocabulary:
+    """The names to look for, marked as seen or unseen by SELF_TRAINING.SOURCE_VOCABULARY."""
+    vocabulary = dataset_vocabulary(cfg.DATASETS.TRAIN[0])
+    vocabulary = mark_seen(vocabulary, source_vocabulary(cfg.SELF_TRAINING.SOURCE_VOCABULARY))
+    check_unseen(vocabulary, cfg.SELF_TRAINING.ALPHA)
+    return vocabulary
+
+
+def source_vocabulary(name: str) -> VocabularyLike | None:
+    """What SELF_TRAINING.SOURCE_VOCABULARY names: a registered data set or a file; None for ""."""
+    if not name:
+        return None
+    if name in DatasetCatalog:
+        return dataset_vocabulary(name)
+    if not Path(name).suffix:
+        raise ValueError(
+            "SELF_TRAINING.SOURCE_VOCABULARY: expected a registered data set or a names file "
+            f"(.txt, .json), got {name!r}."
+        )
+    return Path(name)

@@ -1,0 +1,172 @@
+"""What the main branch is sure of: initial masks and the class gate (STSeg, section 2.3).
+
+Only classes scored at or above a threshold (0.9 in the paper) become prompts. Ours: the score of a
+class is the maximum of its probability over the image, or the mean over the pixels it wins; and
+thresholds may be lowered per class to a quantile of its scores over the images, as in
+class-balanced self-training (CBST, ECCV 2018), so that hard classes are not left out.
+
+Shapes: T classes, H x W pixels.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SCORINGS = ("max", "mean")
+
+
+@dataclass(frozen=True, eq=False)
+class InitialMasks:
+    """The main branch's answer for one image.
+
+    Attributes:
+        label_map: (H, W) int32, the most probable class; the lower id where two are equal.
+        confidence: (H, W) float32, its probability.
+        scores: (T,) float32, one per class; with "mean" scoring 0 where a class wins no pixel.
+    """
+
+    label_map: np.ndarray
+    confidence: np.ndarray
+    scores: np.ndarray
+
+
+@dataclass(frozen=True)
+class GateDecision:
+    """Whether one class of one image becomes a prompt.
+
+    Attributes:
+        class_id: index into the vocabulary.
+        score: of the class in the image, in [0, 1].
+        threshold: that it was held against.
+        pixels: that the class won.
+        accepted: whether it passed.
+        reason: why it did not, in words; "" where accepted.
+    """
+
+    class_id: int
+    score: float
+    threshold: float
+    pixels: int
+    accepted: bool
+    reason: str
+
+
+@torch.no_grad()
+def initial_masks(probs: Tensor, scoring: str = "max") -> InitialMasks:
+    """Read the initial masks and class scores off the main branch's probabilities.
+
+    Args:
+        probs: (T, H, W) in [0, 1], any float type, on any device.
+        scoring: "max" (highest probability of the class anywhere) or "mean" (over the pixels
+            that the class wins).
+
+    Raises:
+        ValueError: for another scoring, or probabilities that are not (T, H, W) with T >= 1.
+        FloatingPointError: if a probability is not finite.
+    """
+    if scoring not in SCORINGS:
+        raise ValueError(
+            f"SELF_TRAINING.GATE.SCORING: expected one of {', '.join(SCORINGS)}, got {scoring!r}."
+        )
+    if probs.ndim != 3 or probs.numel() == 0:
+        raise ValueError(f"Probabilities: expected (T, H, W), got {tuple(probs.shape)}.")
+    probs = probs.float()
+    confidence = probs.amax(0)
+    if not bool(torch.isfinite(confidence).all()):
+        raise FloatingPointError(
+            "Probabilities: expected finite numbers, got NaN or infinity. Check the weights."
+        )
+    # NOTE: the first of equals, on every device; torch.argmax promises no order.
+    labels = (probs == confidence).to(torch.uint8).argmax(0)
+    if scoring == "max":
+        scores = probs.amax((1, 2))
+    else:
+        flat = labels.flatten()
+        pixels = torch.bincount(flat, minlength=len(probs))
+        sums = torch.bincount(flat, confidence.flatten().double(), minlength=len(probs))
+        scores = (sums / pixels.clamp(min=1)).float()
+    return InitialMasks(
+        labels.to(torch.int32).cpu().numpy(), confidence.cpu().numpy(), scores.cpu().numpy()
+    )
+
+
+def class_thresholds(
+    scores_per_class: Sequence[Sequence[float]], thresh: float, quantile: float | None = None
+) -> np.ndarray:
+    """Threshold of each class, never above `thresh`.
+
+    Args:
+        scores_per_class: T lists, the scores of the class in the images where it won a pixel.
+        thresh: the common threshold in [0, 1].
+        quantile: in [0, 1]: a class's threshold is the lower of `thresh` and this quantile of its
+            scores (0.8 lets at least its best fifth pass). None, or a class without scores:
+            `thresh` alone.
+
+    Returns:
+        (T,) float32.
+
+    Raises:
+        ValueError: for a threshold or a quantile outside [0, 1].
+    """
+    if not 0.0 <= thresh <= 1.0:
+        raise ValueError(
+            f"SELF_TRAINING.GATE.THRESH: expected a confidence in [0, 1], got {thresh}."
+        )
+    if quantile is not None and not 0.0 <= quantile <= 1.0:
+        raise ValueError(
+            f"SELF_TRAINING.GATE.QUANTILE: expected a share in [0, 1], got {quantile}."
+        )
+    thresholds = np.full(len(scores_per_class), thresh, np.float32)
+    if quantile is not None:
+        for class_id, scores in enumerate(scores_per_class):
+            if len(scores):
+                # "lower" is a score that occurs, so that an image stands at the threshold itself.
+                values = np.asarray(scores, np.float32)
+                own = np.quantile(values, quantile, method="lower")
+                thresholds[class_id] = min(thresholds[class_id], own)
+    return thresholds
+
+
+def gate(
+    initial: InitialMasks, thresholds: np.ndarray, vetoed: Collection[int] = ()
+) -> tuple[GateDecision, ...]:
+    """Decide on every class that wins at least one pixel, in order of class id.
+
+    Args:
+        initial: of one image.
+        thresholds: (T,); a class passes with a score at or above its own.
+        vetoed: class ids that a person ruled out.
+
+    Raises:
+        ValueError: if the thresholds are not one per class.
+    """
+    if len(thresholds) != len(initial.scores):
+        raise ValueError(
+            f"Gate thresholds: expected one for each of {len(initial.scores)} classes, "
+            f"got {len(thresholds)}."
+        )
+    pixels = np.bincount(initial.label_map.ravel(), minlength=len(initial.scores))
+    decisions = []
+    for class_id in np.flatnonzero(pixels).tolist():
+        score, threshold = float(initial.scores[class_id]), float(thresholds[class_id])
+        reason = ""
+        if class_id in vetoed:
+            reason = "vetoed"
+        elif score < threshold:
+            reason = f"score {_below(score, threshold)}"
+        decisions.append(
+            GateDecision(class_id, score, threshold, int(pixels[class_id]), not reason, reason)
+        )
+    return tuple(decisions)
+
+
+def _below(score: float, threshold: float) -> str:
+    """Two decimals, or more where the two would read the same."""
+    for digits in (2, 4, 6):
+        texts = f"{score:.{digits}f}", f"{threshold:.{digits}f}"
+        if texts[0] != texts[1]:
+            break
+    return " below ".join(texts)

@@ -1,0 +1,98 @@
+"""A page to look at pseudo-labels before and between rounds of training.
+
+One HTML file that holds its pictures and needs no network, and a PNG sheet of the same images.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from string import Template
+
+from stseg.files import write_atomically
+from stseg.self_training import report_html
+from stseg.self_training.pseudo_label import ClassRecord
+from stseg.self_training.report_counts import count_classes
+from stseg.self_training.report_pictures import (
+    Panel,
+    ReportEntry,
+    SheetRow,
+    draw_panels,
+    draw_sheet,
+)
+from stseg.structures import Vocabulary
+
+logger = logging.getLogger(__name__)
+
+_TEMPLATE = Path(__file__).parents[1] / "assets" / "report" / "page.html"
+
+
+def write_page(
+    path: str | PathLike[str],
+    entries: Iterable[ReportEntry],
+    *,
+    title: str,
+    vocabulary: Vocabulary,
+    summary: Sequence[tuple[str, str]] = (),
+    records: Iterable[Sequence[ClassRecord]] | None = None,
+    verdict: str = "",
+    evidence: Sequence[Sequence[str]] = (),
+    remarks: Mapping[int, str] | None = None,
+    before_caption: str = "Before",
+) -> list[Path]:
+    """Write the page and, beside it with the suffix .png, the sheet.
+
+    Args:
+        path: of the HTML file; its folder is made if missing.
+        entries: the images to show, taken one at a time, so that a generator may read them.
+        title: heading of the page.
+        vocabulary: names of the class ids, and seen marks where known.
+        summary: figures at the top: (what, value).
+        records: per image of the whole round, for the counts per class; by default those of
+            `entries`.
+        verdict: the guard's words.
+        evidence: the guard's table, as rows of text; the first is the head.
+        remarks: class id to a text beside the class.
+        before_caption: of the panel that shows `ReportEntry.before`.
+
+    Returns:
+        The files written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cards: list[str] = []
+    rows: list[SheetRow] = []
+    shown: list[Sequence[ClassRecord]] = []
+    for entry in entries:
+        panels = draw_panels(entry, before_caption)
+        cards.append(_card(entry, panels))
+        rows.append(_sheet_row(entry, panels))
+        shown.append(entry.label.classes)
+    counts, images = count_classes(shown if records is None else records, len(vocabulary))
+    page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+        title=report_html.escape(title),
+        tiles=report_html.tiles(summary),
+        verdict=report_html.verdict_card(verdict, evidence),
+        classes=report_html.class_table(counts, images, vocabulary, remarks or {}),
+        images="\n".join(cards) or "<p>No image to show.</p>",
+    )
+    sheet = path.with_suffix(".png")
+    # File names need not be valid Unicode.
+    write_atomically(path, page.encode("utf-8", errors="xmlcharrefreplace"))
+    write_atomically(sheet, draw_sheet(rows))
+    logger.info("Look at %s (pictures of %d images)", path, len(rows))
+    return [path, sheet]
+
+
+def _card(entry: ReportEntry, panels: Sequence[Panel]) -> str:
+    label = entry.label
+    return report_html.image_card(
+        entry.name, panels, label.classes, max(label.label_map.size, 1), label.coverage
+    )
+
+
+def _sheet_row(entry: ReportEntry, panels: Sequence[Panel]) -> SheetRow:
+    size = max(entry.label.label_map.size, 1)
+    accepted = sorted(entry.label.classes, key=lambda record: -record.refined_pixels)
+    classes = [(r.class_id, r.name, r.refined_pixels / size) for r in accepted if r.accepted]
+    return SheetRow(entry.name, panels, classes)

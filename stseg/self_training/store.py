@@ -1,0 +1,318 @@
+"""Pseudo-labels of one round on disk, in a folder that only one key may use.
+
+    round_01-<12 digits of the key>/
+        manifest.json            the key in full, class names, images; written first
+        labels/000000_photo.png  class ids at the image's full size, 8 or 16 bits
+        initial/...              the main branch's classes, where asked for
+        records/000000_photo.json  what became of each class; written last: its existence means done
+        summary.json             written by `finish`: the folder is complete
+
+Every file is written beside its place and moved there, so a kill at any moment leaves images that
+are done and images that are not.
+"""
+
+import errno
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stseg.data.image_io import read_label
+from stseg.files import write_atomically
+from stseg.saving import encode_labels, label_encoding
+from stseg.self_training.pseudo_label import ClassRecord, PseudoLabel, labels_at_size
+from stseg.self_training.store_key import StoreKey
+from stseg.self_training.store_records import ImageRecord, encode_json, summarise
+from stseg.structures import IGNORE_LABEL
+
+FORMAT_VERSION = 1
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class DiskFullError(OSError):
+    """No space is left for pseudo-labels; what was written before stays valid."""
+
+
+class PseudoLabelStore:
+    """Writes, reads and sums up the pseudo-labels of one round.
+
+    Several processes may share a folder: each writes the images of its rank, see `missing`.
+    """
+
+    def __init__(
+        self, root: Path, round_number: int, key: StoreKey, vocabulary_names: Sequence[str]
+    ) -> None:
+        """Name the folder; nothing is written before `open`.
+
+        Args:
+            root: holds one folder per round and key.
+            round_number: from 1.
+            key: what the pseudo-labels depend on; `key.images` gives images their indices.
+            vocabulary_names: T class names; their number decides the bits of the PNGs.
+
+        Raises:
+            ValueError: if 16 bits cannot hold the class ids, or there is no image.
+        """
+        self.bits, self.ignore_value = label_encoding(len(vocabulary_names))
+        if not key.images:
+            raise ValueError("Pseudo-labels: expected at least one image, got none.")
+        self.key, self.names, self.round_number = key, tuple(vocabulary_names), round_number
+        self.folder = Path(root) / f"round_{round_number:02d}-{key.digest[:12]}"
+
+    def __len__(self) -> int:
+        return len(self.key.images)
+
+    def open(self) -> "PseudoLabelStore":
+        """Make the folder, or go on in one of the same key. Call first, on rank 0 before others.
+
+        Raises:
+            ValueError: if the folder's manifest is broken or belongs to another key.
+            DiskFullError: if there is no space.
+        """
+        with self._full_disk_explained():
+            for name in ("labels", "initial", "records"):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+            if not self._manifest_file.exists():
+                write_atomically(self._manifest_file, encode_json(self._manifest()))
+        self._check_manifest()
+        return self
+
+    def is_done(self, index: int) -> bool:
+        """Whether label and record of an image are there."""
+        return self._record_file(index).exists() and self._label_file(index).exists()
+
+    def missing(self, rank: int = 0, world_size: int = 1) -> list[int]:
+        """Images still to do by one process.
+
+        An image belongs to a rank by its index alone, so that processes that look at different
+        moments, or another number of them in a later run, do each image once.
+        """
+        if not 0 <= rank < world_size:
+            raise ValueError(f"Rank: expected 0 to {world_size - 1}, got {rank}.")
+        return [i for i in range(rank, len(self), world_size) if not self.is_done(i)]
+
+    def write(
+        self,
+        index: int,
+        label: PseudoLabel,
+        size: tuple[int, int] | None = None,
+        keep_initial: bool = False,
+    ) -> None:
+        """Put one pseudo-label on disk; the image counts as done only at the very end.
+
+        Args:
+            index: of the image in `key.images`.
+            label: its maps may be smaller than the image.
+            size: (H, W) of the image in pixels, as read; by default that of the map.
+            keep_initial: write the main branch's map, too.
+
+        Raises:
+            ValueError: if a label is outside the vocabulary.
+            DiskFullError: if there is no space; the text says what is kept and how to go on.
+        """
+        labels = labels_at_size(label.label_map, size or label.label_map.shape)
+        png = encode_labels(labels, len(self.names))
+        record = ImageRecord.of(self.key.images[index].name, labels, label.classes)
+        with self._full_disk_explained():
+            if keep_initial and label.initial is not None:
+                initial = encode_labels(
+                    labels_at_size(label.initial, labels.shape), len(self.names)
+                )
+                write_atomically(self._initial_file(index), initial)
+            write_atomically(self._label_file(index), png)
+            write_atomically(self._record_file(index), record.encode())
+
+    def read(self, index: int) -> PseudoLabel:
+        """A pseudo-label as written, at the image's size; `initial` is None where not kept."""
+        initial = self._initial_file(index)
+        return PseudoLabel(
+            label_map=self.read_labels(index),
+            initial=self._read(initial) if initial.exists() else None,
+            classes=self.records(index),
+        )
+
+    def read_labels(self, index: int) -> np.ndarray:
+        """(H, W) int32 class ids, IGNORE_LABEL where there is no label."""
+        return self._read(self._label_file(index))
+
+    def records(self, index: int) -> tuple[ClassRecord, ...]:
+        """What became of each class of an image."""
+        return self.image_record(index).classes
+
+    def image_record(self, index: int) -> ImageRecord:
+        """Size, coverage and classes of an image that is done.
+
+        Raises:
+            ValueError: if the record cannot be read.
+        """
+        return ImageRecord.read(self._record_file(index))
+
+    def records_for_training(self) -> list[dict[str, Any]]:
+        """Detectron2's records of the images with at least one labelled pixel, in order."""
+        return [
+            {
+                "file_name": str(self.key.images[i]),
+                "sem_seg_file_name": str(self._label_file(i)),
+            }
+            for i in range(len(self))
+            if self.image_record(i).label_pixels
+        ]
+
+    def classes_for_training(self) -> list[tuple[int, ...]]:
+        """Class ids in the label of each image of `records_for_training`, in its order."""
+        records = (self.image_record(i) for i in range(len(self)))
+        return [tuple(record.label_pixels) for record in records if record.label_pixels]
+
+    def summary(self) -> dict[str, Any]:
+        """What `finish` wrote.
+
+        Raises:
+            FileNotFoundError: if it has not run yet.
+        """
+        return json.loads(self._summary_file.read_bytes())
+
+    def finish(self) -> dict[str, Any]:
+        """Check that every image is done, write summary.json and return its content.
+
+        One process calls it, after all have written. Beside what `summarise` gives, "disk_use" is
+        in bytes.
+
+        Raises:
+            ValueError: if images are missing.
+        """
+        missing = self.missing()
+        if missing:
+            first = ", ".join(self.key.images[i].name for i in missing[:5])
+            raise ValueError(
+                f"Pseudo-labels in {self.folder}: expected all {len(self)} images, got "
+                f"{len(missing)} missing ({first}{', ...' if len(missing) > 5 else ''}). "
+                "Run the same command again; it goes on with them."
+            )
+        for leftover in self.folder.rglob(".*.tmp"):  # of killed processes
+            leftover.unlink(missing_ok=True)
+        records = (self.image_record(i) for i in range(len(self)))
+        summary = {**summarise(records, self.names), "disk_use": self.disk_use()}
+        with self._full_disk_explained():
+            write_atomically(self._summary_file, encode_json(summary))
+        return summary
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether `finish` has run and nothing has been deleted since."""
+        return self._summary_file.exists() and not self.missing()
+
+    def disk_use(self) -> int:
+        """Bytes of all files in the folder."""
+        size = 0
+        for path in self.folder.rglob("*"):
+            # Another process may move its temporary file away just now.
+            with suppress(FileNotFoundError):
+                size += path.stat().st_size if not path.is_dir() else 0
+        return size
+
+    @property
+    def _manifest_file(self) -> Path:
+        return self.folder / "manifest.json"
+
+    @property
+    def _summary_file(self) -> Path:
+        return self.folder / "summary.json"
+
+    def _stem(self, index: int) -> str:
+        """Plain and unique: images of two folders, or a.jpg and a.png, may share a stem."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"Pseudo-label index: expected 0 to {len(self) - 1}, got {index}.")
+        stem = self.key.images[index].stem
+        plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in stem)
+        return f"{index:06d}_{plain[:60]}"
+
+    def _label_file(self, index: int) -> Path:
+        return self.folder / "labels" / f"{self._stem(index)}.png"
+
+    def _initial_file(self, index: int) -> Path:
+        return self.folder / "initial" / f"{self._stem(index)}.png"
+
+    def _record_file(self, index: int) -> Path:
+        return self.folder / "records" / f"{self._stem(index)}.json"
+
+    def _read(self, path: Path) -> np.ndarray:
+        return read_label(path, len(self.names), (self.ignore_value,)).astype(np.int32)
+
+    def _manifest(self) -> dict[str, Any]:
+        return {
+            "format": "stseg.pseudo_labels",
+            "version": FORMAT_VERSION,
+            "round": self.round_number,
+            "digest": self.key.digest,
+            **self.key.describe(),
+            "class_names": list(self.names),
+            "label_bits": self.bits,
+            "ignore_value": self.ignore_value,
+        }
+
+    def _check_manifest(self) -> None:
+        path = self._manifest_file
+        try:
+            found = json.loads(path.read_bytes())
+            differing = [k for k, v in self._manifest().items() if found.get(k) != v]
+        except (ValueError, AttributeError) as e:
+            raise ValueError(
+                f"Pseudo-label manifest {path}: expected what this program wrote, got {e}. "
+                f"Remove the folder {self.folder}; it is made anew."
+            ) from e
+        if differing:
+            raise ValueError(
+                f"Pseudo-labels in {self.folder}: expected a folder of this run, got another "
+                f"{', '.join(differing)}. Move the folder away, or give another output folder."
+            )
+
+    @contextmanager
+    def _full_disk_explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as e:
+            if e.errno not in _DISK_FULL:
+                raise
+            raise DiskFullError(e.errno, self._disk_full_text()) from e
+
+    def _disk_full_text(self) -> str:
+        used, left = self.disk_use(), len(self.missing())
+        done = len(self) - left
+        needed = f"about {_megabytes(used * left / done)} more" if done else "some space"
+        return (
+            f"Pseudo-labels in {self.folder}: expected free space on the disk, got none left. "
+            f"{done} of {len(self)} images ({_megabytes(used)}) are written and stay valid. "
+            f"Make room for {needed} (or move the folder to a larger disk and set OUTPUT_DIR), "
+            "then run the same command again; it goes on where it stopped."
+        )
+
+
+def change_share(previous: PseudoLabelStore, current: PseudoLabelStore) -> float | None:
+    """Share of the pixels labelled in both rounds whose class differs, in [0, 1].
+
+    Reads one pair of maps at a time.
+
+    Returns:
+        None where no pixel is labelled in both.
+
+    Raises:
+        ValueError: if the two hold other images or classes.
+    """
+    if previous.key.describe()["images"] != current.key.describe()["images"]:
+        raise ValueError("Change of pseudo-labels: expected the same images in both rounds.")
+    if previous.names != current.names:
+        raise ValueError("Change of pseudo-labels: expected the same classes in both rounds.")
+    both = changed = 0
+    for index in range(len(current)):
+        old, new = previous.read_labels(index), current.read_labels(index)
+        labelled = (old != IGNORE_LABEL) & (new != IGNORE_LABEL)
+        both += int(labelled.sum())
+        changed += int((labelled & (old != new)).sum())
+    return changed / both if both else None
+
+
+def _megabytes(count: float) -> str:
+    return f"{count / 1e6:.1f} MB"

@@ -1,0 +1,107 @@
+"""Classes and images that a person does not want trained on, from a text file they edit.
+
+# lines that start with a hash are comments
+class: traffic light
+image: IMG_0042.jpg
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Veto:
+    """What self-training leaves out; without arguments: nothing.
+
+    Attributes:
+        class_ids: never accepted as pseudo-labels in any image.
+        images: file names of images that are not trained on.
+    """
+
+    class_ids: frozenset[int] = frozenset()
+    images: frozenset[str] = frozenset()
+
+    @classmethod
+    def read(
+        cls,
+        path: str | PathLike[str],
+        vocabulary_names: Sequence[str],
+        image_names: Sequence[str],
+    ) -> "Veto":
+        """Read a veto file.
+
+        Args:
+            path: UTF-8 text, one `class: NAME` or `image: FILENAME` a line. Case of class names is
+                ignored. A name that several classes or images share vetoes all of them.
+            vocabulary_names: T class names; the index is the class id.
+            image_names: file names of the images to train on.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if lines cannot be understood; names all of them, with the nearest names.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"Veto file: expected a text file, got none at {path}. Correct the path, or leave "
+                "SELF_TRAINING.VETO_FILE empty to veto nothing."
+            )
+        classes: set[int] = set()
+        images: set[str] = set()
+        problems: list[str] = []
+        for number, line in enumerate(_lines(path), start=1):
+            if not line or line.startswith("#"):
+                continue
+            kind, _, name = (part.strip() for part in line.partition(":"))
+            if kind.casefold() == "class" and name:
+                ids = _matches(name, vocabulary_names, _folded)
+                classes.update(ids)
+                problem = "" if ids else _unknown("class", name, vocabulary_names)
+            elif kind.casefold() == "image" and name:
+                ids = _matches(name, image_names, str.strip)
+                images.update(image_names[i] for i in ids)
+                problem = "" if ids else _unknown("image", name, image_names)
+            else:
+                problem = f"expected 'class: NAME' or 'image: FILENAME', got {line!r}"
+            if problem:
+                problems.append(f"line {number}: {problem}")
+        if problems:
+            raise ValueError(f"Veto file {path}, {'; '.join(problems)}. Correct or remove them.")
+        return cls(frozenset(classes), frozenset(images))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what is vetoed; comments and the order of lines do not count."""
+        content = json.dumps([sorted(self.class_ids), sorted(self.images)])
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def __bool__(self) -> bool:
+        return bool(self.class_ids or self.images)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # Windows editors write a mark in front
+    except UnicodeDecodeError as e:
+        raise ValueError(f"Veto file {path}: expected UTF-8 text, got {e}.") from e
+    return [line.strip() for line in text.split("\n")]
+
+
+def _matches(name: str, names: Sequence[str], simplify: Callable[[str], str]) -> list[int]:
+    wanted = simplify(name)
+    return [i for i, other in enumerate(names) if simplify(other) == wanted]
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.split()).casefold()
+
+
+def _unknown(what: str, name: str, names: Sequence[str]) -> str:
+    nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"; nearest: {', '.join(nearest)}" if nearest else ""
+    return f"expected the name of a known {what}, got {name!r}{hint}"

@@ -1,0 +1,336 @@
+import dataclasses
+import errno
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stseg.data.image_io import read_label
+from stseg.self_training import store as store_module
+from stseg.self_training.pseudo_label import ClassRecord, PseudoLabel
+from stseg.self_training.store import DiskFullError, PseudoLabelStore, change_share
+from stseg.self_training.store_key import StoreKey
+
+NAMES = ("cat", "dog", "cow")
+
+
+def make_store(tmp_path, count=7, names=NAMES, round_number=1, **parts):
+    images = tmp_path / "images"
+    images.mkdir(exist_ok=True)
+    paths = [images / f"photo {i}.jpg" for i in range(count)]
+    for path in paths:
+        path.write_bytes(b"jpeg")
+    defaults = {"weights": "w", "vocabulary": "v", "settings": {"gate": 0.9}}
+    key = StoreKey.of(images=paths, **{**defaults, **parts})
+    return PseudoLabelStore(tmp_path / "out", round_number, key, names)
+
+
+def record(class_id, accepted=True, pixels=4):
+    reason = "" if accepted else "score 0.40 below 0.90"
+    return ClassRecord(class_id, NAMES[class_id % 3], 0.95, accepted, reason, 6, pixels, 0.8)
+
+
+def make_label(seed=0, shape=(4, 6), classes=3):
+    labels = np.random.default_rng(seed).integers(-1, classes, shape).astype(np.int32)
+    initial = np.maximum(labels, 0)
+    return PseudoLabel(labels, initial, (record(0), record(1, accepted=False, pixels=0)))
+
+
+def fill(store):
+    for index in store.missing():
+        store.write(index, make_label(index))
+    return store
+
+
+def test_what_was_written_is_read(tmp_path):
+    store = make_store(tmp_path).open()
+    label = make_label()
+    store.write(2, label, keep_initial=True)
+    store.write(3, label)
+    read = store.read(2)
+    assert read.label_map.dtype == np.int32
+    assert np.array_equal(read.label_map, label.label_map)
+    assert np.array_equal(read.initial, label.initial)
+    assert read.classes == label.classes == store.records(2)
+    assert store.read(3).initial is None
+    assert store.image_record(2).coverage == pytest.approx(label.coverage)
+    assert (store.image_record(2).height, store.image_record(2).width) == (4, 6)
+    assert [store.is_done(i) for i in range(4)] == [False, False, True, True]
+    assert not list(store.folder.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("count, mode", [(254, "L"), (255, "I;16"), (300, "I;16")])
+def test_bits_follow_the_number_of_classes(tmp_path, count, mode):
+    store = make_store(tmp_path, names=[f"class {i}" for i in range(count)]).open()
+    labels = np.array([[-1, 0, count - 1]], dtype=np.int32)
+    store.write(0, PseudoLabel(labels, labels, ()))
+    (file,) = (store.folder / "labels").iterdir()
+    assert Image.open(file).mode == mode
+    assert np.array_equal(store.read_labels(0), labels)
+    # The reader of training data sees the same.
+    assert np.array_equal(read_label(file, count, (store.ignore_value,)), labels)
+
+
+def test_more_classes_than_sixteen_bits_hold_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="at most 65535 classes, got 70000"):
+        make_store(tmp_path, names=["x"] * 70000)
+
+
+def test_no_images_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="at least one image"):
+        make_store(tmp_path, count=0)
+
+
+def test_a_label_outside_the_vocabulary_is_refused_and_leaves_nothing(tmp_path):
+    store = make_store(tmp_path).open()
+    labels = np.full((2, 2), 3, dtype=np.int32)
+    with pytest.raises(ValueError, match="expected ids in"):
+        store.write(0, PseudoLabel(labels, labels, ()))
+    assert not store.is_done(0) and not list((store.folder / "labels").iterdir())
+
+
+def test_a_smaller_map_is_written_at_the_size_of_the_image(tmp_path):
+    store = make_store(tmp_path).open()
+    labels = np.array([[0, 1], [2, -1]], dtype=np.int32)
+    store.write(0, PseudoLabel(labels, labels, (record(0),)), size=(4, 6), keep_initial=True)
+    expected = labels.repeat(2, axis=0).repeat(3, axis=1)
+    assert np.array_equal(store.read(0).label_map, expected)
+    assert np.array_equal(store.read(0).initial, expected)
+    assert store.image_record(0).label_pixels == {0: 6, 1: 6, 2: 6}
+
+
+def test_an_odd_size_takes_the_label_at_the_centre_of_each_cell(tmp_path):
+    store = make_store(tmp_path).open()
+    labels = np.array([[0, 1, 2]], dtype=np.int32)
+    store.write(0, PseudoLabel(labels, labels, ()), size=(2, 5))
+    # Centres 0.3, 0.9, 1.5, 2.1, 2.7 of three cells.
+    assert store.read_labels(0).tolist() == [[0, 0, 1, 2, 2]] * 2
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 9])
+def test_ranks_share_the_images_without_gap_or_overlap(tmp_path, world_size):
+    store = make_store(tmp_path).open()
+    shares = [store.missing(rank, world_size) for rank in range(world_size)]
+    assert sorted(i for share in shares for i in share) == list(range(7))
+
+
+def test_a_rerun_with_other_ranks_does_the_rest_only(tmp_path):
+    store = make_store(tmp_path).open()
+    for index in store.missing(1, 2):
+        store.write(index, make_label())
+    again = make_store(tmp_path).open()
+    shares = [again.missing(rank, 3) for rank in range(3)]
+    assert sorted(i for share in shares for i in share) == [0, 2, 4, 6]
+    # One rank being ahead of the others does not move the border between them.
+    again.write(0, make_label())
+    assert [again.missing(rank, 3) for rank in (1, 2)] == shares[1:]
+
+
+def test_a_rank_outside_the_world_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="expected 0 to 1, got 2"):
+        make_store(tmp_path).missing(2, 2)
+
+
+@pytest.mark.parametrize("fatal_write", [1, 2, 3])
+def test_a_kill_between_the_files_of_an_image_leaves_it_to_do(tmp_path, monkeypatch, fatal_write):
+    store = make_store(tmp_path).open()
+    store.write(0, make_label())
+    calls = []
+
+    def killed(path, content):
+        calls.append(path)
+        if len(calls) == fatal_write:
+            raise KeyboardInterrupt
+        real(path, content)
+
+    real = store_module.write_atomically
+    monkeypatch.setattr(store_module, "write_atomically", killed)
+    with pytest.raises(KeyboardInterrupt):
+        store.write(1, make_label(), keep_initial=True)
+    assert [path.parent.name for path in calls] == ["initial", "labels", "records"][:fatal_write]
+    again = make_store(tmp_path).open()
+    assert 1 in again.missing() and 0 not in again.missing()
+
+
+def test_a_deleted_label_is_to_do_again(tmp_path):
+    store = fill(make_store(tmp_path).open())
+    store.finish()
+    assert store.is_finished
+    next((store.folder / "labels").glob("000003_*")).unlink()
+    assert not store.is_finished and store.missing() == [3]
+
+
+def test_another_key_has_another_folder(tmp_path):
+    first = fill(make_store(tmp_path).open())
+    for parts in [{"weights": "w2"}, {"vocabulary": "v2"}, {"settings": {"gate": 0.8}}]:
+        other = make_store(tmp_path, **parts).open()
+        assert other.folder != first.folder and len(other.missing()) == 7
+    assert make_store(tmp_path, round_number=2).folder != first.folder
+    assert not first.missing()
+
+
+def test_a_folder_of_another_key_is_refused(tmp_path):
+    first, other = make_store(tmp_path).open(), make_store(tmp_path, weights="w2")
+    first.folder.rename(other.folder)
+    with pytest.raises(ValueError, match="got another digest, weights. Move the folder"):
+        other.open()
+
+
+@pytest.mark.parametrize("content", [b"", b'{"format": ', b"[]", b"\xff\xfe"])
+def test_a_broken_manifest_is_named(tmp_path, content):
+    store = make_store(tmp_path).open()
+    (store.folder / "manifest.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"manifest .*manifest\.json: expected.*Remove the folder"):
+        store.open()
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"classes": [{"a": 1}]}'])
+def test_a_broken_record_is_named(tmp_path, content):
+    store = fill(make_store(tmp_path).open())
+    path = next((store.folder / "records").iterdir())
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{path.name}.*Delete this file"):
+        store.finish()
+
+
+def test_the_manifest_holds_the_key_in_full(tmp_path):
+    store = make_store(tmp_path, count=2).open()
+    manifest = json.loads((store.folder / "manifest.json").read_bytes())
+    assert manifest["digest"] == store.key.digest and manifest["settings"] == {"gate": 0.9}
+    assert manifest["class_names"] == list(NAMES)
+    assert manifest["images"][1] == {"name": "photo 1.jpg", "bytes": 4}
+
+
+def test_images_that_share_a_stem_do_not_share_files(tmp_path):
+    names = ["a.jpg", "a.png", "sub/a.jpg", "ünï\ncode.jpg", f"{'long' * 60}.jpg", "bad\udcff.jpg"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    paths = [tmp_path / name for name in names]
+    key = StoreKey.of(weights="w", vocabulary="v", settings={}, images=paths)
+    store = fill(PseudoLabelStore(tmp_path / "out", 1, key, NAMES).open())
+    store.finish()
+    for index in range(len(names)):
+        assert np.array_equal(store.read_labels(index), make_label(index).label_map)
+        assert store.image_record(index).image == paths[index].name
+
+
+def test_training_leaves_out_images_without_labels(tmp_path):
+    store = make_store(tmp_path, count=3).open()
+    empty = np.full((4, 6), -1, dtype=np.int32)
+    for index, labels in enumerate([make_label().label_map, empty, make_label(1).label_map]):
+        store.write(index, PseudoLabel(labels, labels, ()))
+    records = store.records_for_training()
+    assert [r["file_name"] for r in records] == [str(store.key.images[i]) for i in (0, 2)]
+    assert all(set(r) == {"file_name", "sem_seg_file_name"} for r in records)
+    labels = read_label(records[1]["sem_seg_file_name"], 3, (store.ignore_value,))
+    assert np.array_equal(labels, make_label(1).label_map)
+
+
+def test_finish_refuses_when_images_are_missing(tmp_path):
+    store = make_store(tmp_path).open()
+    for index in (0, 1, 2, 4, 5):
+        store.write(index, make_label())
+    with pytest.raises(ValueError, match=r"2 missing \(photo 3.jpg, photo 6.jpg\)"):
+        store.finish()
+    assert not store.is_finished
+
+
+def test_finish_sums_up(tmp_path):
+    store = make_store(tmp_path, count=2).open()
+    first = np.array([[0, 0, 1, -1]], dtype=np.int32)
+    store.write(0, PseudoLabel(first, first, (record(0), record(1), record(2, accepted=False))))
+    store.write(1, PseudoLabel(np.full_like(first, -1), first, (record(0, accepted=False),)))
+    (store.folder / "labels" / ".old.png.123.tmp").write_bytes(b"left by a killed process")
+    summary = store.finish()
+    assert not list(store.folder.rglob(".*.tmp"))
+    assert summary == json.loads((store.folder / "summary.json").read_bytes())
+    assert (summary["images"], summary["images_without_labels"]) == (2, 1)
+    assert summary["coverage"] == 3 / 8 and summary["never_accepted"] == ["cow"]
+    cat = summary["classes"][0]
+    assert cat == {
+        "id": 0, "name": "cat", "coverage": 0.25, "pixels": 2,
+        "images_found": 2, "images_accepted": 1,
+    }  # fmt: skip
+    summary_bytes = (store.folder / "summary.json").stat().st_size
+    assert summary["disk_use"] == store.disk_use() - summary_bytes > 0
+
+
+def full_disk(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_says_what_is_kept_and_how_to_go_on(tmp_path, monkeypatch):
+    store = make_store(tmp_path).open()
+    for index in (0, 1):
+        store.write(index, make_label(index))
+    monkeypatch.setattr("os.fsync", full_disk)
+    with pytest.raises(DiskFullError) as caught:
+        store.write(2, make_label(2), keep_initial=True)
+    text = str(caught.value)
+    assert caught.value.errno == errno.ENOSPC and str(store.folder) in text
+    assert "2 of 7 images" in text and "stay valid" in text and "run the same command again" in text
+    assert "MB more" in text
+    assert not list(store.folder.rglob("*.tmp")) and not list((store.folder / "initial").iterdir())
+    monkeypatch.undo()
+    again = fill(make_store(tmp_path).open())
+    again.finish()
+    assert np.array_equal(again.read_labels(0), make_label(0).label_map)
+
+
+@pytest.mark.parametrize("call", ["open", "finish"])
+def test_a_full_disk_is_explained_at_the_manifest_and_the_summary(tmp_path, monkeypatch, call):
+    store = make_store(tmp_path)
+    if call == "finish":
+        fill(store.open())
+    monkeypatch.setattr("os.fsync", full_disk)
+    with pytest.raises(DiskFullError, match="Make room"):
+        getattr(store, call)()
+
+
+def test_other_errors_of_the_disk_stay_what_they_are(tmp_path, monkeypatch):
+    store = make_store(tmp_path).open()
+
+    def denied(*_):
+        raise PermissionError(errno.EACCES, "denied")
+
+    monkeypatch.setattr("os.fsync", denied)
+    with pytest.raises(PermissionError):
+        store.write(0, make_label())
+
+
+def test_change_is_counted_where_both_rounds_have_a_label(tmp_path):
+    maps = [[[0, 0, 1, -1], [0, 1, 1, 2]], [[0, 1, -1, 2], [0, 1, 1, 1]]]
+    stores = [make_store(tmp_path, count=2, round_number=n).open() for n in (1, 2)]
+    for store, rows in zip(stores, maps, strict=True):
+        for index, row in enumerate(rows):
+            labels = np.array([row], dtype=np.int32)
+            store.write(index, PseudoLabel(labels, labels, ()))
+    assert change_share(*stores) == 2 / 6
+    assert change_share(stores[0], stores[0]) == 0
+
+
+def test_change_without_common_labels_is_unknown(tmp_path):
+    stores = [make_store(tmp_path, count=1, round_number=n).open() for n in (1, 2)]
+    for store, value in zip(stores, (0, -1), strict=True):
+        labels = np.full((2, 2), value, dtype=np.int32)
+        store.write(0, PseudoLabel(labels, labels, ()))
+    assert change_share(*stores) is None
+
+
+def test_change_between_other_images_or_classes_is_refused(tmp_path):
+    store = make_store(tmp_path)
+    with pytest.raises(ValueError, match="same images"):
+        change_share(store, make_store(tmp_path, count=3))
+    with pytest.raises(ValueError, match="same classes"):
+        change_share(store, make_store(tmp_path, names=("a", "b", "c")))
+
+
+def test_moved_images_go_on_in_the_same_folder(tmp_path):
+    store = fill(make_store(tmp_path).open())
+    key = store.key
+    moved = dataclasses.replace(key, images=tuple(tmp_path / "new" / p.name for p in key.images))
+    again = PseudoLabelStore(tmp_path / "out", 1, moved, NAMES).open()
+    assert again.folder == store.folder and not again.missing()
+    assert again.records_for_training()[0]["file_name"] == str(tmp_path / "new" / "photo 0.jpg")
