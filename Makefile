@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check
+.PHONY: help env demo ablation test check
 
 VENV ?= .venv
 export VENV PYTHON
@@ -13,6 +13,9 @@ env: ## create .venv and install everything, if that is not done yet
 
 demo: env ## segment fresh miniature scenes with names never seen in training
 	@$(VENV)/bin/python -W ignore::FutureWarning -m demo.small_world $(ARGS)
+
+ablation: env ## run the paper's ablation in miniature, about 90 minutes on two cores
+	@$(VENV)/bin/python -W ignore::FutureWarning -m benchmarks.ablation $(ARGS)
 
 test: env ## run the tests and say what was skipped
 	@$(VENV)/bin/python -m pytest $(ARGS)

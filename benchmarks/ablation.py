@@ -1,0 +1,201 @@
+"""The paper's ablation (Table 2) in miniature: baseline, + DEA, + ST and both, over seeds.
+
+    python -m benchmarks.ablation              all rows, three seeds, figures on target_val
+    python -m benchmarks.ablation --dev --rows st dea_st --variant low_gate \
+        SELF_TRAINING.GATE.THRESH 0.8          try a setting of stage 2 on target_dev
+
+Stage 1 learns from masks of 22 classes of the small world; stage 2 adapts to the target domain, the
+same world through another camera, from images and all 31 names. Every figure is mIoU in percent on
+scenes of the target domain. Finished runs are kept and an interrupted one resumes, so the same
+command goes on after a stop. Settings are chosen with --dev; the table that counts uses target_val.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from benchmarks.ablation_runs import BASELINE, ROOT, ROWS, Plan, Run, with_requirements
+from benchmarks.ablation_table import markdown, read_figures, summarise
+from stseg.files import write_atomically
+
+SCENES = {"train": 2000, "target_train": 600, "target_dev": 100, "target_val": 200}
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse and check the command line; a bad flag ends the program with a message."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add(
+        "--rows",
+        nargs="+",
+        choices=list(ROWS),
+        default=list(ROWS),
+        metavar="ROW",
+        help=f"out of {', '.join(ROWS)}; what they start from is added (default: all)",
+    )
+    add("--seeds", type=int, default=3, help="how many, from 0 (default: %(default)s)")
+    add("--out", type=Path, default=ROOT / "output" / "ablation", metavar="DIR")
+    add(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="data root; default: $DETECTRON2_DATASETS or output/datasets",
+    )
+    add("--dev", action="store_true", help="evaluate on target_dev, to choose settings")
+    add("--stage1-iters", type=int, default=300, help="(default: %(default)s)")
+    add("--rounds", type=int, help="of stage 2 (default: the config's)")
+    add("--round-iters", type=int, help="(default: the config's)")
+    add(
+        "--jobs",
+        type=int,
+        default=min(2, os.cpu_count() or 1),
+        help="runs at a time, which share the cores (default: %(default)s)",
+    )
+    add("--variant", default="", help="name for runs of stage 2 with KEY VALUE; --dev only")
+    add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys of stage 2")
+    args = parser.parse_args(argv)  # fmt: skip
+    for flag in ("seeds", "stage1_iters", "rounds", "round_iters", "jobs"):
+        value = getattr(args, flag)
+        if value is not None and value < 1:
+            parser.error(f"--{flag.replace('_', '-')}: expected 1 or more, got {value}.")
+    if len(args.opts) % 2:
+        parser.error(f"KEY VALUE: expected pairs after all flags, got {args.opts}.")
+    if bool(args.opts) != bool(args.variant):
+        parser.error("--variant: expected together with KEY VALUE, got one without the other.")
+    if args.variant and not args.dev:
+        parser.error("--variant: expected together with --dev, where settings are chosen.")
+    return args
+
+
+def build_plan(args: argparse.Namespace) -> Plan:
+    """Settings of all runs from the flags."""
+    split = "dev" if args.dev else "val"
+    rounds = ["SELF_TRAINING.ROUNDS", args.rounds] if args.rounds else []
+    iters = ["SELF_TRAINING.ROUND_ITERS", args.round_iters] if args.round_iters else []
+    data = args.data or Path(os.environ.get("DETECTRON2_DATASETS") or ROOT / "output" / "datasets")
+    return Plan(
+        out=args.out.resolve(),
+        data=data.expanduser().resolve(),
+        dataset=f"small_world_target_{split}_sem_seg",
+        threads=int(
+            os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // args.jobs)
+        ),
+        shared=("SOLVER.AMP.ENABLED", "True"),
+        stage1=("SOLVER.MAX_ITER", str(args.stage1_iters)),
+        stage2=tuple(map(str, [*rounds, *iters, *args.opts])),
+        variant=args.variant,
+    )
+
+
+def prepare_data(root: Path) -> None:
+    """Render the splits that are missing or incomplete.
+
+    Raises:
+        ValueError: if a split has more scenes than the ablation uses.
+    """
+    world, flags = root / "small_world", []
+    for split in ("train", "dev", "val", *SCENES):
+        found = len(list((world / "images" / split).glob("*.png")))
+        wanted = SCENES.get(split, found)
+        if found > wanted:
+            raise ValueError(
+                f"{world / 'images' / split}: expected {wanted} scenes, got {found}. Name another "
+                "folder with --data."
+            )
+        flags += [f"--{split.replace('_', '-')}", str(0 if found == wanted else wanted)]
+    if any(count != "0" for count in flags[1::2]):
+        script = ROOT / "datasets" / "prepare_scripts" / "prepare_small_world.py"
+        subprocess.run([sys.executable, str(script), "--out", str(world), *flags], check=True)
+
+
+def run_all(runs: Sequence[Run], jobs: int) -> None:
+    """Train and evaluate, stage 1 first, `jobs` at a time; the first failure ends it."""
+    clock = time.monotonic()
+
+    def finish(run: Run) -> None:
+        start = time.monotonic()
+        run.train()
+        run.evaluate()
+        spent, since = time.monotonic() - start, time.monotonic() - clock
+        print(f"[{since / 60:5.1f} min] {run.title}: done in {spent:.0f} s", flush=True)
+
+    for stage in (
+        [run for run in runs if not run.spec.start],
+        [run for run in runs if run.spec.start],
+    ):
+        with ThreadPoolExecutor(jobs) as pool:
+            waiting = [pool.submit(finish, run) for run in stage]
+            try:
+                for future in waiting:
+                    future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+def tabulate(runs: Sequence[Run], plan: Plan) -> tuple[dict[str, Any], str]:
+    """Everything as plain values for JSON, and the table in Markdown."""
+    rows: dict[str, dict[int, dict[str, float]]] = {}
+    verdicts: dict[str, Counter] = {}
+    for run in runs:
+        rows.setdefault(run.row, {})[run.seed] = read_figures(run.evaluate(), plan.dataset)
+        verdicts.setdefault(run.row, Counter()).update([run.verdict()] if run.verdict() else [])
+    summary = summarise(rows, BASELINE)
+    notes = {
+        row: "; ".join(f"{n} x {v}" for v, n in found.items()) for row, found in verdicts.items()
+    }
+    table = markdown(summary, {row: spec.title for row, spec in ROWS.items()}, notes)
+    content = {
+        "dataset": plan.dataset,
+        "settings": {row: next(r for r in runs if r.row == row).settings() for row in rows},
+        "per_seed": rows,
+        "summary": summary,
+        "verdicts": notes,
+    }
+    return content, table
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prepare, run, print and write the table."""
+    args = parse_args(argv)
+    plan = build_plan(args)
+    runs = [Run(plan, row, s) for row in with_requirements(args.rows) for s in range(args.seeds)]
+    try:
+        for run in runs:  # a mistake is known now, not after the first hour
+            run.claim()
+        prepare_data(plan.data)
+        run_all(runs, args.jobs)
+    except (FileNotFoundError, KeyError, ValueError, RuntimeError) as error:
+        sys.exit(f"ablation: {error.args[0]}")
+    content, table = tabulate(runs, plan)
+    name = "_".join(part for part in ("table", "dev" if args.dev else "val", args.variant) if part)
+    text = json.dumps(_without_nan(content), indent=1) + "\n"
+    write_atomically(plan.out / f"{name}.json", text.encode())
+    write_atomically(plan.out / f"{name}.md", table.encode())
+    print(f"{plan.dataset}, mIoU in percent: mean ± standard deviation (largest - smallest)\n")
+    print(table)
+    print(f"written to {plan.out / name}.json and .md")
+    return 0
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _without_nan(item) for key, item in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

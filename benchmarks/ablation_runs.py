@@ -1,0 +1,239 @@
+"""Rows of the ablation, and the training and evaluation runs behind them, each a process.
+
+A run lives in OUT/seed<K>/<row>: run.json (its settings), process.txt (what it said),
+model_final.pth, done.json and eval/<data set>/results.json. What is finished is not done again, and
+what was interrupted resumes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode
+
+from stseg.engine import setup_cfg
+from stseg.engine.checkpointing import write_json
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / "configs" / "mini"
+BASELINE = "baseline"
+_DEA = ("MODEL.STSEG.DEA.ENABLED", "True")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table.
+
+    Attributes:
+        title: in the table.
+        config: file in configs/mini.
+        start: row whose weights it starts from, "" for stage 1.
+        opts: keys and values in turn, besides those of all runs.
+    """
+
+    title: str
+    config: str
+    start: str = ""
+    opts: tuple[str, ...] = ()
+
+
+#: The four rows of the paper's Table 2, then what the report compares beside them.
+PAPER_ROWS = {
+    BASELINE: Row("baseline", "small_world.yaml"),
+    "dea": Row("+ DEA", "small_world_dea.yaml"),
+    "st": Row("+ ST", "adapt_small_world.yaml", BASELINE),
+    "dea_st": Row("+ DEA + ST", "adapt_small_world.yaml", "dea", _DEA),
+}
+EXTRA_ROWS = {
+    "dea_xavier": Row(
+        "+ DEA, random start", "small_world_dea.yaml", "", ("MODEL.STSEG.DEA.INIT", "xavier")
+    ),
+    "dea_st_mask": Row(
+        "+ DEA + ST, prompted by the mask alone",
+        "adapt_small_world.yaml",
+        "dea",
+        (*_DEA, "SELF_TRAINING.REFINE.PROMPTS", "['mask']"),
+    ),
+    "dea_st_no_sam": Row(
+        "+ DEA + ST, masks not refined",
+        "adapt_small_world.yaml",
+        "dea",
+        (*_DEA, "SELF_TRAINING.REFINE.ENABLED", "False"),
+    ),
+}
+ROWS = {**PAPER_ROWS, **EXTRA_ROWS}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all runs of one call share.
+
+    Attributes:
+        out: folder of all runs.
+        data: the data root, $DETECTRON2_DATASETS of the runs.
+        dataset: registered name that is evaluated.
+        threads: of each process.
+        shared: keys and values for all rows.
+        stage1: keys and values for rows of stage 1.
+        stage2: the same for stage 2.
+        variant: suffix of the folders of stage 2, for trying settings; "" for none.
+    """
+
+    out: Path
+    data: Path
+    dataset: str
+    threads: int = 1
+    shared: tuple[str, ...] = ()
+    stage1: tuple[str, ...] = ()
+    stage2: tuple[str, ...] = ()
+    variant: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row with one seed."""
+
+    plan: Plan
+    row: str
+    seed: int
+    spec: Row = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spec", ROWS[self.row])
+
+    @property
+    def folder(self) -> Path:
+        """Where all of it lives."""
+        suffix = f"@{self.plan.variant}" if self.spec.start and self.plan.variant else ""
+        return self.plan.out / f"seed{self.seed}" / f"{self.row}{suffix}"
+
+    @property
+    def title(self) -> str:
+        """For messages."""
+        return f"seed {self.seed}, {self.spec.title}"
+
+    @property
+    def config(self) -> Path:
+        """The config file."""
+        return CONFIGS / self.spec.config
+
+    @property
+    def weights(self) -> Path:
+        """What the run leaves behind."""
+        return self.folder / "model_final.pth"
+
+    @property
+    def results(self) -> Path:
+        """Results on the plan's data set."""
+        return self.folder / "eval" / self.plan.dataset / "results.json"
+
+    def settings(self) -> list[str]:
+        """Keys and values that make the run what it is; paths are not among them."""
+        of_stage = self.plan.stage2 if self.spec.start else self.plan.stage1
+        return [*self.plan.shared, *of_stage, *self.spec.opts, "SEED", str(self.seed)]
+
+    def train(self) -> None:
+        """Train unless that is done; continue where an earlier call was interrupted.
+
+        Raises:
+            RuntimeError: if the process fails.
+        """
+        done = self.folder / "done.json"
+        if done.exists():
+            return
+        opts = [*self.settings(), "DATASETS.TEST", "()", "OUTPUT_DIR", str(self.folder)]
+        if self.spec.start:
+            start = Run(self.plan, self.spec.start, self.seed)
+            opts += ["MODEL.WEIGHTS", str(start.weights)]
+        seconds = self._call("--resume", opts)
+        for checkpoint in self.folder.glob("model_[0-9]*.pth"):
+            checkpoint.unlink()
+        write_json(str(done), {"seconds_of_last_call": round(seconds, 1)})
+
+    def evaluate(self) -> dict[str, Any]:
+        """Evaluate unless that is done; the content of results.json."""
+        if not self.results.exists():
+            opts = [
+                *self.settings(),
+                *("MODEL.WEIGHTS", str(self.weights)),
+                *("DATASETS.TEST", f"({self.plan.dataset!r},)"),
+                *("OUTPUT_DIR", str(self.results.parent)),
+            ]
+            self._call("--eval-only", opts)
+        return json.loads(self.results.read_text(encoding="utf-8"))
+
+    def verdict(self) -> str:
+        """What the guard said in the end; "" for stage 1."""
+        path = self.folder / "self_training" / "rounds.json"
+        return json.loads(path.read_text(encoding="utf-8"))["verdict"] if path.exists() else ""
+
+    def claim(self) -> None:
+        """Write down the settings, or compare them with those of an earlier call.
+
+        Raises:
+            ValueError: if the folder holds a run with other settings, or a value is refused.
+            KeyError: if a config key does not exist.
+        """
+        path = self.folder / "run.json"
+        mine = flat_settings(setup_cfg(self.config, self.settings(), device="cpu"))
+        if not self.spec.start:
+            mine = {k: v for k, v in mine.items() if not k.startswith("SELF_TRAINING.")}
+        if path.exists():
+            earlier = json.loads(path.read_text(encoding="utf-8"))
+            changed = [k for k in mine if k in earlier and mine[k] != earlier[k]]
+            if changed:
+                was = ", ".join(f"{k} {earlier[k]} (now {mine[k]})" for k in changed[:5])
+                raise ValueError(
+                    f"{self.folder}: expected a run of the same settings, got one with {was}. "
+                    "Delete that folder, or name another --out or --variant."
+                )
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(str(path), mine)
+
+    def _call(self, flag: str, opts: list[str]) -> float:
+        """Run train_net.py to its end; seconds it took."""
+        command = [sys.executable, "-W", "ignore", str(ROOT / "train_net.py")]
+        command += ["--config-file", str(self.config), "--num-gpus", "0", flag, *opts]
+        environment = {
+            **os.environ,
+            "DETECTRON2_DATASETS": str(self.plan.data),
+            "OMP_NUM_THREADS": str(self.plan.threads),
+        }
+        log, start = self.folder / "process.txt", time.monotonic()
+        with open(log, "ab") as file:
+            code = subprocess.run(
+                command, stdout=file, stderr=file, env=environment, cwd=ROOT, check=False
+            ).returncode
+        if code:
+            tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:]
+            raise RuntimeError(
+                f"{self.title}: expected train_net.py {flag} to end well, got exit code {code}. "
+                f"See {log}, which ends:\n" + "\n".join(tail)
+            )
+        return time.monotonic() - start
+
+
+def flat_settings(cfg: CfgNode, prefix: str = "") -> dict[str, str]:
+    """All keys of a config with their values as text, without what may differ between calls."""
+    flat: dict[str, str] = {}
+    for key, value in cfg.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, CfgNode):
+            flat.update(flat_settings(value, f"{name}."))
+        elif name not in ("OUTPUT_DIR", "MODEL.WEIGHTS", "DATASETS.TEST", "MODEL.DEVICE"):
+            flat[name] = repr(value)
+    return flat
+
+
+def with_requirements(rows: list[str]) -> list[str]:
+    """Rows, the baseline and what they start from, in the order of the table."""
+    needed = {BASELINE, *rows, *(ROWS[row].start for row in rows if ROWS[row].start)}
+    return [row for row in ROWS if row in needed]
