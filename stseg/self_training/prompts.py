@@ -148,7 +148,7 @@ def gaussian_mask(
     """
     logits = hard_mask(share)
     middles = (np.arange(frame.low, dtype=np.float32) + 0.5) * MASK_STRIDE
-    x, y = (middles / scale + 3.5 for scale in frame.scale)
+    x, y = (middles / scale - 0.5 for scale in frame.scale)
     reach = GAUSSIAN_SPAN * area
     fall_x, fall_y = (np.exp(-((v - c) ** 2) / reach) for v, c in zip((x, y), centre, strict=True))
     fading = logits * fall_y[:, None] * fall_x
