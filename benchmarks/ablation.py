@@ -93,7 +93,7 @@ def build_plan(args: argparse.Namespace) -> Plan:
         threads=int(
             os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // args.jobs)
         ),
-        shared=("SOLVER.AMP.ENABLED", "True"),
+        shared=("SOLVER.AMP.ENABLED", "False"),
         stage1=("SOLVER.MAX_ITER", str(args.stage1_iters)),
         stage2=tuple(map(str, [*rounds, *iters, *args.opts])),
         variant=args.variant,

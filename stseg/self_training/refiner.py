@@ -34,7 +34,7 @@ class PromptSettings:
         kinds: some of "mask", "box", "points" and "parts". With "parts" a mask is split into its
             connected parts, which are refined each for itself and joined again; mask prompts then
             fade from the part's middle. Without, the whole class is one prompt and its mask hard.
-        batch_size: prompts decoded at once.
+        batch_size: prompts decoded at once; 0 chooses by the device, see `decoding.decode`.
         min_iou_with_initial: in [0, 1]; a part whose refined mask overlaps its initial mask less
             keeps the initial one. A mask that fled its prompt is SAM's usual failure. 0 believes
             every answer, as the paper does.
@@ -45,7 +45,7 @@ class PromptSettings:
     """
 
     kinds: tuple[str, ...] = ("parts", "mask", "box", "points")
-    batch_size: int = 8
+    batch_size: int = 0
     min_iou_with_initial: float = 0.3
     min_part_share: float = 0.02
     max_parts: int = 8
@@ -60,9 +60,9 @@ class PromptSettings:
                 "SELF_TRAINING.REFINE.PROMPTS: expected at least one of mask, box and points, and "
                 f"optionally parts, got {list(self.kinds)}."
             )
-        if self.batch_size < 1 or self.max_parts < 1:
+        if self.batch_size < 0 or self.max_parts < 1:
             raise ValueError(
-                "SELF_TRAINING.REFINE: expected a batch size and a number of parts of at least 1, "
+                "SELF_TRAINING.REFINE: expected a batch size of at least 0 and at least 1 part, "
                 f"got {self.batch_size} and {self.max_parts}."
             )
         for share in (self.min_iou_with_initial, self.min_part_share):

@@ -297,4 +297,4 @@ def test_what_does_not_fit_is_refused(sam):
     with pytest.raises(ValueError, match="share"):
         PromptSettings(min_iou_with_initial=1.5)
     with pytest.raises(ValueError, match="batch size"):
-        PromptSettings(batch_size=0)
+        PromptSettings(batch_size=-1)
