@@ -53,14 +53,14 @@ KINDS = ("points", "box", "mask", "mask+box", "mask+box+points")
 class Recipe:
     """What a run depends on; saved in its checkpoint, so a resumed run is the same run."""
 
-    steps: int = 2600
-    region_steps: int = 400  # of the steps, at the start: no prompts, pictures only
-    frozen_steps: int = 1700  # after them: prompts, with the image encoder as it is
+    steps: int = 1700
+    region_steps: int = 300  # of the steps, at the start: the image encoder, without prompts
     seed: int = 0
-    batch: int = 4
     region_batch: int = 8
-    scenes: int = 2000
-    lr: float = 1.5e-3
+    batch: int = 4
+    scenes: int = 1500
+    region_lr: float = 2e-3
+    lr: float = 1e-3
     weight_decay: float = 0.05
     warmup: int = 60
 
@@ -230,30 +230,27 @@ class PromptTrainer:
         self._drawn = {step: batch for step, batch in self._drawn.items() if step >= self.step}
         return self._drawn.pop(self.step).result()
 
-    def _lr_factor(self) -> float:
+    def _lr(self) -> float:
         """Warm-up and half a cosine for the regions, then once more for the prompts."""
-        recipe = self.recipe
-        if self.step < recipe.region_steps:
-            return lr_factor(self.step, recipe.region_steps, recipe.warmup)
-        done, steps = self.step - recipe.region_steps, recipe.steps - recipe.region_steps
-        return lr_factor(done, steps, recipe.warmup)
+        recipe, first = self.recipe, self.recipe.region_steps
+        if self.step < first:
+            return recipe.region_lr * lr_factor(self.step, first, recipe.warmup)
+        return recipe.lr * lr_factor(self.step - first, recipe.steps - first, recipe.warmup)
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
-        sam, recipe = self.sam, self.recipe
-        frozen = 0 <= self.step - recipe.region_steps < recipe.frozen_steps
-        with torch.set_grad_enabled(not frozen):
+        sam, alone = self.sam, self.step < self.recipe.region_steps
+        with torch.set_grad_enabled(alone):
             embedding = sam.image_encoder((batch.images - sam.pixel_mean) / sam.pixel_std)
-        if batch.prompts:
-            return prompt_losses(sam, embedding, batch)
-        pixels = sam.mask_decoder.output_upscaling(embedding)
-        return {"region": region_loss(pixels, batch.label_maps)}
+        if alone:
+            pixels = sam.mask_decoder.output_upscaling(embedding)
+            return {"region": region_loss(pixels, batch.label_maps)}
+        return prompt_losses(sam, embedding, batch)
 
     def run_step(self) -> dict[str, float]:
         """One update; returns the losses."""
-        recipe = self.recipe
         batch = self._take_batch()
         for group in self.optimizer.param_groups:
-            group["lr"] = recipe.lr * self._lr_factor()
+            group["lr"] = self._lr()
         losses = self._losses(batch)
         total = sum(losses.values())
         if not torch.isfinite(total):
@@ -263,7 +260,9 @@ class PromptTrainer:
         nn.utils.clip_grad_norm_(self.sam.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
-        keep = min(0.995, self.step / (self.step + 10))
+        # The encoder is done when the decoder begins, so its average must not trail behind.
+        done = max(0, self.step - self.recipe.region_steps)
+        keep = min(0.995, done / (done + 10))
         with torch.no_grad():
             pairs = zip(self.average.parameters(), self.sam.parameters(), strict=True)
             for mean, new in pairs:
