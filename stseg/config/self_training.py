@@ -65,8 +65,8 @@ def _add_labelling(cfg: CN) -> None:
     # How the image lies in SAM's square: "stretched", as DEA sees it, whose embedding is then
     # used; "padded", as SAM was trained, at the price of an embedding of its own.
     cfg.REFINE.FRAME = "stretched"
-    # Prompts per pass of SAM's decoder.
-    cfg.REFINE.BATCH_SIZE = 8
+    # Prompts per pass of SAM's decoder; 0 = what suits the device (1 on the CPU, 16 elsewhere).
+    cfg.REFINE.BATCH_SIZE = 0
     cfg.REFINE.REGION_VOTE = CN()
     # Instead of prompting by class: SAM cuts the image into regions, and each gets the class that
     # most of its pixels have.

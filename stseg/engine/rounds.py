@@ -167,7 +167,7 @@ class SamPseudoLabelHook(HookBase):
             verdict = judge_round(self._start, now, self._settings)
             record.update(harmful=verdict.harmful, reasons=list(verdict.reasons))
             record["evidence"] = verdict.evidence.to_dict()
-            logger.info("Round %d against the start:\n%s", number, verdict.evidence.table())
+            logger.info("Round %d against the start:\n%s", number, verdict.evidence.to_text())
         self._history.append(record)
         if record["harmful"]:
             reasons = " ".join(verdict.reasons)

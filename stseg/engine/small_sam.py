@@ -33,14 +33,15 @@ from stseg.engine.small_sam_data import (
     build_scene_pool,
     degrade,
     draw_box,
-    draw_example,
+    draw_parts,
+    draw_picture,
     draw_points,
     mask_prompt,
 )
 from stseg.engine.small_sam_eval import evaluate, predict_masks
 from stseg.files import write_atomically
 from stseg.modeling.encoders.sam import create_sam
-from stseg.modeling.encoders.sam_mini import build_sam_mini
+from stseg.modeling.encoders.sam_mini import PROMPT_DIM, build_sam_mini
 
 logger = logging.getLogger(__name__)
 
@@ -52,13 +53,14 @@ KINDS = ("points", "box", "mask", "mask+box", "mask+box+points", "mask+box+point
 class Recipe:
     """What a run depends on; saved in its checkpoint, so a resumed run is the same run."""
 
-    steps: int = 1500
+    steps: int = 1100
+    region_steps: int = 400  # of the steps, at the start: the image encoder alone, no prompts
     seed: int = 0
     batch: int = 8
-    scenes: int = 4000
-    lr: float = 1.5e-3
+    scenes: int = 2000
+    lr: float = 2e-3
     weight_decay: float = 0.05
-    warmup: int = 150
+    warmup: int = 60
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,13 @@ class Batch:
 
     Attributes:
         images: (B, 3, S, S) float32 RGB in [0, 255].
+        label_maps: (B, low, low) int64; only what differs within a picture has a meaning.
         targets: per entry of ``KINDS`` (B, 1, low, low) float32 in [0, 1], the true masks.
         prompts: per entry of ``KINDS`` what ``PromptEncoder`` takes: points, boxes, masks.
     """
 
     images: Tensor
+    label_maps: Tensor
     targets: list[Tensor]
     prompts: list[dict]
 
@@ -90,25 +94,63 @@ def _draw_prompt(
     return prompt
 
 
+def _pack_prompts(group: list[dict[str, np.ndarray]], device: torch.device) -> dict:
+    parts = {n: torch.from_numpy(np.stack([p[n] for p in group])).to(device) for n in group[0]}
+    points = (parts["xy"], parts["labels"]) if "xy" in parts else None
+    return {"points": points, "boxes": parts.get("boxes"), "masks": parts.get("masks")}
+
+
 def draw_batch(pool: ScenePool, recipe: Recipe, step: int, low: int, device: torch.device) -> Batch:
-    """The batch of a step; the same arguments give the same batch."""
+    """The batch of a step; the same arguments give the same batch.
+
+    Args:
+        pool: scenes.
+        recipe: the run; before ``region_steps`` a batch has no prompts.
+        step: number of the step.
+        low: side of SAM's low-resolution frame.
+        device: where the tensors go.
+    """
     rng = np.random.default_rng([recipe.seed, step])
     rows = rng.choice(len(pool), recipe.batch, replace=len(pool) < recipe.batch)
-    images, targets, prompts = [], [[] for _ in KINDS], [[] for _ in KINDS]
-    for row in rows:
-        image, truths = draw_example(pool, row, len(KINDS), rng)
-        images.append(image)
-        for i, rough in enumerate(degrade(truths, rng)):
-            targets[i].append(truths[i][None])
-            prompts[i].append(_draw_prompt(KINDS[i], truths[i], rough, low, rng))
-    to_tensor = lambda arrays: torch.from_numpy(np.stack(arrays)).to(device)  # noqa: E731
-    masks = [F.adaptive_avg_pool2d(to_tensor(t).float(), low) for t in targets]
-    packed = []
-    for group in prompts:
-        parts = {name: to_tensor([p[name] for p in group]) for name in group[0]}
-        points = (parts["xy"], parts["labels"]) if "xy" in parts else None
-        packed.append({"points": points, "boxes": parts.get("boxes"), "masks": parts.get("masks")})
-    return Batch(to_tensor(images).permute(0, 3, 1, 2).contiguous(), masks, packed)
+    pictures = [draw_picture(pool, row, rng) for row in rows]
+    images = torch.from_numpy(np.stack([image for image, _ in pictures])).to(device)
+    labels = torch.from_numpy(np.stack([labels for _, labels in pictures])).to(device).long()
+    kinds = KINDS if step >= recipe.region_steps else ()
+    truths: list[list] = [[] for _ in kinds]
+    prompts: list[list] = [[] for _ in kinds]
+    for _, label_map in pictures if kinds else ():
+        parts = draw_parts(label_map, len(kinds), rng)
+        for i, rough in enumerate(degrade(parts, rng)):
+            truths[i].append(parts[i][None])
+            prompts[i].append(_draw_prompt(kinds[i], parts[i], rough, low, rng))
+    targets = [torch.from_numpy(np.stack(masks)).to(device).float() for masks in truths]
+    shrink = labels.shape[-1] // low
+    return Batch(
+        images=images.permute(0, 3, 1, 2).contiguous(),
+        label_maps=labels[:, ::shrink, ::shrink],
+        targets=[F.adaptive_avg_pool2d(masks, low) for masks in targets],
+        prompts=[_pack_prompts(group, device) for group in prompts],
+    )
+
+
+def region_loss(features: Tensor, label_maps: Tensor) -> Tensor:
+    """How badly cells of one region agree, against the other regions of the same picture.
+
+    Every cell is told which region it belongs to by its cosine to the regions' mean features.
+    No prompt can be copied here, so the image encoder has to look. Regions count alike.
+
+    Args:
+        features: (B, D, h, w).
+        label_maps: (B, h, w) int64.
+    """
+    cells = F.normalize(features, dim=1).flatten(2)
+    members = F.one_hot(label_maps.flatten(1)).transpose(1, 2).to(cells.dtype)
+    sizes = members.sum(2, keepdim=True)
+    means = F.normalize(members @ cells.transpose(1, 2), dim=-1)
+    logits = (12 * means @ cells).masked_fill(sizes == 0, float("-inf"))
+    losses = F.cross_entropy(logits, label_maps.flatten(1), reduction="none")
+    weights = 1 / (members * sizes).sum(1).clamp(min=20)
+    return (losses * weights).sum() / weights.sum()
 
 
 def answer_losses(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,9 +175,8 @@ def answer_losses(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return 2 * entropy + dice, overlap
 
 
-def prompt_losses(sam: Sam, batch: Batch) -> dict[str, Tensor]:
-    """The losses of one batch: the single answer, the best of three, and the foretold IoU."""
-    embedding = sam.image_encoder((batch.images - sam.pixel_mean) / sam.pixel_std)
+def prompt_losses(sam: Sam, embedding: Tensor, batch: Batch) -> dict[str, Tensor]:
+    """The losses of the answers: the single one, the best of three, and the foretold IoU."""
     answers = [predict_masks(sam, embedding, **prompt) for prompt in batch.prompts]
     logits = torch.cat([masks for masks, _ in answers])
     foretold = torch.cat([ious for _, ious in answers])
@@ -148,10 +189,10 @@ def prompt_losses(sam: Sam, batch: Batch) -> dict[str, Tensor]:
     }
 
 
-def build_adamw(sam: Sam, recipe: Recipe) -> torch.optim.AdamW:
+def build_adamw(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     """AdamW; no decay for vectors, positions and prompt embeddings."""
     plain, decayed = [], []
-    for name, parameter in sam.named_parameters():
+    for name, parameter in model.named_parameters():
         free = parameter.ndim < 2 or any(w in name for w in ("pos", "embed.weight", "token"))
         (plain if free else decayed).append(parameter)
     groups = [
@@ -171,7 +212,10 @@ class PromptTrainer:
         nn.init.trunc_normal_(self.sam.image_encoder.pos_embed, std=0.02)
         self.low = self.sam.prompt_encoder.mask_input_size[0]
         self.average = deepcopy(self.sam).eval().requires_grad_(False)
-        self.optimizer = build_adamw(self.sam, recipe)
+        # Only for training: a vector for every low-resolution pixel out of its cell.
+        self.to_pixels = nn.Sequential(nn.Conv2d(PROMPT_DIM, 16 * 16, 1), nn.PixelShuffle(4))
+        self.to_pixels.to(device)
+        self.optimizer = build_adamw(nn.ModuleList([self.sam, self.to_pixels]), recipe)
         self.pool = build_scene_pool(recipe.scenes, recipe.seed, workers)
         self.step = 0
         self._drawer = ThreadPoolExecutor(1)
@@ -186,13 +230,25 @@ class PromptTrainer:
         self._drawn = {step: batch for step, batch in self._drawn.items() if step >= self.step}
         return self._drawn.pop(self.step).result()
 
+    def _lr_factor(self) -> float:
+        """A warm-up for the encoder, another for all, then half a cosine down to zero."""
+        alone, warmup = self.recipe.region_steps, self.recipe.warmup
+        if self.step < alone:
+            return min(1.0, (self.step + 1) / warmup)
+        return lr_factor(self.step - alone, self.recipe.steps - alone, warmup)
+
     def run_step(self) -> dict[str, float]:
         """One update; returns the losses."""
         recipe = self.recipe
         batch = self._take_batch()
         for group in self.optimizer.param_groups:
-            group["lr"] = recipe.lr * lr_factor(self.step, recipe.steps, recipe.warmup)
-        losses = prompt_losses(self.sam, batch)
+            group["lr"] = recipe.lr * self._lr_factor()
+        embedding = self.sam.image_encoder(
+            (batch.images - self.sam.pixel_mean) / self.sam.pixel_std
+        )
+        losses = {"region": 0.5 * region_loss(self.to_pixels(embedding), batch.label_maps)}
+        if batch.prompts:
+            losses |= prompt_losses(self.sam, embedding, batch)
         total = sum(losses.values())
         if not torch.isfinite(total):
             raise FloatingPointError(f"loss: expected a finite value at step {self.step}.")
@@ -201,7 +257,7 @@ class PromptTrainer:
         nn.utils.clip_grad_norm_(self.sam.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
-        keep = min(0.998, self.step / (self.step + 10))
+        keep = min(0.995, self.step / (self.step + 10))
         with torch.no_grad():
             pairs = zip(self.average.parameters(), self.sam.parameters(), strict=True)
             for mean, new in pairs:
@@ -214,6 +270,7 @@ class PromptTrainer:
             "step": self.step,
             "recipe": asdict(self.recipe),
             "sam": self.sam.state_dict(),
+            "to_pixels": self.to_pixels.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
@@ -227,6 +284,7 @@ class PromptTrainer:
             )
         self.step = state["step"]
         self.sam.load_state_dict(state["sam"])
+        self.to_pixels.load_state_dict(state["to_pixels"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
 

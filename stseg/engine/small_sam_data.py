@@ -63,20 +63,18 @@ def _largest_part(mask: np.ndarray) -> np.ndarray:
     return mask if count <= 2 else ids == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
 
 
-def draw_example(
-    pool: ScenePool, row: int, count: int, rng: np.random.Generator, look: bool = True
+def draw_picture(
+    pool: ScenePool, row: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One training picture with some of its regions.
+    """One training picture: mirrored, zoomed and turned, and mostly of another look.
 
     Args:
         pool: scenes.
         row: which of them.
-        count: number of masks N; large regions are drawn no more often than small ones.
-        rng: draws zoom, flip, look and regions.
-        look: change light, colour and so on in most pictures.
+        rng: draws the changes.
 
     Returns:
-        image (S, S, 3) float32 RGB in [0, 255] and masks (N, S, S) bool.
+        image (S, S, 3) float32 RGB in [0, 255] and label map (S, S) uint8.
     """
     image, labels = pool.images[row], pool.label_maps[row]
     side = labels.shape[0]
@@ -91,11 +89,16 @@ def draw_example(
         )
         image = move(np.ascontiguousarray(image), flags=cv2.INTER_LINEAR)
         labels = move(np.ascontiguousarray(labels), flags=cv2.INTER_NEAREST)
-    parts = connected_parts(labels)
-    chosen = rng.choice(len(parts), count, replace=len(parts) < count)
-    if look and rng.random() < 0.8:
+    if rng.random() < 0.75:
         image = change_look(image, rng)
-    return np.ascontiguousarray(image, np.float32), np.stack([parts[i] for i in chosen])
+    return np.ascontiguousarray(image, np.float32), np.ascontiguousarray(labels)
+
+
+def draw_parts(label_map: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Some connected parts (N, S, S) bool, large ones no more often than small ones."""
+    parts = connected_parts(label_map)
+    chosen = rng.choice(len(parts), count, replace=len(parts) < count)
+    return np.stack([parts[i] for i in chosen])
 
 
 def _noise(shape: tuple[int, int, int], cells: int, side: int, rng: np.random.Generator) -> Tensor:

@@ -34,7 +34,7 @@ class PromptSettings:
         kinds: some of "mask", "box", "points" and "parts". With "parts" a mask is split into its
             connected parts, which are refined each for itself and joined again; mask prompts then
             fade from the part's middle. Without, the whole class is one prompt and its mask hard.
-        batch_size: prompts decoded at once.
+        batch_size: prompts decoded at once; 0 chooses by the device, see `decoding.decode`.
         min_iou_with_initial: in [0, 1]; a part whose refined mask overlaps its initial mask less
             keeps the initial one. A mask that fled its prompt is SAM's usual failure. 0 believes
             every answer, as the paper does.
@@ -45,7 +45,7 @@ class PromptSettings:
     """
 
     kinds: tuple[str, ...] = ("parts", "mask", "box", "points")
-    batch_size: int = 8
+    batch_size: int = 0
     min_iou_with_initial: float = 0.3
     min_part_share: float = 0.02
     max_parts: int = 8
@@ -60,9 +60,9 @@ class PromptSettings:
                 "SELF_TRAINING.REFINE.PROMPTS: expected at least one of mask, box and points, and "
                 f"optionally parts, got {list(self.kinds)}."
             )
-        if self.batch_size < 1 or self.max_parts < 1:
+        if self.batch_size < 0 or self.max_parts < 1:
             raise ValueError(
-                "SELF_TRAINING.REFINE: expected a batch size and a number of parts of at least 1, "
+                "SELF_TRAINING.REFINE: expected a batch size of at least 0 and at least 1 part, "
                 f"got {self.batch_size} and {self.max_parts}."
             )
         for share in (self.min_iou_with_initial, self.min_part_share):
@@ -118,10 +118,10 @@ class SamRefiner:
 
         Raises:
             ValueError: if embedding, frame and masks do not fit each other.
+            FloatingPointError: if SAM answers with numbers that are not finite.
         """
         self._check(embedding, frame, masks)
-        parts = [(k, part) for k, mask in enumerate(masks) for part in self._parts(mask)]
-        asked = self._prompts(embedding, frame, masks, parts)
+        parts, asked = self.prompts_for(embedding, frame, masks)
         joined = np.zeros(masks.shape, bool)
         quality, area, kept = (np.zeros(len(masks)) for _ in range(3))
         for indices, logits, ious in decode(
@@ -129,6 +129,11 @@ class SamRefiner:
         ):
             # Chosen while small: bringing all three to the image's size would triple the work.
             logits, ious = best_of(logits, ious)
+            if not bool(torch.isfinite(ious).all()):
+                raise FloatingPointError(
+                    "SAM's predicted IoU: expected finite numbers, got NaN or infinity. "
+                    "Check MODEL.SAM.CHECKPOINT and the precision."
+                )
             refined = (frame.to_image(logits) > 0).cpu().numpy()
             for index, found, iou in zip(indices, refined, ious.tolist(), strict=True):
                 k, part = parts[index]
@@ -148,6 +153,26 @@ class SamRefiner:
             for k in range(len(masks))
         ]
 
+    @torch.inference_mode()
+    def prompts_for(
+        self, embedding: Tensor, frame: Frame, masks: np.ndarray
+    ) -> tuple[list[tuple[int, Part]], list[Prompt]]:
+        """What `refine` asks SAM.
+
+        Args:
+            embedding: (1, C, n, n).
+            frame: how the image lay in the encoder's input.
+            masks: (K, H, W) bool.
+
+        Returns:
+            N parts, each with the index of its mask, and a prompt for each.
+        """
+        parts = [(k, part) for k, mask in enumerate(masks) for part in self._parts(mask)]
+        units = None
+        if "box" in self.settings.kinds and self.settings.box_rounds:
+            units = F.normalize(embedding[0].float(), dim=0).cpu().numpy()
+        return parts, [self._prompt(part, masks[k], frame, units) for k, part in parts]
+
     def _check(self, embedding: Tensor, frame: Frame, masks: np.ndarray) -> None:
         side = self.prompt_encoder.image_embedding_size
         if embedding.ndim != 4 or len(embedding) != 1 or embedding.shape[-2:] != tuple(side):
@@ -161,9 +186,11 @@ class SamRefiner:
                 f"Frame: expected SAM's input of {self.prompt_encoder.input_image_size} pixels, "
                 f"got {frame.size}. Use the size at which the embedding was made."
             )
-        if masks.ndim != 3 or masks.shape[1:] != (frame.height, frame.width):
+        shape = frame.height, frame.width
+        if masks.ndim != 3 or masks.shape[1:] != shape or masks.dtype != bool:
             raise ValueError(
-                f"Initial masks: expected (K, {frame.height}, {frame.width}), got {masks.shape}."
+                f"Initial masks: expected (K, {shape[0]}, {shape[1]}) bool, "
+                f"got {masks.shape} {masks.dtype}."
             )
 
     def _parts(self, mask: np.ndarray) -> list[Part]:
@@ -174,19 +201,6 @@ class SamRefiner:
             min_share=self.settings.min_part_share,
             max_parts=self.settings.max_parts,
         )
-
-    def _prompts(
-        self,
-        embedding: Tensor,
-        frame: Frame,
-        masks: np.ndarray,
-        parts: list[tuple[int, Part]],
-    ) -> list[Prompt]:
-        """The prompts of all parts, in their order."""
-        units = None
-        if "box" in self.settings.kinds and self.settings.box_rounds:
-            units = F.normalize(embedding[0].float(), dim=0).cpu().numpy()
-        return [self._prompt(part, masks[k], frame, units) for k, part in parts]
 
     def _prompt(
         self, part: Part, class_mask: np.ndarray, frame: Frame, units: np.ndarray | None

@@ -19,6 +19,9 @@ from stseg.self_training.decoding import Prompt, decode
 from stseg.self_training.frame import Frame
 from stseg.structures import IGNORE_LABEL
 
+#: Regions brought to the image's size at once.
+_CHUNK = 16
+
 
 @dataclass(frozen=True)
 class RegionSettings:
@@ -26,7 +29,7 @@ class RegionSettings:
 
     Attributes:
         points_per_side: of the grid; its square is the number of prompts.
-        batch_size: prompts decoded at once.
+        batch_size: prompts decoded at once; 0 chooses by the device, see `decoding.decode`.
         min_predicted_iou: masks that SAM itself rates lower are dropped.
         min_stability: masks whose outline moves more with the threshold are dropped (IoU between
             the masks at logits -1 and 1).
@@ -34,16 +37,16 @@ class RegionSettings:
     """
 
     points_per_side: int = 32
-    batch_size: int = 8
+    batch_size: int = 0
     min_predicted_iou: float = 0.88
     min_stability: float = 0.95
     max_overlap: float = 0.7
 
     def __post_init__(self) -> None:
-        if self.points_per_side < 1 or self.batch_size < 1:
+        if self.points_per_side < 1 or self.batch_size < 0:
             raise ValueError(
                 "SELF_TRAINING.REFINE.REGION_VOTE.POINTS_PER_SIDE: expected at least 1, and a "
-                f"batch size of at least 1, got {self.points_per_side} and {self.batch_size}."
+                f"batch size of at least 0, got {self.points_per_side} and {self.batch_size}."
             )
 
 
@@ -88,8 +91,8 @@ def find_regions(
     logits, ious = torch.cat(found), torch.cat(ratings)
     best = _suppress(logits[:, :rows, :columns] > 0, ious, settings.max_overlap)
     regions = np.zeros((len(best), frame.height, frame.width), bool)
-    for start in range(0, len(best), settings.batch_size):
-        chunk = best[start : start + settings.batch_size]
+    for start in range(0, len(best), _CHUNK):
+        chunk = best[start : start + _CHUNK]
         regions[start : start + len(chunk)] = (frame.to_image(logits[chunk]) > 0).cpu().numpy()
     return regions
 

@@ -57,7 +57,7 @@ def class_table(
     parts.append(_table(head, rows[:_OPEN_CLASSES]) if rows else "<p>No class was found.</p>")
     if rows[_OPEN_CLASSES:]:
         rest = _table(head, rows[_OPEN_CLASSES:])
-        parts.append(_fold(f"{len(rows) - _OPEN_CLASSES} more classes", rest))
+        parts.append(_fold(_more(len(rows) - _OPEN_CLASSES), rest))
     if absent:
         names = f'<p class="faint">{escape(", ".join(absent))}</p>'
         parts.append(_fold(f"Found in no image: {len(absent)} of {len(counts)} classes", names))
@@ -89,7 +89,7 @@ def image_card(name: str, panels: Sequence[Panel], records: Sequence[ClassRecord
     if rows[_OPEN_RECORDS:]:
         rest = _table(head, rows[_OPEN_RECORDS:])
         gated = sum(not record.accepted for record in ordered[_OPEN_RECORDS:])
-        table += _fold(f"{len(rows) - _OPEN_RECORDS} more classes, {gated} gated out", rest)
+        table += _fold(f"{_more(len(rows) - _OPEN_RECORDS)}, {gated} of them gated out", rest)
     return (
         f'<article class="card"><div class="head"><h3>{escape(name)}</h3>'
         f'<span class="faint">{100 * coverage:.0f} % labelled &nbsp; '
@@ -166,3 +166,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _fold(title: str, content: str) -> str:
     return f"<details><summary>{escape(title)}</summary>{content}</details>"
+
+
+def _more(count: int) -> str:
+    return f"{count} more class{'es' if count != 1 else ''}"

@@ -110,6 +110,13 @@ def test_pseudo_labels_are_read_and_the_vocabulary_keeps_its_marks(target):
         assert "weak_image" not in item
 
 
+def test_pseudo_labels_have_an_ignored_id_of_their_own(target, tmp_path):
+    paths = write_folder(tmp_path / "other")
+    register_folder("other", *paths, ignore_label=77)
+    loader = build_self_training_loader(target[0], 0, target[1], "other", TARGET)
+    assert IGNORE_LABEL in next(iter(loader))[0]["sem_seg"]
+
+
 def test_source_items_carry_translated_labels_and_the_target_vocabulary(target):
     for batch in _batches(target, 4, **MIX):
         assert [item.get("domain") for item in batch] == ["source", None, None, None]

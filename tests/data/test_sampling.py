@@ -1,5 +1,6 @@
 import itertools
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -49,9 +50,9 @@ def test_the_stream_without_weights_stays_the_one_of_earlier_runs():
 
 
 def test_rounding_never_reaches_a_sample_of_weight_zero():
-    weights = np.full(1000, 1 / 3)
-    weights[-1] = 0
-    assert 999 not in _indices(20_000, size=1000, seed=0, weights=weights)
+    sampler = PositionSampler(4, 0, weights=[1, 1, 1, 0])
+    largest = SimpleNamespace(random=lambda: np.nextafter(1.0, 0.0))  # 3 + this is 4.0
+    assert sampler._resampled(largest).max() == 2
 
 
 @pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [0.0, 0.0], [1.0, np.nan]])

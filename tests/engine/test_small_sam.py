@@ -14,7 +14,7 @@ from stseg.modeling.encoders.sam import create_sam
 from stseg.modeling.encoders.sam_mini import build_sam_mini
 
 CPU = torch.device("cpu")
-TINY = Recipe(steps=6, batch=2, scenes=4, warmup=2)
+TINY = Recipe(steps=6, region_steps=1, batch=2, scenes=4, warmup=2)
 
 
 @pytest.fixture(scope="module")
@@ -98,14 +98,15 @@ def test_looks_change_colours_not_shape_or_range():
 def test_a_batch_holds_every_kind_of_prompt_as_sam_takes_it(sam):
     pool = small_sam_data.build_scene_pool(4, workers=0)
     low = sam.prompt_encoder.mask_input_size[0]
-    batch = small_sam.draw_batch(pool, TINY, 0, low, CPU)
+    batch = small_sam.draw_batch(pool, TINY, 1, low, CPU)
     assert batch.images.shape == (2, 3, 128, 128)
     for kind, prompt, target in zip(KINDS, batch.prompts, batch.targets, strict=True):
         assert ("points" in kind) == (prompt["points"] is not None)
         assert ("box" in kind) == (prompt["boxes"] is not None)
         assert ("mask" in kind) == (prompt["masks"] is not None)
         assert target.shape == (2, 1, low, low)
-    again = small_sam.draw_batch(pool, TINY, 0, low, CPU)
+    assert batch.label_maps.shape == (2, low, low)
+    again = small_sam.draw_batch(pool, TINY, 1, low, CPU)
     torch.testing.assert_close(batch.images, again.images, rtol=0, atol=0)
 
 
@@ -130,6 +131,25 @@ def test_right_answers_cost_little_and_wrong_ones_much():
     assert loss[0, 0] < 0.01
     assert loss[0, 1] > 5
     assert overlap.tolist() == [[1.0, 0.0]]
+
+
+def test_region_loss_vanishes_where_regions_differ_and_is_chance_where_they_do_not():
+    label_maps = torch.zeros(1, 8, 8, dtype=torch.long)
+    label_maps[:, :, 4:] = 3
+    apart = torch.zeros(1, 2, 8, 8)
+    apart[:, 0, :, :4] = apart[:, 1, :, 4:] = 1
+    assert small_sam.region_loss(apart, label_maps) < 1e-4
+    assert small_sam.region_loss(torch.ones(1, 2, 8, 8), label_maps) == pytest.approx(np.log(2))
+
+
+def test_small_regions_count_as_much_as_large_ones():
+    label_maps = torch.zeros(1, 32, 32, dtype=torch.long)
+    label_maps[:, :8, :8] = 1
+    features = torch.zeros(1, 2, 32, 32)
+    features[:, 0] = 1
+    features[:, :, :4, :8] = torch.tensor([0.0, 1.0])[:, None, None]  # half of the small one
+    # Half of the small region is lost in the large one: half of one region of two, not 3 % of all.
+    assert small_sam.region_loss(features, label_maps) == pytest.approx(0.9, abs=0.2)
 
 
 def test_a_resumed_run_takes_the_same_steps_as_an_unbroken_one(tmp_path):

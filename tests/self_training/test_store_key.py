@@ -66,6 +66,7 @@ def test_weights_digest_takes_every_kind_of_tensor():
         "flag": torch.tensor([True, False]),
         "parameter": torch.nn.Parameter(torch.ones(2)),
         "turned": grid.T,
+        "strided": torch.arange(6.0)[::2],
     }
     assert weights_digest(state) == weights_digest({**state, "turned": grid.T.contiguous()})
     assert weights_digest(state) != weights_digest({**state, "scalar": torch.tensor(4)})
