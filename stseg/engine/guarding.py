@@ -1,5 +1,6 @@
 """What the guard of self-training sees: predictions on a fixed sample of the target images."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -85,16 +86,20 @@ def _outputs(
 
 
 def normalised_entropy(probs: Tensor) -> float:
-    """Mean over pixels of the entropy of the class shares, divided by log T, in [0, 1].
+    """Mean over pixels of the entropy of the softmax over classes, divided by log T, in [0, 1].
+
+    Taken over logits: shares of independent probabilities would call a pixel uncertain as soon as
+    many classes are a little possible, however sure the best one is.
 
     Args:
-        probs: (T, H, W) independent probabilities; made to sum to 1 at every pixel.
+        probs: (T, H, W) independent probabilities.
     """
     if len(probs) == 1:
         return 0.0
-    shares = probs / probs.sum(dim=0, keepdim=True).clamp(min=1e-12)
-    entropy = -(shares * shares.clamp(min=1e-12).log()).sum(dim=0)
-    return float(entropy.mean() / torch.log(torch.tensor(float(len(probs)))))
+    logits = torch.logit(probs.float(), eps=1e-6)
+    log_shares = logits.log_softmax(dim=0)
+    entropy = -(log_shares.exp() * log_shares).sum(dim=0)
+    return float(entropy.mean() / math.log(len(probs)))
 
 
 def perturbed(image: Tensor) -> Tensor:
