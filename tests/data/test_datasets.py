@@ -19,6 +19,14 @@ SIZES = {
     "voc_2012_test_background_sem_seg": (59, 3),
 }
 
+IMAGES_ONLY = {
+    "ade20k_150_train_images": "ade20k_150_test_sem_seg",
+    "ade20k_full_train_images": "ade20k_full_sem_seg_freq_val_all",
+    "context_59_train_images": "context_59_test_sem_seg",
+    "context_459_train_images": "context_459_test_sem_seg",
+    "voc_2012_train_images": "voc_2012_test_sem_seg",
+}
+
 
 @pytest.fixture
 def real_root(tmp_path, shared_dir, monkeypatch):
@@ -31,8 +39,48 @@ def _spec(name):
     return next(spec for spec in SPECS if spec.name == name)
 
 
-def test_the_table_holds_the_peers_eight_names():
-    assert {spec.name for spec in SPECS} == set(SIZES)
+def test_the_table_holds_the_peers_eight_names_and_the_images_of_stage_2():
+    assert {spec.name for spec in SPECS} == set(SIZES) | set(IMAGES_ONLY)
+
+
+def _make_images(root, spec, stems):
+    (root / spec.image_dir).mkdir(parents=True)
+    for stem in stems:
+        (root / spec.image_dir / f"{stem}.jpg").write_bytes(b"never opened")
+    if spec.image_list:
+        (root / spec.image_list).parent.mkdir(parents=True)
+        (root / spec.image_list).write_text("a\nc\n")
+
+
+@pytest.mark.parametrize(("name", "tested"), IMAGES_ONLY.items())
+def test_images_of_a_training_split_come_without_labels_under_the_tested_names(
+    name, tested, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    spec = _spec(name)
+    _make_images(tmp_path, spec, "abc")
+    records = DatasetCatalog.get(name)
+    stems = "ac" if "VOC" in spec.image_dir else "abc"
+    folder = tmp_path / spec.image_dir
+    assert records == [{"file_name": str(folder / f"{stem}.jpg")} for stem in stems]
+    assert dataset_vocabulary(name) == dataset_vocabulary(tested)
+    assert MetadataCatalog.get(name).sem_seg_root == ""
+
+
+def test_a_listed_image_that_is_missing_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    _make_images(tmp_path, _spec("voc_2012_train_images"), "ab")
+    with pytest.raises(ValueError, match=r"Segmentation/train.txt lists, got 1 of 2 missing: c"):
+        DatasetCatalog.get("voc_2012_train_images")
+
+
+def test_a_missing_list_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    spec = _spec("context_59_train_images")
+    _make_images(tmp_path, spec, "ab")
+    (tmp_path / spec.image_list).unlink()
+    with pytest.raises(FileNotFoundError, match=r"VOC2010/ImageSets/Main/train.txt, got nothing"):
+        DatasetCatalog.get(spec.name)
 
 
 @pytest.mark.parametrize("name", SIZES)

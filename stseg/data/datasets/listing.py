@@ -67,6 +67,32 @@ def list_pairs(
     ]
 
 
+def select_listed(name: str, records: list[dict[str, Any]], list_file: Path) -> list[dict[str, Any]]:
+    """The records of a split.
+
+    Args:
+        name: of the data set, for messages.
+        records: with "file_name".
+        list_file: text with one stem a line.
+
+    Returns:
+        The listed records, in their order.
+
+    Raises:
+        ValueError: if the list is empty or names an image that is not there.
+    """
+    stems = set(list_file.read_text(encoding="utf-8").split())
+    kept = [record for record in records if Path(record["file_name"]).stem in stems]
+    missing = sorted(stems - {Path(record["file_name"]).stem for record in kept})
+    if kept and not missing:
+        return kept
+    raise ValueError(
+        f"Data set {name}: expected the images that {list_file} lists, got "
+        f"{len(missing)} of {len(stems)} missing: {', '.join(missing[:5]) or 'an empty list'}. "
+        "Unpack the download anew."
+    )
+
+
 def _refuse_single(
     name: str, rule: str, files: dict[str, str], partners: Iterable[str], partner_dir: Path
 ) -> None:

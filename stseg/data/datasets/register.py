@@ -12,7 +12,7 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from stseg.data.datasets.listing import list_pairs
+from stseg.data.datasets.listing import list_pairs, select_listed
 from stseg.data.datasets.specs import SPECS, DatasetSpec, load_class_list
 from stseg.structures import Vocabulary
 
@@ -30,26 +30,33 @@ def load_benchmark(spec: DatasetSpec) -> list[dict[str, Any]]:
     """List one benchmark split below the present data root.
 
     Returns:
-        Records with "file_name" and "sem_seg_file_name", sorted by stem.
+        Records with "file_name" and, where the split has labels, "sem_seg_file_name", sorted by
+        stem.
 
     Raises:
-        FileNotFoundError: if a folder is missing; names the path, the root and the prepare script.
-        ValueError: if an image or a label has no partner.
+        FileNotFoundError: if a folder or a list is missing; names the path, the root and the cure.
+        ValueError: if an image or a label has no partner, or a listed image is missing.
     """
-    image_dir, label_dir = data_root() / spec.image_dir, data_root() / spec.label_dir
-    for folder in (image_dir, label_dir):
-        if not folder.is_dir():
-            value = os.environ.get(ROOT_VARIABLE)
-            setting = (
-                f"is {value!r}" if value else f"is not set, so {data_root().resolve()} is used"
-            )
-            raise FileNotFoundError(
-                f"Data set {spec.name}: expected the folder {folder}, got nothing there. "
-                f"{ROOT_VARIABLE} {setting}. Point it at your data and run "
-                f"datasets/prepare_scripts/{spec.prepare_script}; see datasets/README.md."
-            )
-    _renew(spec.name, image_root=str(image_dir), sem_seg_root=str(label_dir))
-    return list_pairs(spec.name, image_dir, label_dir, spec.labels_select)
+    image_dir = _existing(spec, spec.image_dir)
+    label_dir = _existing(spec, spec.label_dir) if spec.label_dir else None
+    listed = _existing(spec, spec.image_list) if spec.image_list else None
+    _renew(spec.name, image_root=str(image_dir), sem_seg_root=str(label_dir or ""))
+    records = list_pairs(spec.name, image_dir, label_dir, spec.labels_select)
+    return records if listed is None else select_listed(spec.name, records, listed)
+
+
+def _existing(spec: DatasetSpec, path: str) -> Path:
+    found = data_root() / path
+    if found.exists():
+        return found
+    value = os.environ.get(ROOT_VARIABLE)
+    setting = f"is {value!r}" if value else f"is not set, so {data_root().resolve()} is used"
+    script = spec.prepare_script
+    cure = f" and run datasets/prepare_scripts/{script}" if script else ""
+    raise FileNotFoundError(
+        f"Data set {spec.name}: expected {found}, got nothing there. {ROOT_VARIABLE} {setting}. "
+        f"Point it at your data{cure}; see datasets/README.md."
+    )
 
 
 def _renew(name: str, **attributes: Any) -> None:
@@ -74,7 +81,7 @@ def register_benchmarks(specs: tuple[DatasetSpec, ...] = SPECS) -> None:
             ignore_labels=spec.ignore_labels,
             evaluator_type=spec.evaluator_type,
             image_root=str(data_root() / spec.image_dir),
-            sem_seg_root=str(data_root() / spec.label_dir),
+            sem_seg_root=str(data_root() / spec.label_dir) if spec.label_dir else "",
         )
 
 

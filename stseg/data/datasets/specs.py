@@ -21,12 +21,15 @@ class DatasetSpec:
     Attributes:
         name: name in Detectron2's DatasetCatalog.
         image_dir: folder of the images below the data root, with forward slashes.
-        label_dir: folder of the prepared label maps below the data root.
+        label_dir: folder of the prepared label maps below the data root, "" for images only.
         vocab: stem of the class list in `vocab/`: the names the model is asked for.
         ignore_labels: ids in the label FILES that carry no class; the first one is the official.
-        prepare_script: the script in `datasets/prepare_scripts/` that writes `label_dir`.
+        prepare_script: the script in `datasets/prepare_scripts/` that writes these folders, "" where
+            the download has them.
         labels_select: True where `image_dir` also holds images of other splits, so that the
             labels say which images belong to this one; an image without a label is no error then.
+        image_list: the download's file below the data root that lists the stems of this split, one
+            a line; "" takes the whole of `image_dir`. For images only.
         background_id: None, or the label id that stands for "none of the first background_id
             classes". Predictions at or above it count as it (evaluator "sem_seg_background").
     """
@@ -38,6 +41,7 @@ class DatasetSpec:
     ignore_labels: tuple[int, ...]
     prepare_script: str
     labels_select: bool = False
+    image_list: str = ""
     background_id: int | None = None
 
     @property
@@ -71,6 +75,25 @@ def _coco_stuff(name: str, split: str) -> DatasetSpec:
         prepare_script="prepare_coco_stuff.py",
     )
 
+
+def _train_images(
+    name: str, image_dir: str, vocab: str, *, image_list: str = "", prepare_script: str = ""
+) -> DatasetSpec:
+    """What stage 2 may see of a benchmark: images of its training split and its names."""
+    return DatasetSpec(
+        name=name,
+        image_dir=image_dir,
+        label_dir="",
+        vocab=vocab,
+        ignore_labels=(65535,),
+        prepare_script=prepare_script,
+        image_list=image_list,
+    )
+
+
+#: PASCAL-Context annotates the trainval images of VOC 2010 and keeps its split.
+_VOC_2010 = ("VOCdevkit/VOC2010/JPEGImages", "VOCdevkit/VOC2010/ImageSets/Main/train.txt")
+_VOC_2012 = ("VOCdevkit/VOC2012/JPEGImages", "VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt")
 
 SPECS: tuple[DatasetSpec, ...] = (
     _coco_stuff("coco_2017_train_stuff_all_sem_seg", "train2017"),
@@ -129,4 +152,18 @@ SPECS: tuple[DatasetSpec, ...] = (
         labels_select=True,
         background_id=20,
     ),
+    _train_images("ade20k_150_train_images", "ADEChallengeData2016/images/training", "ade20k_150"),
+    _train_images(
+        "ade20k_full_train_images",
+        "ADE20K_2021_17_01/images_detectron2/training",
+        "ade20k_847",
+        prepare_script="prepare_ade20k_full.py",
+    ),
+    _train_images(
+        "context_59_train_images", _VOC_2010[0], "pascal_context_59", image_list=_VOC_2010[1]
+    ),
+    _train_images(
+        "context_459_train_images", _VOC_2010[0], "pascal_context_459", image_list=_VOC_2010[1]
+    ),
+    _train_images("voc_2012_train_images", _VOC_2012[0], "voc_20", image_list=_VOC_2012[1]),
 )
