@@ -11,6 +11,7 @@ from detectron2.utils import comm
 import stseg  # noqa: F401  registers everything
 from stseg.engine import Trainer
 from stseg.engine.checkpointing import load_for_evaluation
+from stseg.engine.explained import explanation
 from stseg.engine.launch import launch, parse_args
 from stseg.engine.previews import preview
 from stseg.engine.setup import cfg_of, check_data, setup_run
@@ -44,13 +45,15 @@ def evaluate(cfg: Any, model: Any) -> dict[str, Any]:
 
 
 def run() -> None:
-    """Check flags and config here, where a mistake is one line, then start the processes."""
+    """Check flags, config and data, then start the processes; a user's mistake is one line."""
     args = parse_args()
     try:
-        check_data(cfg_of(args))
-    except (FileNotFoundError, KeyError, ValueError) as error:
-        sys.exit(f"train_net.py: {error.args[0]}")
-    launch(main, args)
+        check_data(cfg_of(args), is_trained_on=not args.eval_only)
+        launch(main, args)
+    except (OSError, KeyError, ValueError) as error:
+        if not explanation(error):
+            raise
+        sys.exit(f"train_net.py: {explanation(error)}")
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def build_train_loader(cfg: Any, start_iter: int = 0) -> DataLoader:
             "DATALOADER.SAMPLER_TRAIN: expected 'TrainingSampler' (each image once per epoch), got "
             f"{cfg.DATALOADER.SAMPLER_TRAIN!r}."
         )
-    records = [record for name in names for record in DatasetCatalog.get(name)]
+    records = first_images(cfg, [r for name in names for r in DatasetCatalog.get(name)])
     share, seed = _stream_share(cfg, start_iter), _stream_seed(cfg)
     sampler = PositionSampler(len(records), seed, **share)
     return _train_loader(cfg, records, build_mapper(cfg, True, names), sampler, seed)
@@ -140,6 +140,28 @@ def build_self_training_loader(
     )
     both = [*records, *sources]
     return _train_loader(cfg, both, MapperByDomain(mapper, mappers), mixed, seed)
+
+
+def check_sources(cfg: Any, vocabulary: Vocabulary) -> None:
+    """Refuse source sets that `build_self_training_loader` would, before anything is labelled.
+
+    Raises:
+        ValueError: names the key.
+    """
+    source = cfg.SELF_TRAINING.SOURCE
+    for name in source.DATASETS:
+        check_registered(name, _SOURCE_KEY)
+    if source.FRACTION <= 0:
+        return
+    if not source.DATASETS:
+        raise ValueError(
+            f"{_SOURCE_KEY}: expected at least one data set to fill SELF_TRAINING.SOURCE.FRACTION "
+            f"{source.FRACTION:g} of every batch, got none. Name one, or set the fraction to 0."
+        )
+    source_share(cfg.SOLVER.IMS_PER_BATCH, source.FRACTION)
+    for name in source.DATASETS:
+        _refuse_evaluation_only(name, _SOURCE_KEY)
+        _translation(name, vocabulary)
 
 
 def _source_records(name: str) -> list[dict[str, Any]]:
@@ -213,7 +235,7 @@ def build_test_loader(cfg: Any, dataset_name: str) -> DataLoader:
             "DATALOADER.TEST_BATCH_SIZE: expected at least 1 image, got "
             f"{cfg.DATALOADER.TEST_BATCH_SIZE}."
         )
-    records = DatasetCatalog.get(dataset_name)
+    records = first_images(cfg, DatasetCatalog.get(dataset_name))
     dataset = MapDataset(
         DatasetFromList(records, copy=False), build_mapper(cfg, False, [dataset_name])
     )
@@ -225,6 +247,11 @@ def build_test_loader(cfg: Any, dataset_name: str) -> DataLoader:
         collate_fn=_as_list,
         generator=torch.Generator(),
     )
+
+
+def first_images(cfg: Any, records: list[Any]) -> list[Any]:
+    """The records of a run: all of them, or the first DATASETS.MAX_IMAGES."""
+    return records[: cfg.DATASETS.MAX_IMAGES or None]
 
 
 def _as_list(batch: list[Any]) -> list[Any]:

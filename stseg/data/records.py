@@ -36,8 +36,3 @@ def build_record_loader(
         # Own generator: building a loader must not move the global one.
         generator=torch.Generator(),
     )
-
-
-def first_images(cfg: Any, records: list[Any]) -> list[Any]:
-    """The records of a run: all of them, or the first DATASETS.MAX_IMAGES."""
-    return records[: cfg.DATASETS.MAX_IMAGES or None]

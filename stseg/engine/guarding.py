@@ -12,9 +12,9 @@ from detectron2.utils import comm
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stseg.data.build import first_images
 from stseg.data.datasets import dataset_ignore_labels, dataset_vocabulary
 from stseg.data.image_io import read_label
-from stseg.data.records import first_images
 from stseg.engine.labelling import predict, spread, target_items
 from stseg.engine.random_state import kept_random_state
 from stseg.engine.targets import Target

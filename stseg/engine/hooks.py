@@ -154,34 +154,53 @@ class Writers(hooks.PeriodicWriter):
     """Write scalars every `period` iterations. Rank 0; last of all hooks.
 
     The writers are built when training starts, because only then it is known which lines of
-    ``metrics.json`` a resumed run will write again. The state holds the scalars of the
-    checkpoint's iteration, which a kill right after the checkpoint keeps from being written.
+    ``metrics.json`` a resumed run will write again. The state holds the scalars that have not
+    been written when the checkpoint is made, which a kill would lose.
     """
 
     def __init__(self, build_writers: Callable[[], list[EventWriter]], period: int) -> None:
         super().__init__([], period)
         self._build_writers = build_writers
-        self._restored: dict[str, tuple[float, bool]] = {}
+        self._restored: dict[str, tuple[float, bool, int]] = {}
+        self._written = -1
 
     def before_train(self) -> None:
         """Build the writers."""
         self._writers = self._build_writers()
 
+    def after_step(self) -> None:
+        """Write if this iteration is due."""
+        super().after_step()
+        done = self.trainer.iter + 1
+        if done % self._period == 0 or done == self.trainer.max_iter:
+            self._written = self.trainer.iter
+
+    def after_train(self) -> None:
+        """Write what is left, unless an iteration broke off: resuming takes a line for a proof."""
+        if self.trainer.iter >= self.trainer.max_iter:
+            super().after_train()
+            return
+        for writer in self._writers:
+            writer.close()
+
     def state_dict(self) -> dict[str, Any]:
-        """The scalars of this iteration, and whether they may be smoothed."""
+        """The scalars to be written yet: value, whether it may be smoothed, iteration."""
         storage = self.trainer.storage
         hints = storage.smoothing_hints()
         latest = storage.latest().items()
-        return {"scalars": {k: (float(v), hints[k]) for k, (v, at) in latest if at == storage.iter}}
+        waiting = {k: (float(v), hints[k], at) for k, (v, at) in latest if at > self._written}
+        return {"scalars": waiting}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember the scalars of the checkpoint's iteration."""
+        """Remember the scalars to be written yet."""
         self._restored = state_dict["scalars"]
 
-    def put_restored(self) -> None:
-        """Put the scalars of the checkpoint's iteration into the storage again."""
-        for name, (value, hint) in self._restored.items():
-            self.trainer.storage.put_scalar(name, value, smoothing_hint=hint)
+    def put_restored(self, last_written: int) -> None:
+        """Put what came after an iteration, and was not written, into the storage again."""
+        self._written = last_written
+        for name, (value, hint, at) in self._restored.items():
+            if at > last_written:
+                self.trainer.storage.put_scalar(name, value, smoothing_hint=hint, cur_iter=at)
 
 
 def trim_metrics(path: str, start_iter: int) -> int:

@@ -91,8 +91,9 @@ class SamPseudoLabelHook(HookBase):
         if not self._weights:
             self._begin()
             return
+        self._tidy()
         if self._settings is not None:
-            self._start = Snapshot.load(self._folder / "start.npz")
+            self._start = Snapshot.load(self._existing("start.npz"))
         if self._verdict:
             self.trainer.stop()
         else:
@@ -106,7 +107,7 @@ class SamPseudoLabelHook(HookBase):
             return
         self._finish_round(number)
         self.trainer.save_checkpoint(is_final=bool(self._verdict))
-        self._round_start(number).unlink(missing_ok=True)
+        self._tidy()
 
     def state_dict(self) -> dict[str, Any]:
         """Where the rounds stand; plain values."""
@@ -145,13 +146,15 @@ class SamPseudoLabelHook(HookBase):
         if comm.is_main_process():
             self._write_weights(self._round_start(number))
         with self._evaluated():
-            weights = digest_of(self._model)
+            weights = comm.all_gather(digest_of(self._model))[0]
             if self._online is None:
                 store = self._store(number, weights)
                 self._labeler.fill(store, self._model, self._pictured)
         if self._online is None:
             summary = store.summary()
             previous = self._store(number - 1, self._weights) if number > 1 else None
+            if previous is not None and not previous.is_finished:  # deleted to save space
+                previous = None
             self._report_labels(store, summary, previous)
             if not summary["coverage"]:
                 return False
@@ -169,12 +172,12 @@ class SamPseudoLabelHook(HookBase):
             record["evidence"] = verdict.evidence.to_dict()
             logger.info("Round %d against the start:\n%s", number, verdict.evidence.to_text())
         self._history.append(record)
+        self._write_page(number, record, verdict)
         if record["harmful"]:
             reasons = " ".join(verdict.reasons)
             logger.warning("Round %d harmed and is rolled back. %s", number, reasons)
-            self._read_weights(self._round_start(number))
+            self._read_weights(self._round_start(number).name)
             now = None
-        self._write_page(number, record, verdict)
         self._completed = number
         goes_on = number < self._rounds and not record["harmful"]
         if goes_on and not self._begin_round(number + 1):
@@ -196,7 +199,7 @@ class SamPseudoLabelHook(HookBase):
             verdict = judge_run(self._start, now, accepted, self._settings)
             self._verdict = verdict.text
             if not verdict.adapted:
-                self._read_weights(self._folder / "start.pth")
+                self._read_weights("start.pth")
             self._history[-1]["verdict"] = {"text": verdict.text, "reasons": list(verdict.reasons)}
             logger.info("Verdict: %s. %s", verdict.text, " ".join(verdict.reasons))
         self.trainer.stop()
@@ -232,8 +235,9 @@ class SamPseudoLabelHook(HookBase):
     def _relabel(self, number: int, store: PseudoLabelStore) -> None:
         logger.warning("Pseudo-labels of round %d are not complete; they are made again.", number)
         present = trained_state(self._model)
-        saved = torch.load(self._round_start(number), map_location="cpu", weights_only=True)
-        self._model.load_state_dict(saved["average"] or saved["model"], strict=False)
+        path = self._existing(self._round_start(number).name)
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        self._model.load_state_dict({**saved["model"], **(saved["average"] or {})}, strict=False)
         self._labeler.fill(store, self._model, self._pictured)
         self._model.load_state_dict(present, strict=False)
 
@@ -249,6 +253,23 @@ class SamPseudoLabelHook(HookBase):
     def _round_start(self, number: int) -> Path:
         return self._folder / f"round_{number:02d}_start.pth"
 
+    def _existing(self, name: str) -> Path:
+        path = self._folder / name
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"--resume: expected the file {name} of the interrupted run, got none at {path}. "
+                "Put it back, or start anew without --resume."
+            )
+        return path
+
+    def _tidy(self) -> None:
+        """Remove what only an unfinished round needs; a kill may have prevented it before."""
+        if not comm.is_main_process():  # others may be here before the checkpoint is written
+            return
+        for path in self._folder.glob("round_*_start.pth"):
+            if self._verdict or path != self._round_start(self._completed + 1):
+                path.unlink(missing_ok=True)
+
     def _write_weights(self, path: Path) -> None:
         content = {
             "model": trained_state(self._model),
@@ -257,8 +278,8 @@ class SamPseudoLabelHook(HookBase):
         }
         write_atomically(path, lambda file: torch.save(content, file))
 
-    def _read_weights(self, path: Path) -> None:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+    def _read_weights(self, name: str) -> None:
+        content = torch.load(self._existing(name), map_location="cpu", weights_only=True)
         self._model.load_state_dict(content["model"], strict=False)
         if self._average is not None:
             self._average.load_state_dict(content["average"])

@@ -78,7 +78,10 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
     default_setup(cfg, args)
     torch.set_float32_matmul_precision(cfg.SOLVER.MATMUL_PRECISION)
     register_from_cfg(cfg)
-    register_target(cfg)
+    skipped = register_target(cfg)
+    if skipped:  # told on the screen before, when there was no log yet
+        names = ", ".join(os.path.basename(path) for path, _ in skipped)
+        logger.warning("%d images cannot be read and are left out: %s", len(skipped), names)
     return cfg
 
 
@@ -96,15 +99,19 @@ def cfg_of(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
-def check_data(cfg: CfgNode) -> None:
-    """Look for the data of a run, where a mistake can still be told in one line.
+def check_data(cfg: CfgNode, is_trained_on: bool = True) -> None:
+    """Look for the data of a run before processes are started.
+
+    Args:
+        cfg: of the run.
+        is_trained_on: look at the images to adapt to as well.
 
     Raises:
         ValueError, FileNotFoundError: see `register_from_cfg`, `register_target`, `load_target`.
     """
     register_from_cfg(cfg)
     register_target(cfg)
-    if cfg.SELF_TRAINING.ENABLED and cfg.SELF_TRAINING.ROUNDS > 0:
+    if is_trained_on and cfg.SELF_TRAINING.ENABLED and cfg.SELF_TRAINING.ROUNDS > 0:
         load_target(cfg)
 
 

@@ -10,9 +10,9 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
 
+from stseg.data.build import check_sources, first_images
 from stseg.data.datasets import check_registered, dataset_vocabulary
-from stseg.data.datasets.unlabelled import register_images
-from stseg.data.records import first_images
+from stseg.data.datasets.unlabelled import Skipped, register_images
 from stseg.self_training.seen import check_unseen, mark_seen, seen_table
 from stseg.self_training.veto import Veto
 from stseg.structures import Vocabulary, VocabularyLike
@@ -48,13 +48,14 @@ def load_target(cfg: CfgNode) -> Target:
     Raises:
         FileNotFoundError: if a folder or file is missing.
         ValueError: if no image is left, nothing is unseen (see `check_unseen`), or the veto file
-            names what is not there.
+            names what is not there, or a source set is not fit for mixing in.
     """
     st = cfg.SELF_TRAINING
     names = cfg.DATASETS.TRAIN
     for name in names:
         check_registered(name, "DATASETS.TRAIN")
     vocabulary = target_vocabulary(cfg)
+    check_sources(cfg, vocabulary)
     records = [{"file_name": r["file_name"]} for name in names for r in DatasetCatalog.get(name)]
     files = [os.path.basename(record["file_name"]) for record in records]
     veto = Veto.read(st.VETO_FILE, vocabulary.names, files) if st.VETO_FILE else Veto()
@@ -78,8 +79,11 @@ def load_target(cfg: CfgNode) -> Target:
     return Target(names[0], tuple(kept), vocabulary, veto.class_ids)
 
 
-def register_target(cfg: CfgNode) -> None:
+def register_target(cfg: CfgNode) -> Skipped:
     """Register the folder SELF_TRAINING.IMAGES under IMAGES_NAME, if one is given.
+
+    Returns:
+        Files left out, as (path, reason).
 
     Raises:
         FileNotFoundError: if the folder or the names file is missing.
@@ -87,13 +91,13 @@ def register_target(cfg: CfgNode) -> None:
     """
     st = cfg.SELF_TRAINING
     if not st.IMAGES:
-        return
+        return []
     if not st.VOCABULARY:
         raise ValueError(
             "SELF_TRAINING.VOCABULARY: expected a names file (.txt, .json) or names such as "
             "'cat; dog' for the images, got none. Give --vocabulary."
         )
-    register_images(IMAGES_NAME, st.IMAGES, st.VOCABULARY)
+    return register_images(IMAGES_NAME, st.IMAGES, st.VOCABULARY)
 
 
 def target_vocabulary(cfg: CfgNode) -> Vocabulary:

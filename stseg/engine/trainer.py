@@ -25,6 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from stseg.data.build import build_test_loader, build_train_loader
 from stseg.engine.checkpointing import Checkpointer
 from stseg.engine.ema import WeightAverage
+from stseg.engine.explained import without_traceback
 from stseg.engine.hooks import AverageWeights, Checkpoints, KeepBest, Writers, trim_metrics
 from stseg.engine.optimizer import build_lr_scheduler, build_optimizer
 from stseg.engine.pictures import Pictures, pick_samples
@@ -92,6 +93,9 @@ class Trainer(DefaultTrainer):
         """
         extra = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
         resumed = resume and self.checkpointer.has_checkpoint()
+        if self._has_rounds and not resumed and extra.get("ema"):
+            # Adaptation starts from the weights that evaluation and preview take.
+            _bare(self.model).load_state_dict(extra["ema"], strict=False)
         if self.average is not None and not resumed:
             self.average.reset()
         if not resumed:
@@ -184,7 +188,8 @@ class Trainer(DefaultTrainer):
         Returns:
             Results of the last evaluation, {} on other ranks than 0.
         """
-        super().train()
+        with without_traceback():
+            super().train()
         return self._last_eval_results
 
     def before_train(self) -> None:
@@ -195,6 +200,8 @@ class Trainer(DefaultTrainer):
         if self.start_iter == 0:
             return
         self._finish_interrupted_step()
+        if self.start_iter >= self.max_iter:  # or Detectron2 counts one iteration too many
+            self.iter = self.max_iter - 1
         if len(self._random_states) == comm.get_world_size():
             set_random_state(self._random_states[comm.get_rank()])
         else:
@@ -211,6 +218,9 @@ class Trainer(DefaultTrainer):
         That is evaluation, and the line in metrics.json.
         """
         last, done = self.start_iter - 1, self.start_iter
+        for hook in self._hooks:
+            if isinstance(hook, Writers):
+                hook.put_restored(self._last_written)
         periods = [self.cfg.SOLVER.LOG_PERIOD, self.cfg.TEST.EVAL_PERIOD]
         if self._has_rounds:
             periods.append(self.cfg.SELF_TRAINING.ROUND_ITERS)
@@ -221,11 +231,7 @@ class Trainer(DefaultTrainer):
         logger.info("Finishing iteration %d, which was interrupted after its checkpoint.", last)
         self.iter = self.storage.iter = last
         kinds = [type(hook) for hook in self._hooks]
-        later = self._hooks[kinds.index(Checkpoints) + 1 :]
-        for hook in later:
-            if isinstance(hook, Writers):
-                hook.put_restored()
-        for hook in later:
+        for hook in self._hooks[kinds.index(Checkpoints) + 1 :]:
             hook.after_step()
 
     def _build_pictures(self) -> HookBase:

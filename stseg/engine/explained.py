@@ -1,0 +1,38 @@
+"""Errors that explain themselves: what was expected, what came, and the cure. No traceback."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_TRAINING = "detectron2.engine.train_loop"
+
+
+def explanation(error: BaseException) -> str:
+    """The text of an error that a check of ours raised about what it was given; "" for others.
+
+    Our checks say "<name>: expected <rule>, got <value>." Whatever else goes wrong is a fault of
+    the program, and its traceback is wanted.
+    """
+    if not isinstance(error, (ValueError, KeyError, OSError)) or not error.args:
+        return ""
+    text = str(error.args[-1])  # an OSError begins with its number, KeyError's str() has quotes
+    return text if "expected " in text else ""
+
+
+@contextmanager
+def without_traceback() -> Iterator[None]:
+    """Detectron2's training loop logs an error that explains itself in one line."""
+    logger = logging.getLogger(_TRAINING)
+    logger.addFilter(_shortened)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_shortened)
+
+
+def _shortened(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None and explanation(error):
+        record.msg, record.args = "%s", (explanation(error),)
+        record.exc_info = None
+    return True

@@ -1,0 +1,304 @@
+"""Runs of self-training in seconds: a model, its images, and processes that can be killed.
+
+Processes are forked from a server that has imported everything once and trained nothing.
+"""
+
+import contextlib
+import importlib
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.modeling import META_ARCH_REGISTRY
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+
+import train_net
+from stseg.modeling.encoders.sam import SAMImageEncoder
+from tests.helpers.colour_net import COLOURS
+from tests.helpers.tiny_model import CLIP_NAME, SAM_NAME, register, tiny_sam
+
+NAMES = tuple(COLOURS)
+register(Path(tempfile.gettempdir()))  # the files are read at once and not needed later
+
+
+@META_ARCH_REGISTRY.register()
+class RoundsTestNet(nn.Module):
+    """A class is as probable as its colour is near; learns colours. SAM is run but not used."""
+
+    def __init__(self, cfg):
+        super().__init__()
+        self.sam_encoder = SAMImageEncoder(tiny_sam().image_encoder, input_size=64)
+        self.colours = nn.Parameter(torch.tensor(list(COLOURS.values())) / 255.0)
+        self.sharpness = nn.Parameter(torch.tensor(8.0))
+
+    def logits(self, image):
+        image = F.dropout(image[None].float() / 255, 0.02, self.training)
+        distance = (image - self.colours[:, :, None, None]).abs().mean(dim=1)
+        return self.sharpness * (0.5 - 2 * distance)
+
+    def forward(self, batch):
+        if self.training:
+            losses = []
+            for item in batch:
+                target, logits = item["sem_seg"], self.logits(item["image"])
+                wanted = F.one_hot(target.clamp(min=0), len(NAMES)).movedim(-1, 0).float()
+                loss = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+                losses.append((loss * (target >= 0)).mean())
+            return {"loss_sem_seg": torch.stack(losses).mean()}
+        outputs = []
+        for item in batch:
+            self.sam_encoder(item["image"][None].float())
+            size = (item["height"], item["width"])
+            logits = F.interpolate(self.logits(item["image"])[None], size, mode="bilinear")
+            outputs.append({"sem_seg": logits[0].sigmoid()})
+        return outputs
+
+
+def make_images(folder, count=5, noise=60, size=(40, 56)):
+    """Blocks of the four colours, with labels; noise 0 gives what the model knows perfectly."""
+    rng = np.random.default_rng(0)
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    palette = np.array(list(COLOURS.values()))
+    for k in range(count):
+        label = np.kron(rng.integers(0, 4, (size[0] // 8, size[1] // 8)), np.ones((8, 8), int))
+        image = palette[label] + rng.integers(-noise, noise + 1, (*size, 3))
+        image = image.clip(0, 255).astype(np.uint8)
+        Image.fromarray(image).save(folder / "images" / f"{k}.png")
+        Image.fromarray(label.astype(np.uint8)).save(folder / "labels" / f"{k}.png")
+    (folder / "names.txt").write_text("\n".join(NAMES))
+    if not (folder.parent / "sam.pth").exists():
+        torch.manual_seed(0)
+        torch.save(tiny_sam().state_dict(), folder.parent / "sam.pth")
+    return folder
+
+
+_TINY_STSEG = {
+    "MODEL.META_ARCHITECTURE": "STSeg",
+    "MODEL.CLIP.NAME": CLIP_NAME,
+    "MODEL.CLIP.PRETRAINED": "",
+    "MODEL.STSEG.IMAGE_SIZE": [64, 64],
+    "MODEL.STSEG.DEA.NUM_HEADS": 4,
+    "MODEL.SEM_SEG_HEAD.HIDDEN_DIM": 32,
+    "MODEL.SEM_SEG_HEAD.DECODER_DIMS": [32, 16, 16],
+    "MODEL.SEM_SEG_HEAD.GUIDANCE_DIMS": [8, 4, 4],
+    "SELF_TRAINING.GATE.THRESH": 0.0,
+}
+
+
+def make_argv(data, output, changes=(), flags=(), stseg=False):
+    """Command line of two rounds of two iterations on the images of `make_images`."""
+    opts = {
+        "DATALOADER.NUM_WORKERS": 0,
+        "INPUT.CROP.SIZE": [32, 32],
+        "INPUT.MIN_SIZE_TRAIN": (40,),
+        "INPUT.MIN_SIZE_TEST": 40,
+        "MODEL.META_ARCHITECTURE": "RoundsTestNet",
+        "MODEL.DEVICE": "cpu",
+        "MODEL.SAM.NAME": SAM_NAME,
+        "MODEL.SAM.CHECKPOINT": str(data.parent / "sam.pth"),
+        "MODEL.SAM.INPUT_SIZE": 64,
+        "MODEL.TEXT.CACHE_DIR": "",
+        "OUTPUT_DIR": str(output),
+        "SEED": 7,
+        "SELF_TRAINING.ENABLED": True,
+        "SELF_TRAINING.ROUNDS": 2,
+        "SELF_TRAINING.ROUND_ITERS": 2,
+        "SELF_TRAINING.PREVIEW": 2,
+        "SELF_TRAINING.REFINE.PROMPTS": ["mask", "box"],
+        "SOLVER.BASE_LR": 1e-3,
+        "SOLVER.CHECKPOINT_PERIOD": 100,
+        "SOLVER.IMS_PER_BATCH": 2,
+        "SOLVER.LOG_PERIOD": 3,
+        "SOLVER.LR_MULTIPLIERS": [],
+        "SOLVER.WARMUP_ITERS": 0,
+        "TEST.EVAL_PERIOD": 0,
+        "TEST.PICTURES": 0,
+    }
+    opts.update(_TINY_STSEG if stseg else {})
+    opts.update(dict(changes))
+    folder = [] if "DATASETS.TRAIN" in opts else ["--images", str(data / "images")]
+    names = ["--vocabulary", str(data / "names.txt")] if folder else []
+    pairs = [part if isinstance(part, str) else repr(part) for kv in opts.items() for part in kv]
+    return ["--num-gpus", "0", *folder, *names, *flags, *pairs]
+
+
+def run_in_process(argv, log, patch=None, main=None):
+    """`train_net.run` in a process of its own.
+
+    Args:
+        argv: command line.
+        log: file for both outputs.
+        patch: (function of this module, its arguments...) called first.
+        main: called instead, as (callable, arguments...).
+
+    Returns:
+        The exit code; a negative number is a signal.
+    """
+    process = start_process(argv, log, patch, main)
+    return finish_process(process)
+
+
+def start_process(argv, log, patch=None, main=None):
+    """As `run_in_process`, and come back at once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    process = context.Process(target=_child, args=(argv, log, patch, main))
+    process.start()
+    return process
+
+
+def finish_process(process):
+    """Wait for a process; returns its exit code."""
+    process.join(300)
+    if process.is_alive():
+        process.kill()
+    process.join()
+    return process.exitcode
+
+
+def _child(argv, log, patch, main):
+    torch.set_num_threads(1)
+    with open(log, "a") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    sys.argv = ["train_net.py", *argv]
+    if patch is not None:
+        globals()[patch[0]](*patch[1:])
+    if main is not None:
+        main[0](*main[1:])
+    else:
+        train_net.run()
+
+
+# --- patches ---
+
+
+def wrap(where, name, change):
+    """Replace a function or method `name` of module or class `where` by change(old)."""
+    module, _, cls = where.partition(":")
+    owner = importlib.import_module(module)
+    owner = getattr(owner, cls) if cls else owner
+    setattr(owner, name, change(getattr(owner, name)))
+
+
+def at_call(where, name, number, act):
+    """Do `act` instead of the `number`-th call of a function."""
+    calls = iter(range(1, 10**6))
+
+    def change(old):
+        def counted(*args, **kwargs):
+            if next(calls) == number:
+                act()
+            return old(*args, **kwargs)
+
+        return counted
+
+    wrap(where, name, change)
+
+
+def kill_at(where, name, number):
+    """The `number`-th call of a function is the last thing the process does."""
+    at_call(where, name, number, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def disk_full_at(number):
+    """The `number`-th pseudo-label finds no space."""
+
+    def act():
+        raise OSError(28, "No space left on device")
+
+    at_call("stseg.self_training.store", "encode_json", number, act)
+
+
+def interrupt_at(where, name, number):
+    """Ctrl-C in the `number`-th call of a function."""
+
+    def act():
+        raise KeyboardInterrupt
+
+    at_call(where, name, number, act)
+
+
+def shuffle_labels():
+    """Pseudo-labels get the classes of others."""
+
+    def change(old):
+        def write(self, index, label, **options):
+            changed = np.roll(np.arange(len(NAMES)), 1 + index % 3)[label.label_map]
+            wrong = np.where(label.label_map >= 0, changed, -1).astype(np.int32)
+            label = type(label)(wrong, label.initial, label.classes)
+            return old(self, index, label, **options)
+
+        return write
+
+    wrap("stseg.self_training.store:PseudoLabelStore", "write", change)
+
+
+# --- what came of a run ---
+
+_CLOCKS = ("time", "data_time", "rank_data_time", "eta_seconds")
+
+
+def load(path):
+    return torch.load(path, weights_only=True)
+
+
+def rounds(folder):
+    return json.loads((folder / "self_training" / "rounds.json").read_text())
+
+
+def metrics(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+    lines = [{k: v for k, v in line.items() if k not in _CLOCKS} for line in lines]
+    return sorted((line for line in lines if len(line) > 1), key=lambda line: line["iteration"])
+
+
+def labels(folder):
+    """Bytes of every pseudo-label, by its path below the folder of self-training."""
+    root = folder / "self_training"
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.glob("round_*-*/labels/*")}
+
+
+def differences(one, other, path=""):
+    """Where two nested values with tensors differ, as paths."""
+    if isinstance(one, torch.Tensor):
+        return [] if torch.equal(one, other) else [path]
+    if isinstance(one, dict):
+        if one.keys() != other.keys():
+            return [f"{path}: keys"]
+        return [d for k in one for d in differences(one[k], other[k], f"{path}/{k}")]
+    if isinstance(one, (list, tuple)):
+        if len(one) != len(other):
+            return [f"{path}: length"]
+        pairs = enumerate(zip(one, other, strict=True))
+        return [d for k, (a, b) in pairs for d in differences(a, b, f"{path}/{k}")]
+    is_clock = path.rsplit("/", 2)[-2 if path.count("/") > 1 else -1] in _CLOCKS
+    return [] if one == other or is_clock else [f"{path}: {one!r} != {other!r}"]
+
+
+def assert_same_end(folder, wanted):
+    """Two runs ended alike: files, weights, optimizer, rounds, labels and curves."""
+    assert rounds(folder) == rounds(wanted)
+    assert labels(folder) == labels(wanted)
+    found = {p.name for p in (folder / "self_training").iterdir()}
+    assert found == {p.name for p in (wanted / "self_training").iterdir()}
+    assert metrics(folder) == metrics(wanted)
+    one, two = load(folder / "model_final.pth"), load(wanted / "model_final.pth")
+    assert not differences(one, two)
+
+
+@contextlib.contextmanager
+def unchanged(folder):
+    """Nothing in a folder may change inside."""
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    yield
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
