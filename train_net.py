@@ -3,6 +3,7 @@
 
 import argparse
 import sys
+from contextlib import nullcontext
 from typing import Any
 
 from detectron2.evaluation import verify_results
@@ -11,6 +12,7 @@ from detectron2.utils import comm
 import stseg  # noqa: F401  registers everything
 from stseg.engine import Trainer
 from stseg.engine.checkpointing import load_for_evaluation
+from stseg.engine.dry_run import check_sets, measured
 from stseg.engine.launch import launch, parse_args
 from stseg.engine.previews import preview
 from stseg.engine.setup import cfg_of, check_data, setup_run
@@ -26,6 +28,11 @@ def main(args: argparse.Namespace) -> Any:
         The results of the last evaluation, {} on other ranks than 0.
     """
     cfg = setup_run(args)
+    with measured() if args.dry_run else nullcontext():
+        return _run(cfg, args)
+
+
+def _run(cfg: Any, args: argparse.Namespace) -> Any:
     if args.eval_only or args.preview:
         model = Trainer.build_model(cfg)
         load_for_evaluation(model, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR if args.resume else "")
@@ -47,7 +54,10 @@ def run() -> None:
     """Check flags and config here, where a mistake is one line, then start the processes."""
     args = parse_args()
     try:
-        check_data(cfg_of(args))
+        cfg = cfg_of(args)
+        check_data(cfg)
+        if args.dry_run and not args.preview:
+            check_sets(cfg, args.eval_only)
     except (FileNotFoundError, KeyError, ValueError) as error:
         sys.exit(f"train_net.py: {error.args[0]}")
     launch(main, args)

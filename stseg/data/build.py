@@ -57,7 +57,8 @@ def build_train_loader(cfg: Any, start_iter: int = 0) -> DataLoader:
     grouped by aspect ratio and none is left out: all crops have one size.
 
     Args:
-        cfg: reads DATASETS.TRAIN, INPUT.*, SEED, SOLVER.IMS_PER_BATCH, DATALOADER.NUM_WORKERS.
+        cfg: reads DATASETS.{TRAIN,MAX_IMAGES}, INPUT.*, SEED, SOLVER.IMS_PER_BATCH,
+            DATALOADER.NUM_WORKERS.
         start_iter: batches taken before; a resumed run continues the stream exactly.
 
     Returns:
@@ -74,7 +75,7 @@ def build_train_loader(cfg: Any, start_iter: int = 0) -> DataLoader:
             "DATALOADER.SAMPLER_TRAIN: expected 'TrainingSampler' (each image once per epoch), got "
             f"{cfg.DATALOADER.SAMPLER_TRAIN!r}."
         )
-    records = [record for name in names for record in DatasetCatalog.get(name)]
+    records = [record for name in names for record in _records(cfg, name)]
     share, seed = _stream_share(cfg, start_iter), _stream_seed(cfg)
     sampler = PositionSampler(len(records), seed, **share)
     return _train_loader(cfg, records, build_mapper(cfg, True, names), sampler, seed)
@@ -200,7 +201,7 @@ def build_test_loader(cfg: Any, dataset_name: str) -> DataLoader:
     """Loader that visits every image of a data set once, shared out over the processes.
 
     Args:
-        cfg: reads INPUT.*, DATALOADER.NUM_WORKERS and DATALOADER.TEST_BATCH_SIZE.
+        cfg: reads INPUT.*, DATASETS.MAX_IMAGES, DATALOADER.{NUM_WORKERS,TEST_BATCH_SIZE}.
         dataset_name: a registered name.
 
     Raises:
@@ -213,7 +214,7 @@ def build_test_loader(cfg: Any, dataset_name: str) -> DataLoader:
             "DATALOADER.TEST_BATCH_SIZE: expected at least 1 image, got "
             f"{cfg.DATALOADER.TEST_BATCH_SIZE}."
         )
-    records = DatasetCatalog.get(dataset_name)
+    records = _records(cfg, dataset_name)
     dataset = MapDataset(
         DatasetFromList(records, copy=False), build_mapper(cfg, False, [dataset_name])
     )
@@ -225,6 +226,10 @@ def build_test_loader(cfg: Any, dataset_name: str) -> DataLoader:
         collate_fn=_as_list,
         generator=torch.Generator(),
     )
+
+
+def _records(cfg: Any, name: str) -> list[dict[str, Any]]:
+    return DatasetCatalog.get(name)[: cfg.DATASETS.MAX_IMAGES or None]
 
 
 def _as_list(batch: list[Any]) -> list[Any]:
