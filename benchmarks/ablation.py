@@ -52,7 +52,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--data",
         type=Path,
         metavar="DIR",
-        help="data root; default: $DETECTRON2_DATASETS or output/datasets",
+        help="data root with exactly these scenes (default: datasets in --out)",
     )
     add("--dev", action="store_true", help="evaluate on target_dev, to choose settings")
     add("--stage1-iters", type=int, default=300, help="(default: %(default)s)")
@@ -85,15 +85,13 @@ def build_plan(args: argparse.Namespace) -> Plan:
     split = "dev" if args.dev else "val"
     rounds = ["SELF_TRAINING.ROUNDS", args.rounds] if args.rounds else []
     iters = ["SELF_TRAINING.ROUND_ITERS", args.round_iters] if args.round_iters else []
-    data = args.data or Path(os.environ.get("DETECTRON2_DATASETS") or ROOT / "output" / "datasets")
     return Plan(
         out=args.out.resolve(),
-        data=data.expanduser().resolve(),
+        data=(args.data or args.out / "datasets").expanduser().resolve(),
         dataset=f"small_world_target_{split}_sem_seg",
         threads=int(
             os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // args.jobs)
         ),
-        shared=("SOLVER.AMP.ENABLED", "False"),
         stage1=("SOLVER.MAX_ITER", str(args.stage1_iters)),
         stage2=tuple(map(str, [*rounds, *iters, *args.opts])),
         variant=args.variant,

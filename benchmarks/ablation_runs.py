@@ -80,7 +80,6 @@ class Plan:
         data: the data root, $DETECTRON2_DATASETS of the runs.
         dataset: registered name that is evaluated.
         threads: of each process.
-        shared: keys and values for all rows.
         stage1: keys and values for rows of stage 1.
         stage2: the same for stage 2.
         variant: suffix of the folders of stage 2, for trying settings; "" for none.
@@ -90,7 +89,6 @@ class Plan:
     data: Path
     dataset: str
     threads: int = 1
-    shared: tuple[str, ...] = ()
     stage1: tuple[str, ...] = ()
     stage2: tuple[str, ...] = ()
     variant: str = ""
@@ -137,7 +135,7 @@ class Run:
     def settings(self) -> list[str]:
         """Keys and values that make the run what it is; paths are not among them."""
         of_stage = self.plan.stage2 if self.spec.start else self.plan.stage1
-        return [*self.plan.shared, *of_stage, *self.spec.opts, "SEED", str(self.seed)]
+        return [*of_stage, *self.spec.opts, "SEED", str(self.seed)]
 
     def train(self) -> None:
         """Train unless that is done; continue where an earlier call was interrupted.

@@ -34,6 +34,10 @@ def add_data_config(cfg: CfgNode) -> None:
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
     # Brightness, contrast, saturation and hue jitter of SSD (Liu et al., ECCV 2016) in training.
     cfg.INPUT.COLOR_AUG_SSD = True
+    # Blur (largest sigma, pixels) and noise (largest deviation, of 255) on every second training
+    # image each; 0 = none. For the strong view of self-training (ours).
+    cfg.INPUT.BLUR_SIGMA = 0.0
+    cfg.INPUT.NOISE_STD = 0.0
     # Mapper in stseg.data.mappers.MAPPER_REGISTRY that turns a record into a model input.
     cfg.INPUT.MAPPER_NAME = "STSegSemanticMapper"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 from detectron2.data import transforms as T
 from detectron2.projects.point_rend import ColorAugSSDTransform
@@ -72,12 +73,46 @@ class PadToSize(T.Augmentation):
         )
 
 
+class RandomBlur(T.Augmentation):
+    """Gaussian blur of every second image, as strong views have it (UniMatch, CVPR 2023)."""
+
+    def __init__(self, max_sigma: float) -> None:
+        """Args: max_sigma: in pixels; sigma is drawn from [0.1, max_sigma]."""
+        super().__init__()
+        self.max_sigma = max_sigma
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """Draw whether, and how far."""
+        if self._rand_range() < 0.5:
+            return NoOpTransform()
+        sigma = self._rand_range(0.1, max(self.max_sigma, 0.1))
+        return T.ColorTransform(lambda pixels: cv2.GaussianBlur(pixels, (0, 0), sigma))
+
+
+class RandomNoise(T.Augmentation):
+    """Gaussian noise on every second image."""
+
+    def __init__(self, max_std: float) -> None:
+        """Args: max_std: in grey levels of 0 to 255; the deviation is drawn from [0, max_std]."""
+        super().__init__()
+        self.max_std = max_std
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """Draw whether, how much, and the noise itself."""
+        if self._rand_range() < 0.5:
+            return NoOpTransform()
+        noise = np.random.normal(0.0, self._rand_range(0.0, self.max_std), image.shape)
+        return T.ColorTransform(
+            lambda pixels: np.rint(pixels + noise).clip(0, 255).astype(pixels.dtype)
+        )
+
+
 def geometric_part(transforms: T.TransformList) -> T.TransformList:
     """What an applied augmentation did to the places of pixels, without what it did to colours.
 
     Applying it draws no random numbers.
     """
-    photometric = (ColorAugSSDTransform,)
+    photometric = (ColorAugSSDTransform, T.ColorTransform)
     return T.TransformList([t for t in transforms.transforms if not isinstance(t, photometric)])
 
 
@@ -109,6 +144,10 @@ def build_augmentations(cfg: Any, is_train: bool) -> list[T.Augmentation | Trans
         )
     if cfg.INPUT.COLOR_AUG_SSD:
         augmentations.append(ColorAugSSDTransform(img_format="RGB"))
+    if cfg.INPUT.BLUR_SIGMA > 0:
+        augmentations.append(RandomBlur(cfg.INPUT.BLUR_SIGMA))
+    if cfg.INPUT.NOISE_STD > 0:
+        augmentations.append(RandomNoise(cfg.INPUT.NOISE_STD))
     augmentations += _flip(cfg.INPUT.RANDOM_FLIP)
     if crop.ENABLED:
         augmentations.append(PadToSize(size))

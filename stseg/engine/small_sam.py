@@ -41,24 +41,26 @@ from stseg.engine.small_sam_data import (
 from stseg.engine.small_sam_eval import evaluate, predict_masks
 from stseg.files import write_atomically
 from stseg.modeling.encoders.sam import create_sam
-from stseg.modeling.encoders.sam_mini import PROMPT_DIM, build_sam_mini
+from stseg.modeling.encoders.sam_mini import build_sam_mini
 
 logger = logging.getLogger(__name__)
 
 # The prompts of a picture's masks, one kind for each of them.
-KINDS = ("points", "box", "mask", "mask+box", "mask+box+points", "mask+box+points")
+KINDS = ("points", "box", "mask", "mask+box", "mask+box+points")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What a run depends on; saved in its checkpoint, so a resumed run is the same run."""
 
-    steps: int = 1100
-    region_steps: int = 400  # of the steps, at the start: the image encoder alone, no prompts
+    steps: int = 1700
+    region_steps: int = 300  # of the steps, at the start: the image encoder, without prompts
     seed: int = 0
-    batch: int = 8
-    scenes: int = 2000
-    lr: float = 2e-3
+    region_batch: int = 8
+    batch: int = 4
+    scenes: int = 1500
+    region_lr: float = 2e-3
+    lr: float = 1e-3
     weight_decay: float = 0.05
     warmup: int = 60
 
@@ -111,7 +113,8 @@ def draw_batch(pool: ScenePool, recipe: Recipe, step: int, low: int, device: tor
         device: where the tensors go.
     """
     rng = np.random.default_rng([recipe.seed, step])
-    rows = rng.choice(len(pool), recipe.batch, replace=len(pool) < recipe.batch)
+    count = recipe.batch if step >= recipe.region_steps else recipe.region_batch
+    rows = rng.choice(len(pool), count, replace=len(pool) < count)
     pictures = [draw_picture(pool, row, rng) for row in rows]
     images = torch.from_numpy(np.stack([image for image, _ in pictures])).to(device)
     labels = torch.from_numpy(np.stack([labels for _, labels in pictures])).to(device).long()
@@ -189,10 +192,10 @@ def prompt_losses(sam: Sam, embedding: Tensor, batch: Batch) -> dict[str, Tensor
     }
 
 
-def build_adamw(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+def build_adamw(sam: Sam, recipe: Recipe) -> torch.optim.AdamW:
     """AdamW; no decay for vectors, positions and prompt embeddings."""
     plain, decayed = [], []
-    for name, parameter in model.named_parameters():
+    for name, parameter in sam.named_parameters():
         free = parameter.ndim < 2 or any(w in name for w in ("pos", "embed.weight", "token"))
         (plain if free else decayed).append(parameter)
     groups = [
@@ -212,10 +215,7 @@ class PromptTrainer:
         nn.init.trunc_normal_(self.sam.image_encoder.pos_embed, std=0.02)
         self.low = self.sam.prompt_encoder.mask_input_size[0]
         self.average = deepcopy(self.sam).eval().requires_grad_(False)
-        # Only for training: a vector for every low-resolution pixel out of its cell.
-        self.to_pixels = nn.Sequential(nn.Conv2d(PROMPT_DIM, 16 * 16, 1), nn.PixelShuffle(4))
-        self.to_pixels.to(device)
-        self.optimizer = build_adamw(nn.ModuleList([self.sam, self.to_pixels]), recipe)
+        self.optimizer = build_adamw(self.sam, recipe)
         self.pool = build_scene_pool(recipe.scenes, recipe.seed, workers)
         self.step = 0
         self._drawer = ThreadPoolExecutor(1)
@@ -230,25 +230,28 @@ class PromptTrainer:
         self._drawn = {step: batch for step, batch in self._drawn.items() if step >= self.step}
         return self._drawn.pop(self.step).result()
 
-    def _lr_factor(self) -> float:
-        """A warm-up for the encoder, another for all, then half a cosine down to zero."""
-        alone, warmup = self.recipe.region_steps, self.recipe.warmup
-        if self.step < alone:
-            return min(1.0, (self.step + 1) / warmup)
-        return lr_factor(self.step - alone, self.recipe.steps - alone, warmup)
+    def _lr(self) -> float:
+        """Warm-up and half a cosine for the regions, then once more for the prompts."""
+        recipe, first = self.recipe, self.recipe.region_steps
+        if self.step < first:
+            return recipe.region_lr * lr_factor(self.step, first, recipe.warmup)
+        return recipe.lr * lr_factor(self.step - first, recipe.steps - first, recipe.warmup)
+
+    def _losses(self, batch: Batch) -> dict[str, Tensor]:
+        sam, alone = self.sam, self.step < self.recipe.region_steps
+        with torch.set_grad_enabled(alone):
+            embedding = sam.image_encoder((batch.images - sam.pixel_mean) / sam.pixel_std)
+        if alone:
+            pixels = sam.mask_decoder.output_upscaling(embedding)
+            return {"region": region_loss(pixels, batch.label_maps)}
+        return prompt_losses(sam, embedding, batch)
 
     def run_step(self) -> dict[str, float]:
         """One update; returns the losses."""
-        recipe = self.recipe
         batch = self._take_batch()
         for group in self.optimizer.param_groups:
-            group["lr"] = recipe.lr * self._lr_factor()
-        embedding = self.sam.image_encoder(
-            (batch.images - self.sam.pixel_mean) / self.sam.pixel_std
-        )
-        losses = {"region": 0.5 * region_loss(self.to_pixels(embedding), batch.label_maps)}
-        if batch.prompts:
-            losses |= prompt_losses(self.sam, embedding, batch)
+            group["lr"] = self._lr()
+        losses = self._losses(batch)
         total = sum(losses.values())
         if not torch.isfinite(total):
             raise FloatingPointError(f"loss: expected a finite value at step {self.step}.")
@@ -257,7 +260,9 @@ class PromptTrainer:
         nn.utils.clip_grad_norm_(self.sam.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
-        keep = min(0.995, self.step / (self.step + 10))
+        # The encoder is done when the decoder begins, so its average must not trail behind.
+        done = max(0, self.step - self.recipe.region_steps)
+        keep = min(0.995, done / (done + 10))
         with torch.no_grad():
             pairs = zip(self.average.parameters(), self.sam.parameters(), strict=True)
             for mean, new in pairs:
@@ -270,7 +275,6 @@ class PromptTrainer:
             "step": self.step,
             "recipe": asdict(self.recipe),
             "sam": self.sam.state_dict(),
-            "to_pixels": self.to_pixels.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
@@ -284,7 +288,6 @@ class PromptTrainer:
             )
         self.step = state["step"]
         self.sam.load_state_dict(state["sam"])
-        self.to_pixels.load_state_dict(state["to_pixels"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
 

@@ -1,6 +1,6 @@
 """SAM's image encoder, from the stock `segment_anything` package, frozen, at any square size.
 
-Shapes: B images, S channels of SAM's neck (256; SAM-mini 64), H and W pixels, a cell for every
+Shapes: B images, S channels of SAM's neck (256; SAM-mini 128), H and W pixels, a cell for every
 patch (16 pixels; SAM-mini 8).
 """
 

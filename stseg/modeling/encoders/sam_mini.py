@@ -16,7 +16,7 @@ PATCH_SIZE = 8
 WIDTH = 96
 DEPTH = 5
 GLOBAL_BLOCKS = (2, 4)
-PROMPT_DIM = 64
+PROMPT_DIM = 128
 
 
 def build_sam_mini(
