@@ -106,6 +106,11 @@ def check_data(cfg: CfgNode) -> None:
     register_from_cfg(cfg)
     register_target(cfg)
     if cfg.SELF_TRAINING.ENABLED and cfg.SELF_TRAINING.ROUNDS > 0:
+        if not cfg.DATASETS.TRAIN:
+            raise ValueError(
+                "--images: expected a folder of images to adapt to, or data sets in "
+                "DATASETS.TRAIN, got neither. Give --images DIR --vocabulary NAMES."
+            )
         load_target(cfg)
 
 
