@@ -3,6 +3,7 @@
 
 import argparse
 import sys
+from contextlib import nullcontext
 from typing import Any
 
 from detectron2.evaluation import verify_results
@@ -11,6 +12,7 @@ from detectron2.utils import comm
 import stseg  # noqa: F401  registers everything
 from stseg.engine import Trainer
 from stseg.engine.checkpointing import load_for_evaluation
+from stseg.engine.dry_run import check_sets, measured
 from stseg.engine.explained import explanation
 from stseg.engine.launch import launch, parse_args
 from stseg.engine.previews import preview
@@ -27,6 +29,11 @@ def main(args: argparse.Namespace) -> Any:
         The results of the last evaluation, {} on other ranks than 0.
     """
     cfg = setup_run(args)
+    with measured() if args.dry_run else nullcontext():
+        return _run(cfg, args)
+
+
+def _run(cfg: Any, args: argparse.Namespace) -> Any:
     if args.eval_only or args.preview:
         model = Trainer.build_model(cfg)
         load_for_evaluation(model, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR if args.resume else "")
@@ -48,7 +55,10 @@ def run() -> None:
     """Check flags, config and data, then start the processes; a user's mistake is one line."""
     args = parse_args()
     try:
-        check_data(cfg_of(args), is_trained_on=not args.eval_only)
+        cfg = cfg_of(args)
+        check_data(cfg, is_trained_on=not args.eval_only)
+        if args.dry_run and not args.preview:
+            check_sets(cfg, args.eval_only)
         launch(main, args)
     except (OSError, KeyError, ValueError) as error:
         if not explanation(error):

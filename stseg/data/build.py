@@ -57,7 +57,8 @@ def build_train_loader(cfg: Any, start_iter: int = 0) -> DataLoader:
     grouped by aspect ratio and none is left out: all crops have one size.
 
     Args:
-        cfg: reads DATASETS.TRAIN, INPUT.*, SEED, SOLVER.IMS_PER_BATCH, DATALOADER.NUM_WORKERS.
+        cfg: reads DATASETS.{TRAIN,MAX_IMAGES}, INPUT.*, SEED, SOLVER.IMS_PER_BATCH,
+            DATALOADER.NUM_WORKERS.
         start_iter: batches taken before; a resumed run continues the stream exactly.
 
     Returns:
@@ -222,7 +223,7 @@ def build_test_loader(cfg: Any, dataset_name: str) -> DataLoader:
     """Loader that visits every image of a data set once, shared out over the processes.
 
     Args:
-        cfg: reads INPUT.*, DATALOADER.NUM_WORKERS and DATALOADER.TEST_BATCH_SIZE.
+        cfg: reads INPUT.*, DATASETS.MAX_IMAGES, DATALOADER.{NUM_WORKERS,TEST_BATCH_SIZE}.
         dataset_name: a registered name.
 
     Raises:

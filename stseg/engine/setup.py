@@ -18,6 +18,7 @@ from stseg.config import add_stseg_config
 from stseg.config import solver as choices
 from stseg.config.self_training import FRAMES
 from stseg.data.datasets.folders import register_from_cfg
+from stseg.engine.dry_run import make_dry
 from stseg.engine.targets import IMAGES_NAME, load_target, register_target
 from stseg.self_training.gate import SCORINGS
 from stseg.self_training.refiner import KINDS
@@ -112,6 +113,11 @@ def check_data(cfg: CfgNode, is_trained_on: bool = True) -> None:
     register_from_cfg(cfg)
     register_target(cfg)
     if is_trained_on and cfg.SELF_TRAINING.ENABLED and cfg.SELF_TRAINING.ROUNDS > 0:
+        if not cfg.DATASETS.TRAIN:
+            raise ValueError(
+                "--images: expected a folder of images to adapt to, or data sets in "
+                "DATASETS.TRAIN, got neither. Give --images DIR --vocabulary NAMES."
+            )
         load_target(cfg)
 
 
@@ -130,30 +136,6 @@ def _set_target(cfg: CfgNode, images: str, vocabulary: str) -> None:
         cfg.DATASETS.TRAIN = (IMAGES_NAME,)
     if st.ENABLED and st.ROUNDS > 0:
         cfg.SOLVER.MAX_ITER = st.ROUNDS * st.ROUND_ITERS
-
-
-def make_dry(cfg: CfgNode, images: int, processes: int) -> None:
-    """Shrink a run to every one of its phases on a few images; model and sizes stay.
-
-    Args:
-        cfg: changed in place.
-        images: of every data set.
-        processes: in all; each trains on one image per step.
-    """
-    cfg.defrost()
-    cfg.DATASETS.MAX_IMAGES = images
-    cfg.SOLVER.IMS_PER_BATCH = processes * cfg.SOLVER.ACCUMULATE_STEPS
-    cfg.SOLVER.MAX_ITER = 2
-    cfg.SOLVER.CHECKPOINT_PERIOD = cfg.SOLVER.LOG_PERIOD = 1
-    cfg.TEST.EVAL_PERIOD = 0
-    cfg.SELF_TRAINING.ROUNDS = min(cfg.SELF_TRAINING.ROUNDS, 2)
-    cfg.SELF_TRAINING.ROUND_ITERS = 1
-    cfg.SELF_TRAINING.SOURCE.FRACTION = 0.0  # no room in a batch of one image
-    # Weights may still be random: the labels must not be missing for that.
-    cfg.SELF_TRAINING.GATE.THRESH = 0.0
-    cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "dry_run")
-    _set_target(cfg, "", "")
-    cfg.freeze()
 
 
 def _merge_file(cfg: CfgNode, path: str) -> None:

@@ -1,6 +1,12 @@
-import pytest
+from pathlib import Path
 
-from stseg.engine.setup import setup_cfg
+import pytest
+from detectron2.data import DatasetCatalog
+
+from stseg.data.datasets import dataset_vocabulary
+from stseg.engine.setup import check_data, setup_cfg
+
+CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").rglob("*.yaml"))
 
 
 @pytest.fixture
@@ -77,3 +83,26 @@ def test_without_a_gpu_the_cpu_is_used(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert setup_cfg(opts=["MODEL.DEVICE", "cuda"]).MODEL.DEVICE == "cpu"
     assert setup_cfg(device="cpu").MODEL.DEVICE == "cpu"
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_config_loads_and_names_data_sets_that_exist(path):
+    cfg = setup_cfg(path)
+    assert path.read_text().startswith("# ")
+    if path.stem == "camvid":  # its folders come with the command line
+        return
+    assert set(cfg.DATASETS.TRAIN) | set(cfg.DATASETS.TEST) <= set(DatasetCatalog)
+
+
+@pytest.mark.parametrize("path", [p for p in CONFIGS if p.stem.startswith("adapt_")], ids=str)
+def test_stage_2_asks_for_the_names_it_is_evaluated_with(path):
+    cfg = setup_cfg(path)
+    assert cfg.SELF_TRAINING.ENABLED and cfg.SOLVER.MAX_ITER == 3 * cfg.SELF_TRAINING.ROUND_ITERS
+    for train, test in zip(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, strict=False):
+        assert dataset_vocabulary(train) == dataset_vocabulary(test)
+
+
+def test_adapting_without_images_tells_how_to_give_them():
+    path = next(p for p in CONFIGS if p.stem == "adapt_folder")
+    with pytest.raises(ValueError, match="--images: expected a folder .* Give --images DIR"):
+        check_data(setup_cfg(path))

@@ -67,7 +67,9 @@ def list_pairs(
     ]
 
 
-def select_listed(name: str, records: list[dict[str, Any]], list_file: Path) -> list[dict[str, Any]]:
+def select_listed(
+    name: str, records: list[dict[str, Any]], list_file: Path
+) -> list[dict[str, Any]]:
     """The records of a split.
 
     Args:

@@ -24,8 +24,8 @@ class DatasetSpec:
         label_dir: folder of the prepared label maps below the data root, "" for images only.
         vocab: stem of the class list in `vocab/`: the names the model is asked for.
         ignore_labels: ids in the label FILES that carry no class; the first one is the official.
-        prepare_script: the script in `datasets/prepare_scripts/` that writes these folders, "" where
-            the download has them.
+        prepare_script: the script in `datasets/prepare_scripts/` that writes what the download
+            lacks, "" if it lacks nothing.
         labels_select: True where `image_dir` also holds images of other splits, so that the
             labels say which images belong to this one; an image without a label is no error then.
         image_list: the download's file below the data root that lists the stems of this split, one
