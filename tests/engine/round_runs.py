@@ -4,6 +4,7 @@ Processes are forked from a server that has imported everything once and trained
 """
 
 import contextlib
+import dataclasses
 import importlib
 import json
 import multiprocessing
@@ -21,7 +22,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import train_net
+from stseg.checkpoint.export import FROZEN_PARTS
 from stseg.modeling.encoders.sam import SAMImageEncoder
+from stseg.self_training.store_key import weights_digest
 from tests.helpers.colour_net import COLOURS
 from tests.helpers.tiny_model import CLIP_NAME, SAM_NAME, register, tiny_sam
 
@@ -131,27 +134,25 @@ def make_argv(data, output, changes=(), flags=(), stseg=False):
     return ["--num-gpus", "0", *folder, *names, *flags, *pairs]
 
 
-def run_in_process(argv, log, patch=None, main=None):
+def run_in_process(argv, log, *patches):
     """`train_net.run` in a process of its own.
 
     Args:
         argv: command line.
         log: file for both outputs.
-        patch: (function of this module, its arguments...) called first.
-        main: called instead, as (callable, arguments...).
+        patches: (function of this module, its arguments...), called first.
 
     Returns:
         The exit code; a negative number is a signal.
     """
-    process = start_process(argv, log, patch, main)
-    return finish_process(process)
+    return finish_process(start_process(argv, log, *patches))
 
 
-def start_process(argv, log, patch=None, main=None):
-    """As `run_in_process`, and come back at once."""
+def start_process(argv, log, *patches, main=train_net.run):
+    """As `run_in_process`, and come back at once; `main` takes no argument."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    process = context.Process(target=_child, args=(argv, log, patch, main))
+    process = context.Process(target=_child, args=(argv, log, patches, main))
     process.start()
     return process
 
@@ -165,18 +166,15 @@ def finish_process(process):
     return process.exitcode
 
 
-def _child(argv, log, patch, main):
+def _child(argv, log, patches, main):
     torch.set_num_threads(1)
     with open(log, "a") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
     sys.argv = ["train_net.py", *argv]
-    if patch is not None:
-        globals()[patch[0]](*patch[1:])
-    if main is not None:
-        main[0](*main[1:])
-    else:
-        train_net.run()
+    for patch, *arguments in patches:
+        globals()[patch.__name__](*arguments)
+    main()
 
 
 # --- patches ---
@@ -211,21 +209,43 @@ def kill_at(where, name, number):
 
 
 def disk_full_at(number):
-    """The `number`-th pseudo-label finds no space."""
+    """The `number`-th file of pseudo-labels finds no space."""
 
     def act():
         raise OSError(28, "No space left on device")
 
-    at_call("stseg.self_training.store", "encode_json", number, act)
+    at_call("stseg.self_training.store", "write_atomically", number, act)
 
 
-def interrupt_at(where, name, number):
-    """Ctrl-C in the `number`-th call of a function."""
+def close_gate_at(number):
+    """From the `number`-th labelling of all images on no class is accepted."""
 
     def act():
-        raise KeyboardInterrupt
+        def change(old):
+            def gate(initial, thresholds, vetoed=()):
+                return old(initial, thresholds + 2, vetoed)
 
-    at_call(where, name, number, act)
+            return gate
+
+        wrap("stseg.self_training.labeler", "gate", change)
+
+    at_call("stseg.engine.labelling:DatasetLabeler", "fill", number, act)
+
+
+def condemn_round(number):
+    """The guard finds one round harmful."""
+    calls = iter(range(1, 10**6))
+
+    def change(old):
+        def judge(*args):
+            verdict = old(*args)
+            if next(calls) != number:
+                return verdict
+            return dataclasses.replace(verdict, harmful=True, reasons=("Condemned.",))
+
+        return judge
+
+    wrap("stseg.engine.rounds", "judge_round", change)
 
 
 def shuffle_labels():
@@ -302,3 +322,17 @@ def unchanged(folder):
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     yield
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+
+
+def digest(state):
+    """Of the weights that learn, as the store of pseudo-labels knows them."""
+    return weights_digest({k: v for k, v in state.items() if not k.startswith(FROZEN_PARTS)})
+
+
+def programming_error():
+    """Labelling fails for no reason a user could know."""
+
+    def act():
+        raise ValueError("not ours")
+
+    at_call("stseg.engine.labelling", "predict", 1, act)

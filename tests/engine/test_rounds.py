@@ -1,0 +1,209 @@
+"""What self-training makes of images, in one go; see test_rounds_resume.py for runs cut off."""
+
+import json
+
+import pytest
+
+import train_net
+from stseg.data.image_io import read_label
+from stseg.engine.launch import _cpu_worker, _free_port, parse_args
+
+from . import round_runs as runs
+
+KEPT = "no gain: kept the starting weights"
+HIGH_RATE = {"SOLVER.BASE_LR": 0.5, "SELF_TRAINING.GATE.THRESH": 0.0}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return runs.make_images(tmp_path_factory.mktemp("rounds") / "data", count=4)
+
+
+@pytest.fixture(scope="module")
+def folders(data):
+    """Entries for DATASETS.FOLDERS: with all names, and with fewer in another order."""
+    parts = [str(data / part) for part in ("images", "labels", "names.txt")]
+    other = data.parent / "source"
+    other = runs.make_images(other, count=3, size=(48, 32))
+    (other / "names.txt").write_text("green\nblack\nred\nyellow\n")
+    source = [str(other / part) for part in ("images", "labels", "names.txt")]
+    return [["rounds_labelled", *parts], ["rounds_source", *source]]
+
+
+@pytest.fixture
+def run(data, tmp_path):
+    """Runs train_net; returns OUTPUT_DIR. The log lies beside it."""
+
+    def start(changes=(), *patches, flags=(), stseg=False, folder="run", images=data):
+        argv = runs.make_argv(images, tmp_path / folder, changes, flags, stseg)
+        log = tmp_path / f"{folder}.txt"
+        assert runs.run_in_process(argv, log, *patches) == 0, log.read_text()
+        return tmp_path / folder
+
+    return start
+
+
+def start_and_end(folder):
+    """Content of the first and the last weights of a run."""
+    return tuple(
+        runs.load(folder / name) for name in ("self_training/start.pth", "model_final.pth")
+    )
+
+
+def test_wrong_labels_are_rolled_back_to_the_exact_starting_weights(run):
+    folder = run({**HIGH_RATE, "SOLVER.EMA.ENABLED": True}, (runs.shuffle_labels,))
+    content = runs.rounds(folder)
+    assert content["verdict"] == KEPT
+    assert [r["harmful"] for r in content["rounds"]] == [True]  # and the run ends here
+    assert content["rounds"][0]["reasons"]
+    text = (folder / "log.txt").read_text()
+    assert "Round 1 harmed and is rolled back." in text
+    assert f"Verdict: {KEPT}. No round was accepted." in text
+    start, final = (
+        runs.load(folder / "self_training/start.pth"),
+        runs.load(folder / "model_final.pth"),
+    )
+    assert all(k in start["model"] for k in ("colours", "sharpness"))
+    assert not runs.differences(start["model"], {k: final["model"][k] for k in start["model"]})
+    assert not runs.differences(start["average"], final["ema"])
+    before_rollback = runs.load(folder / "model_0000001.pth")["model"]
+    assert runs.differences(before_rollback["colours"], final["model"]["colours"])
+
+
+def test_images_that_are_handled_perfectly_bring_no_gain(run, tmp_path):
+    images = runs.make_images(tmp_path / "perfect", count=3, noise=0)
+    sam = {"MODEL.SAM.CHECKPOINT": ""}
+    folder = run({**sam, "SELF_TRAINING.REFINE.ENABLED": False}, images=images)
+    assert runs.rounds(folder)["verdict"] == KEPT
+    assert not any(r["harmful"] for r in runs.rounds(folder)["rounds"])
+    start, final = (
+        runs.load(folder / "self_training/start.pth"),
+        runs.load(folder / "model_final.pth"),
+    )
+    assert not runs.differences(start["model"], {k: final["model"][k] for k in start["model"]})
+    # Without SAM a label is what the model says, and that is the truth.
+    for index, path in enumerate(sorted((folder / "self_training").glob("round_01-*/labels/*"))):
+        truth = read_label(images / "labels" / f"{index}.png", 4, ())
+        assert (read_label(path, 4, (255,)) == truth).all()
+
+
+def test_two_processes_make_the_labels_of_one(run, data, tmp_path):
+    one = run()
+    argv = runs.make_argv(data, tmp_path / "two", flags=["--num-cpu-processes", "2"])
+    port, log = _free_port(), tmp_path / "two.txt"
+    processes = [
+        runs.start_process(argv, log, main=_Worker(rank, f"tcp://127.0.0.1:{port}"))
+        for rank in (0, 1)
+    ]
+    assert [runs.finish_process(p) for p in processes] == [0, 0], log.read_text()
+    two = tmp_path / "two"
+    first, second = (
+        {k: v for k, v in runs.labels(f).items() if k.startswith("round_01")} for f in (one, two)
+    )
+    assert len(first) == 4
+    assert first == second
+    assert len(runs.labels(two)) == 8
+    assert [r["round"] for r in runs.rounds(two)["rounds"]] == [1, 2]
+    assert runs.rounds(two)["verdict"] == runs.rounds(one)["verdict"]
+    assert not list((two / "self_training").glob("round_*_start.pth"))
+
+
+class _Worker:
+    """One of two processes."""
+
+    def __init__(self, rank, url):
+        self.rank, self.url = rank, url
+
+    def __call__(self):
+        _cpu_worker(self.rank, train_net.main, parse_args(), "fork", self.url)
+
+
+def test_no_class_over_the_gate_in_a_later_round_ends_the_rounds(run):
+    folder = run({"SELF_TRAINING.GUARD.ENABLED": False}, (runs.close_gate_at, 2))
+    content = runs.rounds(folder)
+    assert [r["round"] for r in content["rounds"]] == [1]
+    assert content["verdict"].startswith("not judged")
+    text = (folder / "log.txt").read_text()
+    assert "Round 2: no class passed the gate; the rounds end here." in text
+    assert not list((folder / "self_training").glob("round_*_start.pth"))
+    final = runs.load(folder / "model_final.pth")
+    assert final["iteration"] == 1
+    assert not runs.differences(final["model"], runs.load(folder / "model_0000001.pth")["model"])
+
+
+def test_a_source_set_is_mixed_in_and_watched(run, folders):
+    mixed = {
+        "DATASETS.FOLDERS": folders,
+        "SELF_TRAINING.SOURCE.DATASETS": ("rounds_source",),
+        "SELF_TRAINING.SOURCE.FRACTION": 0.5,
+        "SELF_TRAINING.BALANCED_SAMPLING": True,
+        "SELF_TRAINING.GATE.QUANTILE": 0.5,
+        "SELF_TRAINING.REFINE.FRAME": "padded",
+    }
+    folder = run(mixed, stseg=True)
+    evidence = runs.rounds(folder)["rounds"][0]["evidence"]
+    assert 0 <= evidence["source_miou_start"] <= 100
+    assert 0 <= evidence["source_miou_now"] <= 100
+
+
+def test_regions_vote_at_reduced_size(run):
+    changes = {
+        "SELF_TRAINING.REFINE.REGION_VOTE.ENABLED": True,
+        "SELF_TRAINING.REFINE.REGION_VOTE.PURITY": 0.1,
+        "SELF_TRAINING.REFINE.REGION_VOTE.POINTS_PER_SIDE": 3,
+        "SELF_TRAINING.LABEL_MAX_SIZE": 30,
+        "SELF_TRAINING.ROUNDS": 1,
+    }
+    folder = run(changes)
+    for path in (folder / "self_training").glob("round_01-*/labels/*"):
+        assert read_label(path, 4, (255,)).shape == (40, 56)
+
+
+def test_the_online_teacher_labels_every_batch(run, folders):
+    online = {
+        "DATASETS.FOLDERS": folders,
+        "SELF_TRAINING.ONLINE": True,
+        "SELF_TRAINING.SOURCE.DATASETS": ("rounds_source",),
+        "SELF_TRAINING.SOURCE.FRACTION": 0.5,
+        "SOLVER.EMA.ENABLED": True,
+        "SOLVER.BASE_LR": 0.1,
+        "SOLVER.LOG_PERIOD": 1,
+    }
+    folder = run(online)
+    assert len(runs.rounds(folder)["rounds"]) == 2
+    assert not runs.labels(folder)
+    losses = [line["total_loss"] for line in runs.metrics(folder) if "total_loss" in line]
+    assert len(losses) == 4 and all(loss > 0 for loss in losses)
+
+
+def test_a_model_goes_from_a_dry_run_of_both_stages_to_plain_evaluation(run, folders):
+    sets = {"DATASETS.FOLDERS": folders[:1], "DATASETS.TEST": ("rounds_labelled",)}
+    plain = {**sets, "SELF_TRAINING.ENABLED": False, "DATASETS.TRAIN": ("rounds_labelled",)}
+    ema = {"SOLVER.EMA.ENABLED": True, "SOLVER.EMA.DECAY": 0.5}
+    stage_1 = run({**plain, **ema}, flags=["--dry-run", "2"], stseg=True, folder="one") / "dry_run"
+    first = runs.load(stage_1 / "model_final.pth")
+    weights = {"MODEL.WEIGHTS": str(stage_1 / "model_final.pth")}
+
+    seen = run(weights, flags=["--preview", "3"], stseg=True, folder="look")
+    page = (seen / "self_training/preview/round_01.html").read_text()
+    assert page.count("<img") >= 9
+    assert len(list((seen / "self_training/preview").glob("round_01-*/labels/*"))) == 3
+    assert not list(seen.glob("*.pth"))
+
+    stage_2 = (
+        run({**sets, **weights}, flags=["--dry-run", "2"], stseg=True, folder="two") / "dry_run"
+    )
+    assert len(runs.labels(stage_2)) == 4  # two images in each of two rounds
+    assert "verdict" in runs.rounds(stage_2)
+    # What is adapted is what was evaluated and shown.
+    start = runs.load(stage_2 / "self_training/start.pth")["model"]
+    assert not runs.differences({k: start[k] for k in first["ema"]}, first["ema"])
+    manifest = json.loads(next(seen.rglob("manifest.json")).read_text())
+    assert manifest["weights"] == runs.digest(start)
+
+    second = runs.load(stage_2 / "model_final.pth")
+    assert second["model"].keys() == first["model"].keys()
+    weights = {"MODEL.WEIGHTS": str(stage_2 / "model_final.pth")}
+    final = run({**plain, **weights}, flags=["--eval-only"], stseg=True, folder="eval")
+    found = json.loads((final / "results.json").read_text())["rounds_labelled"]["sem_seg"]
+    assert 0 <= found["mIoU"] <= 100

@@ -1,0 +1,160 @@
+"""Runs that are cut off at a boundary between rounds, or within one, and resumed."""
+
+import signal
+
+import pytest
+
+from . import round_runs as runs
+
+# Checkpoints fall within rounds and on boundaries, lines of metrics.json on neither. Training makes
+# the model surer, so that the guard keeps it and the end is not simply the start.
+CHANGES = {
+    "SELF_TRAINING.GUARD.MIN_CHANGE": 0.0,
+    "SELF_TRAINING.GUARD.MIN_GAIN": 0.0,
+    "SELF_TRAINING.ROUND_ITERS": 3,
+    "SOLVER.BASE_LR": 0.3,
+    "SOLVER.CHECKPOINT_PERIOD": 2,
+    "SOLVER.EMA.ENABLED": True,
+    "SOLVER.EMA.DECAY": 0.5,
+    "SOLVER.LOG_PERIOD": 4,
+    "SOLVER.LR_MULTIPLIERS": [["colours", 0.01]],
+}
+HOOK = "stseg.engine.rounds:SamPseudoLabelHook"
+# Where, function, call; each round labels four images.
+POINTS = {
+    "predicting": ("stseg.engine.labelling", "predict", 8),
+    "refining": ("stseg.self_training.refiner:SamRefiner", "refine", 6),
+    "writing": ("stseg.self_training.store_records:ImageRecord", "encode", 6),
+    "training": ("stseg.engine.train_step:StepTrainer", "run_step", 5),
+    "before the second checkpoint": ("stseg.engine.trainer:Trainer", "save_checkpoint", 1),
+    "after it": (HOOK, "_tidy", 1),
+    "labelling for round 1": ("stseg.self_training.store_records:ImageRecord", "encode", 2),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = runs.make_images(tmp_path_factory.mktemp("rounds") / "data", count=4)
+    (folder / "images" / "broken.png").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(data):
+    folder = data.parent / "whole"
+    assert runs.run_in_process(runs.make_argv(data, folder, CHANGES), data.parent / "log") == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def condemned(data):
+    """The second round is rolled back."""
+    folder = data.parent / "condemned"
+    argv = runs.make_argv(data, folder, CHANGES)
+    patch = (runs.condemn_round, 2)
+    assert runs.run_in_process(argv, data.parent / "log", patch) == 0
+    return folder
+
+
+def resume(data, folder, log, *patches):
+    argv = runs.make_argv(data, folder, CHANGES, flags=["--resume"])
+    assert runs.run_in_process(argv, log, *patches) == 0, log.read_text()
+
+
+def test_a_run_that_gains_is_kept_and_its_averages_make_the_labels(whole, data):
+    content = runs.rounds(whole)
+    assert content["verdict"] == "adapted"
+    assert [(r["round"], r["harmful"]) for r in content["rounds"]] == [(1, False), (2, False)]
+    assert len(runs.labels(whole)) == 8
+    assert "broken.png" in (whole / "log.txt").read_text()
+    boundary = runs.load(whole / "model_0000002.pth")
+    assert runs.differences(boundary["model"]["sharpness"], boundary["ema"]["sharpness"])
+    assert runs.digest({**boundary["model"], **boundary["ema"]}) == content["rounds"][1]["labels"]
+    assert [line["iteration"] for line in runs.metrics(whole)] == [2, 3, 5]
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_run_killed_at_any_point_ends_like_one_that_was_not(point, data, whole, tmp_path):
+    folder, log = tmp_path / "killed", tmp_path / "log"
+    argv = runs.make_argv(data, folder, CHANGES)
+    patch = (runs.kill_at, *POINTS[point])
+    assert runs.run_in_process(argv, log, patch) == -signal.SIGKILL, log.read_text()
+    resume(data, folder, log)
+    runs.assert_same_end(folder, whole)
+
+
+def test_a_disk_that_fills_up_is_one_line_and_the_run_goes_on_when_there_is_room(
+    data, whole, tmp_path
+):
+    folder, log = tmp_path / "full", tmp_path / "log"
+    argv = runs.make_argv(data, folder, CHANGES)
+    assert runs.run_in_process(argv, log, (runs.disk_full_at, 16)) == 1
+    text = log.read_text()
+    last = text.rstrip().splitlines()[-1]
+    assert last.startswith("train_net.py: Pseudo-labels in ") and "round_02" in last
+    assert "Traceback" not in text
+    first = next((folder / "self_training").glob("round_01-*"))
+    with runs.unchanged(first):
+        resume(data, folder, log)
+    runs.assert_same_end(folder, whole)
+
+
+@pytest.mark.parametrize("where", ["_read_weights", "_conclude"])
+def test_a_run_killed_while_rolling_back_ends_like_one_that_was_not(
+    where, data, condemned, tmp_path
+):
+    folder, log = tmp_path / "killed", tmp_path / "log"
+    argv = runs.make_argv(data, folder, CHANGES)
+    patches = (runs.condemn_round, 2), (runs.kill_at, HOOK, where, 1)
+    assert runs.run_in_process(argv, log, *patches) == -signal.SIGKILL, log.read_text()
+    resume(data, folder, log, (runs.condemn_round, 1))
+    runs.assert_same_end(folder, condemned)
+
+
+def test_a_round_rolled_back_leaves_weights_average_and_optimizer_of_its_start(condemned):
+    content = runs.rounds(condemned)
+    assert [r["harmful"] for r in content["rounds"]] == [False, True]
+    assert content["rounds"][1]["reasons"] == ["Condemned."]
+    assert "Round 2 harmed and is rolled back. Condemned." in (condemned / "log.txt").read_text()
+    before, after = (
+        runs.load(condemned / f"{name}.pth") for name in ("model_0000002", "model_final")
+    )
+    assert content["verdict"] == "adapted"  # by round 1
+    assert not runs.differences(before["model"], after["model"])
+    assert not runs.differences(before["ema"], after["ema"])
+    one, two = (part["trainer"]["_trainer"]["optimizer"] for part in (before, after))
+    assert not runs.differences(one["state"], two["state"])
+    assert "Rolled back: Condemned." in (condemned / "self_training/round_02.html").read_text()
+
+
+def test_resuming_a_finished_run_changes_nothing(data, whole, condemned, tmp_path):
+    for folder in (whole, condemned):
+        curve, final = runs.metrics(folder), runs.load(folder / "model_final.pth")
+        with runs.unchanged(folder / "self_training"):
+            resume(data, folder, tmp_path / "log")
+        assert runs.metrics(folder) == curve
+        assert not runs.differences(final, runs.load(folder / "model_final.pth"))
+
+
+def test_pseudo_labels_deleted_during_a_round_are_made_again(data, whole, tmp_path):
+    folder, log = tmp_path / "deleted", tmp_path / "log"
+    argv = runs.make_argv(data, folder, CHANGES)
+    assert runs.run_in_process(argv, log, (runs.kill_at, *POINTS["training"])) == -signal.SIGKILL
+    for path in (folder / "self_training").glob("round_02-*/*/*"):
+        path.unlink()
+    resume(data, folder, log)
+    assert runs.labels(folder) == runs.labels(whole)
+    assert not runs.differences(
+        *(runs.load(f / "model_final.pth")["model"] for f in (folder, whole))
+    )
+
+
+def test_resuming_without_the_files_of_the_start_says_so(data, whole, tmp_path):
+    folder, log = tmp_path / "lost", tmp_path / "log"
+    argv = runs.make_argv(data, folder, CHANGES)
+    assert runs.run_in_process(argv, log, (runs.kill_at, *POINTS["training"])) == -signal.SIGKILL
+    (folder / "self_training" / "start.npz").unlink()
+    argv = runs.make_argv(data, folder, CHANGES, flags=["--resume"])
+    assert runs.run_in_process(argv, log) == 1
+    last = log.read_text().rstrip().splitlines()[-1]
+    assert last.startswith("train_net.py: --resume: expected the file start.npz")
