@@ -85,7 +85,7 @@ class RandomBlur(T.Augmentation):
         """Draw whether, and how far."""
         if self._rand_range() < 0.5:
             return NoOpTransform()
-        sigma = self._rand_range(0.1, max(self.max_sigma, 0.1))
+        sigma = float(self._rand_range(0.1, max(self.max_sigma, 0.1)))
         return T.ColorTransform(lambda pixels: cv2.GaussianBlur(pixels, (0, 0), sigma))
 
 
@@ -101,7 +101,7 @@ class RandomNoise(T.Augmentation):
         """Draw whether, how much, and the noise itself."""
         if self._rand_range() < 0.5:
             return NoOpTransform()
-        noise = np.random.normal(0.0, self._rand_range(0.0, self.max_std), image.shape)
+        noise = np.random.normal(0.0, float(self._rand_range(0.0, self.max_std)), image.shape)
         return T.ColorTransform(
             lambda pixels: np.rint(pixels + noise).clip(0, 255).astype(pixels.dtype)
         )
