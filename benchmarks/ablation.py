@@ -29,7 +29,7 @@ from benchmarks.ablation_runs import BASELINE, ROOT, ROWS, Plan, Run, with_requi
 from benchmarks.ablation_table import markdown, read_figures, summarise
 from stseg.files import write_atomically
 
-SCENES = {"train": 2000, "target_train": 600, "target_dev": 100, "target_val": 200}
+SCENES = {"train": 2000, "target_train": 300, "target_dev": 100, "target_val": 200}
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -55,7 +55,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="data root with exactly these scenes (default: datasets in --out)",
     )
     add("--dev", action="store_true", help="evaluate on target_dev, to choose settings")
-    add("--stage1-iters", type=int, default=300, help="(default: %(default)s)")
+    add("--stage1-iters", type=int, default=200, help="(default: %(default)s)")
     add("--rounds", type=int, help="of stage 2 (default: the config's)")
     add("--round-iters", type=int, help="(default: the config's)")
     add(

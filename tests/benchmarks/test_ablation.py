@@ -205,7 +205,7 @@ def test_a_variant_trains_stage_2_anew_and_shares_stage_1(workspace):
 
 def test_runs_of_other_settings_are_not_mixed(workspace):
     call(workspace)
-    with pytest.raises(SystemExit, match=r"SOLVER.MAX_ITER 300 \(now 7\)"):
+    with pytest.raises(SystemExit, match=r"SOLVER.MAX_ITER 200 \(now 7\)"):
         call(workspace, "--stage1-iters", "7")
     assert new_calls(workspace) == []
 
