@@ -29,11 +29,13 @@ import train_net
 from stseg.checkpoint.export import FROZEN_PARTS
 from stseg.modeling.encoders.sam import SAMImageEncoder
 from stseg.self_training.store_key import weights_digest
+from stseg.visualization import class_colours
 from tests.helpers.colour_net import COLOURS
 from tests.helpers.tiny_model import CLIP_NAME, SAM_NAME, register, tiny_sam
 
 NAMES = tuple(COLOURS)
 register(Path(tempfile.gettempdir()))  # the files are read at once and not needed later
+class_colours([0])  # the palette is computed once, not in every process
 
 
 @META_ARCH_REGISTRY.register()
@@ -176,10 +178,17 @@ def _child(argv, log, patches, main):
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
     sys.argv = ["train_net.py", *argv]
-    defaults.collect_env_info = lambda: "not collected"  # starts compilers
+    _shorten_setup()
     for patch, *arguments in patches:
         globals()[patch.__name__](*arguments)
     main()
+
+
+def _shorten_setup():
+    """Leave out what Detectron2 logs of the machine, and its reading of YAML by way of YAML."""
+    defaults.collect_env_info = lambda: "not collected"
+    defaults._highlight = lambda code, filename: code
+    defaults._try_get_key = lambda cfg, key, *others, default=None: getattr(cfg, key)
 
 
 # --- patches ---
