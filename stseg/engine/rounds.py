@@ -133,16 +133,11 @@ class SamPseudoLabelHook(HookBase):
             if comm.is_main_process():
                 self._start.save(self._folder / "start.npz")
         comm.synchronize()
-        if not self._begin_round(1):
-            raise ValueError(
-                "SELF_TRAINING.GATE.THRESH: expected at least one class above "
-                f"{self._cfg.SELF_TRAINING.GATE.THRESH} in one image, got none in "
-                f"{len(self.target.records)} images. See {self._folder}/round_01.html, and lower "
-                "it, set SELF_TRAINING.GATE.QUANTILE, or name classes that are in the images."
-            )
+        if problem := self._begin_round(1):
+            raise ValueError(problem)
 
-    def _begin_round(self, number: int) -> bool:
-        """Label with the present weights and train on that; False if nothing could be labelled."""
+    def _begin_round(self, number: int) -> str:
+        """Label with the present weights and train on that; returns why nothing was labelled."""
         if comm.is_main_process():
             self._write_weights(self._round_start(number))
         with self._evaluated():
@@ -157,10 +152,10 @@ class SamPseudoLabelHook(HookBase):
                 previous = None
             self._report_labels(store, summary, previous)
             if not summary["coverage"]:
-                return False
+                return self._why_nothing(number, summary)
         self._weights = weights
         self._train_on(number)
-        return True
+        return ""
 
     def _finish_round(self, number: int) -> None:
         record: dict[str, Any] = {"round": number, "labels": self._weights, "harmful": False}
@@ -180,8 +175,8 @@ class SamPseudoLabelHook(HookBase):
             now = None
         self._completed = number
         goes_on = number < self._rounds and not record["harmful"]
-        if goes_on and not self._begin_round(number + 1):
-            logger.warning("Round %d: no class passed the gate; the rounds end here.", number + 1)
+        if goes_on and (problem := self._begin_round(number + 1)):
+            logger.warning("Round %d: no labels; the rounds end here. %s", number + 1, problem)
             goes_on = False
         if not goes_on:
             self._conclude(now)
@@ -284,6 +279,21 @@ class SamPseudoLabelHook(HookBase):
         if self._average is not None:
             self._average.load_state_dict(content["average"])
         self.trainer.optimizer.load_state_dict(content["optimizer"])
+
+    def _why_nothing(self, number: int, summary: dict[str, Any]) -> str:
+        st, images = self._cfg.SELF_TRAINING, len(self.target.records)
+        page = self._folder / f"round_{number:02d}.html"
+        if any(c["images_accepted"] for c in summary["classes"]):
+            return (
+                "SELF_TRAINING.REFINE: expected masks for the accepted classes, got none in "
+                f"{images} images. See {page}, and check MODEL.SAM.CHECKPOINT, lower "
+                "REGION_VOTE.PURITY where regions vote, or set REFINE.ENABLED False."
+            )
+        return (
+            "SELF_TRAINING.GATE.THRESH: expected at least one class above "
+            f"{st.GATE.THRESH} in one image, got none in {images} images. See {page}, and lower "
+            "it, set SELF_TRAINING.GATE.QUANTILE, or name classes that are in the images."
+        )
 
     def _report_labels(
         self, store: PseudoLabelStore, summary: dict[str, Any], previous: PseudoLabelStore | None

@@ -199,9 +199,13 @@ class Trainer(DefaultTrainer):
         self._trainer.start_data()
         if self.start_iter == 0:
             return
+        # Before the interrupted step is finished: a boundary of rounds saves its checkpoint again.
+        self._restore_random_state()
         self._finish_interrupted_step()
         if self.start_iter >= self.max_iter:  # or Detectron2 counts one iteration too many
             self.iter = self.max_iter - 1
+
+    def _restore_random_state(self) -> None:
         if len(self._random_states) == comm.get_world_size():
             set_random_state(self._random_states[comm.get_rank()])
         else:

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from detectron2.data import transforms as T
 
-from stseg.data.augmentation import ExactResizeShortestEdge, PadToSize, build_augmentations
+from stseg.data.augmentation import (
+    ExactResizeShortestEdge,
+    PadToSize,
+    RandomBlur,
+    RandomNoise,
+    build_augmentations,
+    geometric_part,
+)
 from stseg.data.sampling import seeded
 from stseg.structures import IGNORE_LABEL
 
@@ -95,6 +102,81 @@ def test_colour_jitter_changes_the_image_and_not_the_label(data_cfg):
     changed, same = _apply(build_augmentations(data_cfg, True), image, label)
     assert (changed != image).any() and changed.dtype == np.uint8
     assert (same == label).all()
+
+
+STRONG = pytest.mark.parametrize("augmentation", [RandomBlur(2.0), RandomNoise(20.0)])
+
+
+def _noisy(size=(24, 30)):
+    return np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
+
+
+def _draw(augmentation, index, image):
+    """The image after one draw, the label beside it, and the transforms."""
+    inputs = T.AugInput(
+        image.copy(), sem_seg=np.arange(image[..., 0].size).reshape(image.shape[:2])
+    )
+    with seeded(3, index):
+        done = T.AugmentationList([augmentation])(inputs)
+    return inputs.image, inputs.sem_seg, done
+
+
+@STRONG
+def test_blur_and_noise_spare_every_second_image_and_every_label(augmentation):
+    image, spared = _noisy(), 0
+    for index in range(200):
+        changed, label, done = _draw(augmentation, index, image)
+        assert changed.dtype == np.uint8 and changed.shape == image.shape
+        assert (label.ravel() == np.arange(label.size)).all()
+        # Where pixels lie is as it was.
+        assert (geometric_part(done).apply_image(image.copy()) == image).all()
+        spared += (changed == image).all()
+    assert 75 <= spared <= 125
+
+
+@STRONG
+def test_blur_and_noise_repeat_with_their_seed(augmentation):
+    image, found = _noisy(), set()
+    for index in range(12):
+        first, again = (_draw(augmentation, index, image)[0].tobytes() for _ in range(2))
+        assert first == again
+        found.add(first)
+    assert len(found) > 3
+
+
+def test_blur_takes_contrast_away_and_keeps_the_mean():
+    image, widths = _noisy(), []
+    for index in range(60):
+        blurred = _draw(RandomBlur(2.0), index, image)[0].astype(float)
+        assert blurred.std() <= image.std()
+        assert abs(blurred.mean() - image.mean()) < 2
+        widths.append(blurred.std() / image.std())
+    assert min(widths) < 0.35 and max(widths) == 1  # sigma 2 leaves about a seventh
+    flat = np.full((9, 9, 3), 201, np.uint8)
+    assert all((_draw(RandomBlur(3.0), k, flat)[0] == 201).all() for k in range(9))
+
+
+def test_noise_stays_within_its_deviation_and_the_range_of_a_byte():
+    grey = np.full((60, 60, 3), 128, np.uint8)
+    changes = [_draw(RandomNoise(20.0), k, grey)[0].astype(float) - 128 for k in range(60)]
+    deviations = [change.std() for change in changes]
+    assert 15 < max(deviations) < 21
+    assert max(abs(change.mean()) for change in changes) < 1
+    for value in (0, 255):  # half of the noise is cut off there; nothing wraps round
+        edge = np.full((60, 60, 3), value, np.uint8)
+        for k in range(9):
+            assert np.abs(_draw(RandomNoise(20.0), k, edge)[0].astype(float) - value).max() < 120
+
+
+def test_the_strong_view_has_blur_and_noise_where_asked_for(data_cfg):
+    def kinds():
+        return {type(a) for a in build_augmentations(data_cfg, True)} & {RandomBlur, RandomNoise}
+
+    assert kinds() == set()
+    data_cfg.INPUT.BLUR_SIGMA = 1.0
+    assert kinds() == {RandomBlur}
+    data_cfg.INPUT.NOISE_STD = 5.0
+    assert kinds() == {RandomBlur, RandomNoise}
 
 
 def test_flips_turn_image_and_label_together(data_cfg):

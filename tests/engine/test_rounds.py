@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 import train_net
@@ -12,6 +13,7 @@ from . import round_runs as runs
 
 KEPT = "no gain: kept the starting weights"
 HIGH_RATE = {"SOLVER.BASE_LR": 0.5, "SELF_TRAINING.GATE.THRESH": 0.0}
+AVERAGE = {"SOLVER.EMA.ENABLED": True, "SOLVER.EMA.DECAY": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def start_and_end(folder):
 
 
 def test_wrong_labels_are_rolled_back_to_the_exact_starting_weights(run):
-    folder = run({**HIGH_RATE, "SOLVER.EMA.ENABLED": True}, (runs.shuffle_labels,))
+    folder = run({**HIGH_RATE, **AVERAGE}, (runs.shuffle_labels,))
     content = runs.rounds(folder)
     assert content["verdict"] == KEPT
     assert [r["harmful"] for r in content["rounds"]] == [True]  # and the run ends here
@@ -73,14 +75,17 @@ def test_wrong_labels_are_rolled_back_to_the_exact_starting_weights(run):
 def test_images_that_are_handled_perfectly_bring_no_gain(run, tmp_path):
     images = runs.make_images(tmp_path / "perfect", count=3, noise=0)
     sam = {"MODEL.SAM.CHECKPOINT": ""}
-    folder = run({**sam, "SELF_TRAINING.REFINE.ENABLED": False}, images=images)
+    learns = {"SOLVER.BASE_LR": 0.02}
+    folder = run({**sam, **learns, "SELF_TRAINING.REFINE.ENABLED": False}, images=images)
     assert runs.rounds(folder)["verdict"] == KEPT
-    assert not any(r["harmful"] for r in runs.rounds(folder)["rounds"])
+    assert [r["harmful"] for r in runs.rounds(folder)["rounds"]] == [False, False]
     start, final = (
         runs.load(folder / "self_training/start.pth"),
         runs.load(folder / "model_final.pth"),
     )
     assert not runs.differences(start["model"], {k: final["model"][k] for k in start["model"]})
+    trained = runs.load(folder / "model_0000001.pth")["model"]
+    assert runs.differences(trained["colours"], start["model"]["colours"])
     # Without SAM a label is what the model says, and that is the truth.
     for index, path in enumerate(sorted((folder / "self_training").glob("round_01-*/labels/*"))):
         truth = read_label(images / "labels" / f"{index}.png", 4, ())
@@ -124,7 +129,7 @@ def test_no_class_over_the_gate_in_a_later_round_ends_the_rounds(run):
     assert [r["round"] for r in content["rounds"]] == [1]
     assert content["verdict"].startswith("not judged")
     text = (folder / "log.txt").read_text()
-    assert "Round 2: no class passed the gate; the rounds end here." in text
+    assert "Round 2: no labels; the rounds end here. SELF_TRAINING.GATE.THRESH: expected" in text
     assert not list((folder / "self_training").glob("round_*_start.pth"))
     final = runs.load(folder / "model_final.pth")
     assert final["iteration"] == 1
@@ -151,12 +156,15 @@ def test_regions_vote_at_reduced_size(run):
         "SELF_TRAINING.REFINE.REGION_VOTE.ENABLED": True,
         "SELF_TRAINING.REFINE.REGION_VOTE.PURITY": 0.1,
         "SELF_TRAINING.REFINE.REGION_VOTE.POINTS_PER_SIDE": 3,
-        "SELF_TRAINING.LABEL_MAX_SIZE": 30,
+        "SELF_TRAINING.LABEL_MAX_SIZE": 28,  # half of the image's side
         "SELF_TRAINING.ROUNDS": 1,
     }
-    folder = run(changes)
-    for path in (folder / "self_training").glob("round_01-*/labels/*"):
-        assert read_label(path, 4, (255,)).shape == (40, 56)
+    folder = run(changes, (runs.believe_any_region,))
+    paths = list((folder / "self_training").glob("round_01-*/labels/*"))
+    labels = [read_label(path, 4, (255,)) for path in paths]
+    assert [label.shape for label in labels] == [(40, 56)] * 4
+    assert all((label >= 0).any() for label in labels)
+    assert all((label == np.kron(label[::2, ::2], np.ones((2, 2)))).all() for label in labels)
 
 
 def test_the_online_teacher_labels_every_batch(run, folders):

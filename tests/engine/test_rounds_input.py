@@ -124,6 +124,17 @@ def test_no_class_over_the_gate_in_any_image(data, tmp_path):
     assert (tmp_path / "run" / "self_training" / "round_01.html").is_file()
 
 
+def test_a_sam_that_finds_nothing(data, tmp_path):
+    regions = {
+        "SELF_TRAINING.REFINE.REGION_VOTE.ENABLED": True,
+        "SELF_TRAINING.REFINE.REGION_VOTE.POINTS_PER_SIDE": 1,
+    }
+    argv = runs.make_argv(data, tmp_path / "run", regions)
+    assert runs.run_in_process(argv, tmp_path / "log") == 1
+    line = (tmp_path / "log").read_text().rstrip().splitlines()[-1]
+    assert line.startswith("train_net.py: SELF_TRAINING.REFINE: expected masks for the accepted")
+
+
 def test_a_fault_of_the_program_keeps_its_traceback(data, tmp_path):
     argv = runs.make_argv(data, tmp_path / "run")
     assert runs.run_in_process(argv, tmp_path / "log", (runs.programming_error,)) == 1

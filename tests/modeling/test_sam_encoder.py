@@ -3,6 +3,7 @@
 import pytest
 import torch
 from segment_anything import SamPredictor, sam_model_registry
+from segment_anything.utils.transforms import ResizeLongestSide
 
 from stseg.modeling.encoders.sam import SAMImageEncoder, create_sam, resize_positions
 from tests.helpers.tiny_model import SAM_NAME, tiny_sam
@@ -23,6 +24,30 @@ def test_at_its_own_size_it_is_sams_encoder():
     encoder = SAMImageEncoder(sam.image_encoder, input_size=128)
     ours = encoder(torch.from_numpy(image).permute(2, 0, 1)[None].float())["sam"]
     torch.testing.assert_close(ours, predictor.features)
+
+
+@pytest.mark.parametrize("shape", [(128, 90), (51, 128), (128, 128)])
+def test_padded_images_go_in_as_sam_prepares_them(shape):
+    sam = randomised(tiny_sam()).eval()
+    image = torch.rand(3, *shape) * 255
+    ours = SAMImageEncoder(sam.image_encoder, input_size=128).encode_padded(image)
+    with torch.no_grad():
+        wanted = sam.image_encoder(sam.preprocess(image[None]))
+    torch.testing.assert_close(ours, wanted)
+
+
+@pytest.mark.parametrize("shape", [(60, 100), (100, 60), (200, 310), (1, 300)])
+def test_padding_keeps_the_aspect_and_lies_right_and_below(shape, monkeypatch):
+    seen = []
+    encoder = SAMImageEncoder(tiny_sam().image_encoder, input_size=96)
+    monkeypatch.setattr(encoder, "_encode", lambda images: seen.append(images) or images)
+    encoder.encode_padded(torch.full((3, *shape), 255, dtype=torch.uint8))
+    height, width = (max(1, n) for n in ResizeLongestSide.get_preprocess_shape(*shape, 96))
+    (images,) = seen
+    assert images.shape == (1, 3, 96, 96)
+    white = ((255 - encoder.pixel_mean) / encoder.pixel_std).expand(3, height, width)
+    torch.testing.assert_close(images[0, :, :height, :width], white)
+    assert not images[..., height:, :].any() and not images[..., width:].any()
 
 
 @pytest.mark.parametrize("size", [64, 96, 192])
