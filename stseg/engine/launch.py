@@ -23,9 +23,9 @@ examples:
   train on the CPU, in two processes
     python train_net.py --config-file configs/X.yaml --num-gpus 0 --num-cpu-processes 2
   adapt to a folder of images without labels; look at the pseudo-labels of 12 images first
-    python train_net.py --config-file configs/stseg/adapt_folder.yaml --images photos \
+    python train_net.py --config-file configs/stseg/adapt_folder.yaml --images photos \\
         --vocabulary names.txt --preview 12 MODEL.WEIGHTS model.pth
-    python train_net.py --config-file configs/stseg/adapt_folder.yaml --images photos \
+    python train_net.py --config-file configs/stseg/adapt_folder.yaml --images photos \\
         --vocabulary names.txt MODEL.WEIGHTS model.pth
   go through every phase of a run with two images, to find mistakes in minutes
     python train_net.py --config-file configs/X.yaml --dry-run 2
