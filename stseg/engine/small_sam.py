@@ -6,6 +6,7 @@
 As SAM (Kirillov et al., ICCV 2023): points, boxes and masks as prompts, three answers of which the
 best one learns, and a head that foretells each answer's IoU. Unlike SAM, the mask prompts are rough
 masks as a main branch makes them, so that repairing them is learned and not only keeping them.
+The image encoder learns regions first, then the decoder learns on it, then both together.
 Every step draws from a generator of its own, seeded by (seed, step), so a run that was killed goes
 on from its last checkpoint as if nothing had happened.
 """
@@ -53,14 +54,16 @@ KINDS = ("points", "box", "mask", "mask+box", "mask+box+points")
 class Recipe:
     """What a run depends on; saved in its checkpoint, so a resumed run is the same run."""
 
-    steps: int = 1700
+    steps: int = 7500
     region_steps: int = 300  # of the steps, at the start: the image encoder, without prompts
+    joint_steps: int = 1500  # at the end: image encoder and decoder; between: decoder alone
     seed: int = 0
     region_batch: int = 8
     batch: int = 4
     scenes: int = 1500
     region_lr: float = 2e-3
     lr: float = 1e-3
+    joint_lr: float = 5e-4
     weight_decay: float = 0.05
     warmup: int = 60
 
@@ -231,15 +234,22 @@ class PromptTrainer:
         return self._drawn.pop(self.step).result()
 
     def _lr(self) -> float:
-        """Warm-up and half a cosine for the regions, then once more for the prompts."""
-        recipe, first = self.recipe, self.recipe.region_steps
-        if self.step < first:
-            return recipe.region_lr * lr_factor(self.step, first, recipe.warmup)
-        return recipe.lr * lr_factor(self.step - first, recipe.steps - first, recipe.warmup)
+        """Warm-up and half a cosine, once for each of the three phases."""
+        recipe = self.recipe
+        joint = recipe.steps - recipe.joint_steps
+        for start, end, lr in (
+            (0, recipe.region_steps, recipe.region_lr),
+            (recipe.region_steps, joint, recipe.lr),
+            (joint, recipe.steps, recipe.joint_lr),
+        ):
+            if start <= self.step < end:
+                return lr * lr_factor(self.step - start, end - start, recipe.warmup)
+        raise IndexError(f"step: expected below {recipe.steps}, got {self.step}.")
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         sam, alone = self.sam, self.step < self.recipe.region_steps
-        with torch.set_grad_enabled(alone):
+        joint = self.step >= self.recipe.steps - self.recipe.joint_steps
+        with torch.set_grad_enabled(alone or joint):
             embedding = sam.image_encoder((batch.images - sam.pixel_mean) / sam.pixel_std)
         if alone:
             pixels = sam.mask_decoder.output_upscaling(embedding)

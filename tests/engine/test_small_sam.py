@@ -14,7 +14,7 @@ from stseg.modeling.encoders.sam import create_sam
 from stseg.modeling.encoders.sam_mini import build_sam_mini
 
 CPU = torch.device("cpu")
-TINY = Recipe(steps=6, region_steps=1, batch=2, region_batch=2, scenes=4, warmup=2)
+TINY = Recipe(steps=6, region_steps=1, joint_steps=2, batch=2, region_batch=2, scenes=4, warmup=2)
 
 
 @pytest.fixture(scope="module")
