@@ -10,7 +10,6 @@ from detectron2.data import DatasetCatalog
 from detectron2.evaluation import inference_context
 from detectron2.utils import comm
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from stseg.data.build import first_images
 from stseg.data.datasets import dataset_ignore_labels, dataset_vocabulary
@@ -72,8 +71,8 @@ def _outputs(
     items = target_items(cfg, records, target.name, target.vocabulary)
     for (place, _), item in zip(chosen, items, strict=True):
         probs = predict(model, item, _MAX_SIDE)[0].float()
-        again = {**item, "image": perturbed(item["image"])}
-        second = predict(model, again, _MAX_SIDE)[0]
+        mirrored = {**item, "image": item["image"].flip(-1)}
+        second = predict(model, mirrored, _MAX_SIDE)[0].flip(-1)
         confidence, labels = probs.max(dim=0)
         yield ImageOutput(
             index=place,
@@ -100,16 +99,6 @@ def normalised_entropy(probs: Tensor) -> float:
     log_shares = logits.log_softmax(dim=0)
     entropy = -(log_shares.exp() * log_shares).sum(dim=0)
     return float(entropy.mean() / math.log(len(probs)))
-
-
-def perturbed(image: Tensor) -> Tensor:
-    """A copy as another camera might have taken it: softer, paler, brighter; nothing random.
-
-    Args:
-        image: (3, H, W) RGB in [0, 255].
-    """
-    soft = F.avg_pool2d(F.pad(image[None].float(), (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    return ((soft[0] - 128) * 0.8 + 140).clamp(0, 255)
 
 
 def _source_miou(cfg: CfgNode, model: nn.Module) -> float | None:

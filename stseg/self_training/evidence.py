@@ -55,7 +55,7 @@ class Evidence:
         entropy_start: mean normalised entropy at the start.
         entropy_now: the same now.
         entropy_error: standard error of the mean change over the images; None for one image.
-        stability_start: share of the pixels that keep their class on perturbed copies.
+        stability_start: share of the pixels that keep their class on mirrored copies.
         stability_now: the same now.
         stability_error: standard error of the mean change over the images.
         source_miou_start: mIoU on the source set, points.
@@ -95,7 +95,7 @@ class Evidence:
             ("drift of the class histogram", "", _percent(self.drift)),
             ("entropy (0 to 1)", _number(self.entropy_start), _number(self.entropy_now)),
             (
-                "stable on perturbed copies",
+                "stable on mirrored copies",
                 _percent(self.stability_start),
                 _percent(self.stability_now),
             ),

@@ -9,7 +9,7 @@ so that small steps in the wrong direction add up and are caught. One broken rul
 - the model changes its mind where the start was sure (all classes together, or one class);
 - the class histogram moves far (collapse to one class, a class that swallows others);
 - a class that had some area is nearly gone (rare classes weigh little in the two above);
-- entropy rises, or predictions flip more on photometrically perturbed copies of the images
+- entropy rises, or predictions differ more on mirrored copies of the images
   (shuffled labels: the histogram may stay, certainty does not);
 - mIoU on the labelled source set falls, where there is one (forgetting);
 - a figure is no longer finite.
@@ -17,8 +17,9 @@ so that small steps in the wrong direction add up and are caught. One broken rul
 Gain. Two signs count, and neither alone is worth much:
 
 - Entropy falls under self-training whatever the labels are, for the loss asks for certainty.
-- Stability on perturbed copies is not asked for by the pseudo-labels, but a model that says one
-  class everywhere is perfectly stable.
+- Stability on mirrored copies rises with labels that fit what is seen, but a model that says one
+  class everywhere is perfectly stable. (Paler and softer copies told less: in the small world their
+  stability rose as much for a model that had gained nothing.)
 
 So a gain is only looked for in a model that broke no rule of harm: within those limits it cannot
 have collapsed. It must have changed enough pixels, or there is nothing to keep; rising stability
@@ -73,7 +74,7 @@ class GuardSettings:
         min_area: area of a class at the start from which it must not vanish.
         min_kept: part of that area it must keep.
         max_entropy_rise: of the mean normalised entropy.
-        max_stability_drop: of the pixels that keep their class on perturbed copies.
+        max_stability_drop: of the pixels that keep their class on mirrored copies.
         max_source_drop: mIoU points (0 to 100) on the source set.
         min_change: pixels with another class than at the start, for "adapted".
         min_gain: gain relative to what was left to gain, for "adapted".
@@ -241,7 +242,7 @@ def _loss_of_certainty(evidence: Evidence, settings: GuardSettings) -> list[str]
     if evidence.stability_now is not None:
         if evidence.stability_start - evidence.stability_now > settings.max_stability_drop:
             reasons.append(
-                f"Stability on perturbed copies fell from {evidence.stability_start:.1%} to "
+                f"Stability on mirrored copies fell from {evidence.stability_start:.1%} to "
                 f"{evidence.stability_now:.1%} (at most by {settings.max_stability_drop:.1%})."
             )
     if evidence.source_miou_start is not None and evidence.source_miou_now is not None:
@@ -263,9 +264,9 @@ def _gain(evidence: Evidence, settings: GuardSettings) -> tuple[bool, tuple[str,
         settings,
     )
     if evidence.stability_now is None:
-        return less_entropy, (entropy_text, "Stability on perturbed copies was not measured.")
+        return less_entropy, (entropy_text, "Stability on mirrored copies was not measured.")
     more_stable, stability_text = _sign(
-        "Instability on perturbed copies",
+        "Instability on mirrored copies",
         1 - evidence.stability_start,
         evidence.stability_now - evidence.stability_start,
         evidence.stability_error,

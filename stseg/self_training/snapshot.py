@@ -34,8 +34,8 @@ class ImageOutput:
         confidence: (H, W) float in [0, 1], of the class shown.
         entropy: (H, W) float, or its mean: entropy of the class probabilities divided by log T,
             in [0, 1].
-        stability: share of the pixels that keep their class on a photometrically perturbed copy
-            of the image, in [0, 1]; None where not measured.
+        stability: share of the pixels that keep their class on a mirrored copy of the image, in
+            [0, 1]; None where not measured.
     """
 
     index: int

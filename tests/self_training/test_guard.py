@@ -172,7 +172,7 @@ def test_the_signs_of_gain_are_combined_as_told(entropy, stability, adapted):
 def test_entropy_alone_counts_where_stability_was_not_measured():
     start, now = snapshot(stability=None), snapshot(sharper(), stability=None, entropy=0.2)
     run = judge_run(start, now, 1)
-    assert run.adapted and run.reasons[-1] == "Stability on perturbed copies was not measured."
+    assert run.adapted and run.reasons[-1] == "Stability on mirrored copies was not measured."
 
 
 def test_images_already_handled_perfectly_give_no_gain():
