@@ -16,7 +16,7 @@ def explanation(error: BaseException) -> str:
     if not isinstance(error, (ValueError, KeyError, OSError)) or not error.args:
         return ""
     text = str(error.args[-1])  # an OSError begins with its number, KeyError's str() has quotes
-    return text if "expected " in text else ""
+    return text if ": expected " in text else ""  # Python says "(expected 3, got 2)"
 
 
 @contextmanager
