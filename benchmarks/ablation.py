@@ -29,7 +29,7 @@ from benchmarks.ablation_runs import BASELINE, ROOT, ROWS, Plan, Run, with_requi
 from benchmarks.ablation_table import markdown, read_figures, summarise
 from stseg.files import write_atomically
 
-SCENES = {"train": 2000, "target_train": 300, "target_dev": 100, "target_val": 200}
+SCENES = {"train": 2000, "target_train": 300, "target_dev": 100, "target_val": 150}
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
