@@ -186,7 +186,7 @@ def _stream_seed(cfg: Any) -> int:
     return cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
 
 
-def _stream_share(cfg: Any, start_iter: int) -> dict[str, int]:
+def _stream_share(cfg: Any, start_iter: int) -> dict[str, Any]:
     """Start of the stream in positions, and this process's place in it."""
     world_size = comm.get_world_size()
     total = cfg.SOLVER.IMS_PER_BATCH

@@ -73,16 +73,16 @@ class PositionSampler(Sampler[tuple[int, int]]):
         if self._order[0] != epoch:
             # Every order has a seed of its own: entering late need not draw earlier ones.
             rng = np.random.default_rng([self.seed, epoch])
-            samples = self.size if self.weights is None else self._resampled(rng)
+            samples = self.size if self.weights is None else self._resampled(self.weights, rng)
             self._order = epoch, rng.permutation(samples)
         return int(self._order[1][place])
 
-    def _resampled(self, rng: np.random.Generator) -> np.ndarray:
+    def _resampled(self, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(size,) int64 indices by weight, ascending."""
-        ends = np.cumsum(self.weights) * (self.size / self.weights.sum())
+        ends = np.cumsum(weights) * (self.size / weights.sum())
         chosen = np.searchsorted(ends, np.arange(self.size) + rng.random(), side="right")
         # Rounding may leave the last end a hair below `size`.
-        return np.minimum(chosen, np.flatnonzero(self.weights)[-1])
+        return np.minimum(chosen, np.flatnonzero(weights)[-1])
 
 
 def _checked_weights(weights: Sequence[float] | np.ndarray, size: int) -> np.ndarray:

@@ -10,11 +10,9 @@ that was killed goes on from its last checkpoint as if nothing had happened.
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import math
-import time
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,6 +34,7 @@ from stseg.engine.small_clip_eval import (
     load_model,
     to_input,
 )
+from stseg.engine.small_training import parse_args, run_training
 from stseg.files import write_atomically
 from stseg.modeling.losses.caption_cells import cell_label_loss, matching_loss, pool_cells
 
@@ -223,55 +222,23 @@ def train(
     workers: int = 2,
 ) -> None:
     """Run or resume ``recipe`` in the folder ``out``: last.pt, log.jsonl, clip_mini.pt."""
-    out.mkdir(parents=True, exist_ok=True)
     trainer = CaptionTrainer(recipe, device, workers)
-    last = out / "last.pt"
-    if last.is_file():
-        trainer.load_state_dict(torch.load(last, map_location=device, weights_only=True))
-    logger.info("step %d of %d", trainer.step, recipe.steps)
-    started, first = time.time(), trainer.step
-    with (out / "log.jsonl").open("a", encoding="utf-8") as log:
-        while trainer.step < recipe.steps:
-            line = trainer.run_step()
-            done = trainer.step == recipe.steps
-            if trainer.step % 50 and not done:
-                continue
-            line |= {"step": trainer.step, "scale": trainer.clip.logit_scale.exp().item()}
-            line["seconds_per_step"] = (time.time() - started) / (trainer.step - first)
-            if trainer.step % eval_period == 0 or done:
-                line |= evaluate(trainer.average, "dev", count)
-                write_atomically(last, lambda file: torch.save(trainer.state_dict(), file))
-                export_weights(trainer.average, out / "clip_mini.pt")
-            text = json.dumps({k: round(v, 4) for k, v in line.items()})
-            log.write(text + "\n")
-            log.flush()
-            logger.info(text)
+
+    def judge() -> dict[str, float]:
+        export_weights(trainer.average, out / "clip_mini.pt")
+        scale = trainer.clip.logit_scale.exp().item()
+        return {"scale": scale, **evaluate(trainer.average, "dev", count)}
+
+    run_training(trainer, recipe.steps, out, device, eval_period, judge)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Command line, see the module's head."""
-    parser = argparse.ArgumentParser(prog="python -m stseg.engine.small_clip", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("train")
-    run.add_argument("--out", type=Path, required=True)
-    run.add_argument("--eval-period", type=int, default=500)
-    run.add_argument("--count", type=int, default=100)
-    for name, value in asdict(Recipe()).items():
-        run.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
-    judge = commands.add_parser("evaluate")
-    judge.add_argument("--weights", type=Path, required=True)
-    judge.add_argument("--split", choices=("dev", "val"), default="dev")
-    judge.add_argument("--count", type=int, default=200)
-    for command in (run, judge):
-        command.add_argument("--device", default="cpu", help="as torch names it; default cpu")
-    args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
-    device = torch.device(args.device)
+    args = parse_args("stseg.engine.small_clip", __doc__, Recipe(), 100, argv)
     if args.command == "train":
-        recipe = Recipe(**{name: getattr(args, name) for name in asdict(Recipe())})
-        train(recipe, args.out, device, args.eval_period, args.count)
+        train(args.recipe, args.out, args.device, args.eval_period, args.count)
         return
-    clip = load_model(args.weights, device)
+    clip = load_model(args.weights, args.device)
     figures = evaluate(clip, args.split, args.count)
     figures |= attribute_accuracy(clip, args.split, args.count)
     logger.info(json.dumps(figures))

@@ -52,7 +52,7 @@ def test_the_stream_without_weights_stays_the_one_of_earlier_runs():
 def test_rounding_never_reaches_a_sample_of_weight_zero():
     sampler = PositionSampler(4, 0, weights=[1, 1, 1, 0])
     largest = SimpleNamespace(random=lambda: np.nextafter(1.0, 0.0))  # 3 + this is 4.0
-    assert sampler._resampled(largest).max() == 2
+    assert sampler._resampled(sampler.weights, largest).max() == 2
 
 
 @pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [0.0, 0.0], [1.0, np.nan]])

@@ -19,7 +19,7 @@ def test_an_error_of_a_check_is_its_own_explanation(error):
 
 def test_a_fault_of_the_program_has_no_explanation():
     with pytest.raises(ValueError) as caught:
-        a, b, c = (1, 2)
+        _a, _b, _c = (1, 2)
     assert "expected 3" in str(caught.value)
     assert explanation(caught.value) == ""
     assert explanation(RuntimeError("x: expected y, got z.")) == ""

@@ -1,0 +1,112 @@
+"""What the trainings of the miniature towers share: the loop and the command line."""
+
+import argparse
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from stseg.files import write_atomically
+
+logger = logging.getLogger(__name__)
+
+_LOG_PERIOD = 50
+
+
+class StepwiseTrainer(Protocol):
+    """What the loop drives."""
+
+    step: int
+
+    def run_step(self) -> dict[str, float]:
+        """One update; returns the figures to log."""
+
+    def state_dict(self) -> dict:
+        """All that a resumed run needs."""
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from `state_dict`."""
+
+
+def run_training(
+    trainer: StepwiseTrainer,
+    steps: int,
+    out: Path,
+    device: torch.device,
+    eval_period: int,
+    judge: Callable[[], dict[str, Any]],
+) -> None:
+    """Train to `steps`, from the folder's last checkpoint if there is one.
+
+    Args:
+        trainer: at its start.
+        steps: in all.
+        out: folder of last.pt and log.jsonl (a line of figures every 50 steps).
+        device: where the checkpoint is loaded to.
+        eval_period: steps between calls of `judge`; the last step is always judged.
+        judge: exports the weights and returns more figures.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    last = out / "last.pt"
+    if last.is_file():
+        trainer.load_state_dict(torch.load(last, map_location=device, weights_only=True))
+    logger.info("step %d of %d", trainer.step, steps)
+    started, first = time.time(), trainer.step
+    with (out / "log.jsonl").open("a", encoding="utf-8") as log:
+        while trainer.step < steps:
+            line: dict[str, Any] = trainer.run_step()
+            done = trainer.step == steps
+            if trainer.step % _LOG_PERIOD and not done:
+                continue
+            line["step"] = trainer.step
+            line["seconds_per_step"] = (time.time() - started) / (trainer.step - first)
+            if trainer.step % eval_period == 0 or done:
+                line |= judge()
+            write_atomically(last, lambda file: torch.save(trainer.state_dict(), file))
+            text = json.dumps({name: round(value, 4) for name, value in line.items()})
+            log.write(text + "\n")
+            log.flush()
+            logger.info(text)
+
+
+def parse_args(
+    module: str, description: str | None, recipe: Any, count: int, argv: Sequence[str] | None
+) -> argparse.Namespace:
+    """The command line `train --out DIR` and `evaluate --weights FILE`; starts logging.
+
+    Args:
+        module: name of the training's module.
+        description: its docstring.
+        recipe: dataclass instance; each field becomes a flag of `train`, with its value.
+        count: scenes that `train` evaluates.
+        argv: arguments, those of the process if None.
+
+    Returns:
+        The flags; for `train`, `recipe` is that of the flags.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("train")
+    run.add_argument("--out", type=Path, required=True)
+    run.add_argument("--eval-period", type=int, default=500)
+    run.add_argument("--count", type=int, default=count)
+    for name, value in asdict(recipe).items():
+        run.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    judge = commands.add_parser("evaluate")
+    judge.add_argument("--weights", type=Path, required=True)
+    judge.add_argument("--split", choices=("dev", "val"), default="dev")
+    judge.add_argument("--count", type=int, default=200)
+    for command in (run, judge):
+        command.add_argument(
+            "--device", type=torch.device, default="cpu", help="as torch names it; default cpu"
+        )
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
+    if args.command == "train":
+        args.recipe = type(recipe)(**{name: getattr(args, name) for name in asdict(recipe)})
+    return args
