@@ -13,12 +13,11 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from stseg.colours import class_colours
 from stseg.structures import IGNORE_LABEL
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-UNKNOWN_COLOUR = (128, 128, 128)
-_PALETTE_SIZE = 1024
 _MAX_NAME_CHARACTERS = 28
 _MIN_SIDE = 360  # smaller pictures are enlarged, so that outlines and legend can be read,
 _MAX_ENLARGED = 2000  # but never beyond this on their longer side
@@ -34,43 +33,6 @@ class _Row(NamedTuple):
     class_id: int | None
     name: str
     share: float
-
-
-@cache
-def _palette() -> np.ndarray:
-    """(1024, 3) uint8 RGB; every colour is as far as can be from all before it, as eyes see it.
-
-    Farthest-point order over a grid of colours in CIELAB, so that the colours of few classes are
-    very distinct, and the colour of an id never depends on how many classes there are.
-    """
-    levels = np.linspace(0, 255, 15).astype(np.uint8)
-    grid = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(-1, 3)
-    lab = cv2.cvtColor(grid[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
-    chroma = np.hypot(lab[:, 1], lab[:, 2])
-    # Grey is for "unknown"; near-black and near-white vanish in most photographs.
-    keep = (chroma > 22) & (lab[:, 0] > 25) & (lab[:, 0] < 92)
-    grid, lab = grid[keep], lab[keep]
-    order = [int(np.argmin(np.abs(grid.astype(int) - (230, 60, 40)).sum(axis=1)))]
-    distance = np.linalg.norm(lab - lab[order[0]], axis=1)
-    while len(order) < _PALETTE_SIZE:
-        order.append(int(np.argmax(distance)))
-        distance = np.minimum(distance, np.linalg.norm(lab - lab[order[-1]], axis=1))
-    return grid[order]
-
-
-def class_colours(ids: np.ndarray | Sequence[int]) -> np.ndarray:
-    """Colours of class ids: the same id has the same colour in every picture.
-
-    Args:
-        ids: integers of any shape; -1 is unknown.
-
-    Returns:
-        uint8 RGB of shape (*ids.shape, 3).
-    """
-    ids = np.asarray(ids)
-    colours = _palette()[ids % _PALETTE_SIZE]
-    colours[ids == IGNORE_LABEL] = UNKNOWN_COLOUR
-    return colours
 
 
 def draw_overlay(

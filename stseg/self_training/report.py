@@ -5,11 +5,12 @@ One HTML file that holds its pictures and needs no network, and a PNG sheet of t
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from os import PathLike
 from pathlib import Path
-from string import Template
 
 from stseg.files import write_atomically
+from stseg.html_parts import fill_page, tiles
 from stseg.self_training import report_html
 from stseg.self_training.pseudo_label import ClassRecord
 from stseg.self_training.report_counts import count_classes
@@ -23,8 +24,6 @@ from stseg.self_training.report_pictures import (
 from stseg.structures import Vocabulary
 
 logger = logging.getLogger(__name__)
-
-_TEMPLATE = Path(__file__).parents[1] / "assets" / "report" / "page.html"
 
 
 def write_page(
@@ -69,16 +68,16 @@ def write_page(
         rows.append(_sheet_row(entry, panels))
         shown.append(entry.label.classes)
     counts, images = count_classes(shown if records is None else records, len(vocabulary))
-    page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
-        title=report_html.escape(title),
-        tiles=report_html.tiles(summary),
+    page = fill_page(
+        "page.html",
+        title=escape(title),
+        tiles=tiles(summary),
         verdict=report_html.verdict_card(verdict, evidence),
         classes=report_html.class_table(counts, images, vocabulary, remarks or {}),
         images="\n".join(cards) or "<p>No image to show.</p>",
     )
     sheet = path.with_suffix(".png")
-    # File names need not be valid Unicode.
-    write_atomically(path, page.encode("utf-8", errors="xmlcharrefreplace"))
+    write_atomically(path, page)
     write_atomically(sheet, draw_sheet(rows))
     logger.info("Look at %s (pictures of %d images)", path, len(rows))
     return [path, sheet]

@@ -1,38 +1,28 @@
 """The parts of a report page as HTML. Every name and text from outside is escaped here."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from stseg.html_parts import class_name, figure, fold, seen_mark, table
 from stseg.self_training.pseudo_label import ClassRecord
 from stseg.self_training.report_counts import ClassCount
 from stseg.self_training.report_pictures import Panel
 from stseg.structures import Vocabulary
-from stseg.visualization import class_colours
 
 _OPEN_CLASSES = 30  # rows of the table of classes before the fold
 _OPEN_RECORDS = 8  # likewise of the table of an image
 _REASONS = 2
 
 
-def tiles(summary: Sequence[tuple[str, str]]) -> str:
-    """A row of figures: (what, value)."""
-    cells = "".join(
-        f'<div class="tile"><b>{escape(value)}</b><span>{escape(what)}</span></div>'
-        for what, value in summary
-    )
-    return f'<div class="tiles">{cells}</div>' if cells else ""
-
-
 def verdict_card(verdict: str, evidence: Sequence[Sequence[str]]) -> str:
     """The guard's words and its table, whose first row is the head."""
     if not verdict and not evidence:
         return ""
-    table = ""
+    cells = ""
     if evidence:
-        table = _table(evidence[0], [[escape(cell) for cell in row] for row in evidence[1:]])
+        cells = table(evidence[0], [[escape(cell) for cell in row] for row in evidence[1:]])
     words = f"<p>{escape(verdict)}</p>" if verdict else ""
-    return f'<div class="card verdict">{words}{table}</div>'
+    return f'<div class="card verdict">{words}{cells}</div>'
 
 
 def class_table(
@@ -54,13 +44,13 @@ def class_table(
     absent = [vocabulary.names[count.class_id] for count in counts if not count.found]
     over = f"Over {images} image{'s' if images != 1 else ''}. Tick a class to leave it out."
     parts = [f'<p class="faint">{over}</p>']
-    parts.append(_table(head, rows[:_OPEN_CLASSES]) if rows else "<p>No class was found.</p>")
+    parts.append(table(head, rows[:_OPEN_CLASSES]) if rows else "<p>No class was found.</p>")
     if rows[_OPEN_CLASSES:]:
-        rest = _table(head, rows[_OPEN_CLASSES:])
-        parts.append(_fold(_more(len(rows) - _OPEN_CLASSES), rest))
+        rest = table(head, rows[_OPEN_CLASSES:])
+        parts.append(fold(_more(len(rows) - _OPEN_CLASSES), rest))
     if absent:
         names = f'<p class="faint">{escape(", ".join(absent))}</p>'
-        parts.append(_fold(f"Found in no image: {len(absent)} of {len(counts)} classes", names))
+        parts.append(fold(f"Found in no image: {len(absent)} of {len(counts)} classes", names))
     return f'<div class="card">{"".join(parts)}</div>'
 
 
@@ -75,35 +65,29 @@ def image_card(name: str, panels: Sequence[Panel], records: Sequence[ClassRecord
         size: pixels of the maps that the records count.
         coverage: share of the pixels that carry a label, in [0, 1].
     """
-    figures = "".join(
-        f'<figure><img src="data:image/jpeg;base64,{base64.b64encode(panel.jpeg).decode("ascii")}"'
-        f' width="{panel.width}" height="{panel.height}" alt="{escape(panel.caption)}">'
-        f"<figcaption>{escape(panel.caption)}</figcaption></figure>"
-        for panel in panels
-    )
+    figures = "".join(figure(p.jpeg, p.width, p.height, p.caption) for p in panels)
     # The largest first, accepted or not: that is what one looks for in the pictures.
     ordered = sorted(records, key=lambda r: -max(r.refined_pixels, r.initial_pixels))
     rows = [_record_row(record, size) for record in ordered]
     head = ["Class", "# Score", "# Initial share", "# Refined share", "# Predicted IoU", "Outcome"]
-    table = _table(head, rows[:_OPEN_RECORDS]) if rows else "<p>No class was found.</p>"
+    shown = table(head, rows[:_OPEN_RECORDS]) if rows else "<p>No class was found.</p>"
     if rows[_OPEN_RECORDS:]:
-        rest = _table(head, rows[_OPEN_RECORDS:])
+        rest = table(head, rows[_OPEN_RECORDS:])
         gated = sum(not record.accepted for record in ordered[_OPEN_RECORDS:])
-        table += _fold(f"{_more(len(rows) - _OPEN_RECORDS)}, {gated} of them gated out", rest)
+        shown += fold(f"{_more(len(rows) - _OPEN_RECORDS)}, {gated} of them gated out", rest)
     return (
         f'<article class="card"><div class="head"><h3>{escape(name)}</h3>'
         f'<span class="faint">{100 * coverage:.0f} % labelled &nbsp; '
         f"{_tick('image', name, 'leave this image out')}</span></div>"
-        f'<div class="panels">{figures}</div>{table}</article>'
+        f'<div class="panels">{figures}</div>{shown}</article>'
     )
 
 
 def _class_row(count: ClassCount, vocabulary: Vocabulary, remarks: Mapping[int, str]) -> list[str]:
     name = vocabulary.names[count.class_id]
-    row = [_tick("class", name, ""), _class_name(count.class_id, name)]
+    row = [_tick("class", name, ""), class_name(count.class_id, name)]
     if vocabulary.seen:
-        mark = "seen" if vocabulary.seen[count.class_id] else "unseen"
-        row.append(f'<span class="mark {mark}">{mark}</span>')
+        row.append(seen_mark(vocabulary.seen[count.class_id]))
     row += [f"{count.found:,}", f"{count.accepted:,}"]
     row += [f"{count.initial_pixels:,}", f"{count.refined_pixels:,}", f"{count.best_score:.2f}"]
     reasons = [
@@ -121,19 +105,13 @@ def _record_row(record: ClassRecord, size: int) -> list[str]:
     if not record.accepted:
         outcome = f'<span class="bad">gated out</span>: {escape(record.reason)}'
     return [
-        _class_name(record.class_id, record.name),
+        class_name(record.class_id, record.name),
         f"{record.score:.2f}",
         f"{100 * record.initial_pixels / size:.1f} %",
         f"{100 * record.refined_pixels / size:.1f} %",
         iou,
         outcome,
     ]
-
-
-def _class_name(class_id: int, name: str) -> str:
-    red, green, blue = class_colours([class_id])[0].tolist()
-    colour = f"background:#{red:02x}{green:02x}{blue:02x}"
-    return f'<span class="swatch" style="{colour}"></span>{escape(name)}'
 
 
 def _tick(kind: str, name: str, text: str) -> str:
@@ -145,27 +123,6 @@ def _tick(kind: str, name: str, text: str) -> str:
         f'<label class="tick" title="{escape(title)}"><input type="checkbox" '
         f'data-veto="{escape(f"{kind}: {name}")}" autocomplete="off">{escape(text)}</label>'
     )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows of HTML; a column whose head starts with "# " holds numbers."""
-    kinds = [' class="number"' if cell.startswith("# ") else "" for cell in head]
-    heads = (escape(cell.removeprefix("# ")) for cell in head)
-    first = "".join(f"<th{k}>{cell}</th>" for k, cell in zip(kinds, heads, strict=True))
-    body = "".join(
-        "<tr>"
-        + "".join(f"<td{k}>{cell}</td>" for k, cell in zip(kinds, row, strict=True))
-        + "</tr>"
-        for row in rows
-    )
-    return (
-        f'<div class="scroll"><table><thead><tr>{first}</tr></thead><tbody>{body}</tbody></table>'
-        "</div>"
-    )
-
-
-def _fold(title: str, content: str) -> str:
-    return f"<details><summary>{escape(title)}</summary>{content}</details>"
 
 
 def _more(count: int) -> str:
