@@ -82,6 +82,41 @@ def _upper_bits(values: np.ndarray) -> np.ndarray:
     return (values >> 8 if values.max(initial=0) > 255 else values).astype(np.uint8)
 
 
+def read_ids(path: str | PathLike[str], what: str = "Label map") -> np.ndarray:
+    """Read one id per pixel as the file holds it: grey of 1, 8, 16 or 32 bits, or palette index.
+
+    Args:
+        path: PNG or TIFF.
+        what: the file is, for messages.
+
+    Returns:
+        (H, W) int64.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        BrokenFileError: if it cannot be decoded.
+        ValueError: if it holds colours, or grey of 2 or 4 bits.
+    """
+    image = _open(path, what)
+    if image.mode not in _ID_MODES:
+        raise ValueError(
+            f"{what} {path}: expected one 8- or 16-bit id per pixel (grey or palette), got "
+            f"mode {image.mode}. Convert its colours to class ids first."
+        )
+    if image.mode == "L" and _is_stretched(path):
+        raise ValueError(
+            f"{what} {path}: expected grey of 8 or 16 bits, got 2 or 4 bits, which readers stretch "
+            "to 0..255, so that the ids are lost. Save it as grey of 8 bits or with a palette."
+        )
+    return np.array(image).astype(np.int64)
+
+
+def _is_stretched(path: str | PathLike[str]) -> bool:
+    """Whether Pillow turned grey of 2 or 4 bits into 8; it only says so before decoding."""
+    with Image.open(path) as image:
+        return any(";2" in str(tile[3]) or ";4" in str(tile[3]) for tile in image.tile)
+
+
 def read_label(
     path: str | PathLike[str], num_classes: int, ignore_labels: Sequence[int]
 ) -> np.ndarray:
@@ -99,15 +134,10 @@ def read_label(
     Raises:
         FileNotFoundError: if there is no such file.
         BrokenFileError: if it cannot be decoded.
-        ValueError: if it holds colours, or an id that is neither a class nor ignored.
+        ValueError: if it does not hold ids (see `read_ids`), or one that is neither a class nor
+            ignored.
     """
-    image = _open(path, "Label map")
-    if image.mode not in _ID_MODES:
-        raise ValueError(
-            f"Label map {path}: expected one 8- or 16-bit id per pixel (grey or palette), got "
-            f"mode {image.mode}. Convert its colours to class ids first."
-        )
-    ids = np.array(image).astype(np.int64)
+    ids = read_ids(path)
     table = np.full(_MAX_ID + 1, _OUTSIDE, dtype=np.int64)
     table[:num_classes] = np.arange(num_classes)
     table[list(ignore_labels)] = IGNORE_LABEL

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from detectron2.data import DatasetCatalog
 
 from stseg.data.datasets.listing import list_pairs
 from stseg.data.datasets.register import register_with_metadata
+from stseg.data.names_file import ignore_label
 from stseg.structures import Vocabulary
 
 _KEY = "DATASETS.FOLDERS"
@@ -113,13 +113,4 @@ def _existing(name: str, what: str, path: str | Path, is_dir: bool) -> Path:
 def _ignore_label(folder: _Folder, num_classes: int) -> int:
     if folder.ignore_label is not None:
         return folder.ignore_label
-    if folder.names_file.suffix.lower() == ".json":
-        content = json.loads(folder.names_file.read_text(encoding="utf-8-sig"))
-        if isinstance(content, dict) and "ignore" in content:
-            value = content["ignore"]
-            if not isinstance(value, int):
-                raise ValueError(
-                    f'{folder.names_file}: expected a whole number at "ignore", got {value!r}.'
-                )
-            return value
-    return 255 if num_classes <= 255 else 65535
+    return ignore_label(folder.names_file, num_classes)

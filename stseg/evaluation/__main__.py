@@ -1,0 +1,220 @@
+"""Score folders of label maps, compare two results, make a report of one.
+
+Needs NumPy and Pillow only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from stseg.data.names_file import ignore_label
+from stseg.evaluation.label_images import pair_folders
+from stseg.evaluation.report import write_report
+from stseg.evaluation.results import comparable, make_provenance, read_result, write_result
+from stseg.evaluation.scoring import Settings, score_pairs, summarise
+from stseg.evaluation.terminal import compare_text, summary_text, unlike_text
+from stseg.structures import Vocabulary
+
+_PROGRAM = "python -m stseg.evaluation"
+
+_EXAMPLES = f"""\
+examples:
+  {_PROGRAM} score --pred out/ --gt labels/ --names names.json --output a.json
+  {_PROGRAM} compare a.json b.json
+  {_PROGRAM} report a.json --photos images/ --output a.html
+
+exit code: 0 = done, 1 = `compare` refused unlike protocols, 2 = wrong use or a faulty file."""
+
+_SCORE = """\
+Score predicted label maps. A prediction and its label have the same path below their folders, but
+for the suffix (.png, .tif, .tiff). Maps are grey of 8 or 16 bits, or palette indices."""
+
+_SCORE_EXAMPLE = f"""\
+example:
+  {_PROGRAM} score --pred out/ --gt labels/ --names names.json \\
+      --seen "wall; sky; tree" --bootstrap 200 --output a.json
+
+names.json is a list of names in the order of the ids, ["wall", "sky"], or an object with
+"classes" and, if you like, "seen" (list of names) and "ignore" (id)."""
+
+_COMPARE = """\
+Show the second result beside the first. Results are compared only where data, labels, names,
+ignored ids and definitions agree; otherwise the differing fields are named."""
+
+_COMPARE_EXAMPLE = f"""\
+example:
+  {_PROGRAM} compare a.json b.json"""
+
+_REPORT = """\
+Write a page with a bar per class and the worst images beside their labels. An .html page needs no
+other file; the pictures of an .md page lie in a folder beside it."""
+
+_REPORT_EXAMPLES = f"""\
+examples:
+  {_PROGRAM} report a.json --output a.html --photos images/
+  {_PROGRAM} report a.json --output a.md --worst 5"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line, see `--help`.
+
+    Returns:
+        0, or 1 where `compare` refuses. Wrong use and faulty files leave through `SystemExit(2)`.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    try:
+        return args.run(args, argv)
+    except (OSError, ValueError, TypeError) as error:
+        parser.exit(2, f"{_PROGRAM}: error: {error}\n")
+
+
+def _score(args: argparse.Namespace, argv: Sequence[str]) -> int:
+    vocabulary = Vocabulary.parse(args.names)
+    if args.seen is not None:
+        vocabulary = vocabulary.with_seen(args.seen)
+    interest = None
+    if args.interest is not None:
+        interest = np.array(vocabulary.with_seen(args.interest).seen, dtype=bool)
+    listed = args.images.read_text(encoding="utf-8").splitlines() if args.images else None
+    pairs = pair_folders(args.pred, args.gt, listed)
+    settings = Settings(
+        num_classes=len(vocabulary),
+        ignore=tuple(args.ignore or [ignore_label(args.names, len(vocabulary))]),
+        fold_background=args.fold_background,
+        boundary=args.boundary,
+        replicates=args.bootstrap,
+        seed=args.seed,
+    )
+    score = score_pairs(pairs, settings, jobs=args.jobs, progress=_progress(len(pairs)))
+    provenance = make_provenance(
+        command=[*_PROGRAM.split(), *argv],
+        weights=args.weights,
+        pred=args.pred,
+        gt=args.gt,
+        names=args.names,
+    )
+    result = summarise(
+        score, vocabulary, data_set=args.data_set, interest=interest, provenance=provenance
+    )
+    _say(summary_text(result))
+    if args.output is not None:
+        write_result(args.output, result)
+        _say(f"Result file: {args.output}")
+    return 0
+
+
+def _compare(args: argparse.Namespace, argv: Sequence[str]) -> int:
+    a, b = read_result(args.a), read_result(args.b)
+    differing = comparable(a, b)
+    if differing:
+        sys.stderr.write(unlike_text(a, b, differing, (str(args.a), str(args.b))) + "\n")
+        return 1
+    _say(compare_text(a, b, (args.a.stem, args.b.stem)))
+    return 0
+
+
+def _report(args: argparse.Namespace, argv: Sequence[str]) -> int:
+    files = write_report(
+        args.output,
+        read_result(args.result),
+        title=args.title or f"Evaluation of {args.result.stem}",
+        pred=args.pred,
+        gt=args.gt,
+        photos=args.photos,
+        worst=args.worst,
+    )
+    beside = f" and {len(files) - 1} pictures beside it" if files[1:] else ""
+    _say(f"Report: {files[0]}{beside}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        _PROGRAM,
+        description=__doc__,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="score | compare | report")
+    for name, add_arguments, run, brief, description, epilog in (
+        ("score", _add_score, _score, "score predicted label maps", _SCORE, _SCORE_EXAMPLE),
+        ("compare", _add_compare, _compare, "compare two results", _COMPARE, _COMPARE_EXAMPLE),
+        ("report", _add_report, _report, "make a page about a result", _REPORT, _REPORT_EXAMPLES),
+    ):
+        command = commands.add_parser(
+            name,
+            help=brief,
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        add_arguments(command)
+        command.set_defaults(run=run)
+    return parser
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("a", type=Path, help="result file to start from")
+    parser.add_argument("b", type=Path, help="result file to compare with it")
+
+
+def _add_score(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--pred", required=True, type=Path, metavar="DIR", help="predicted label maps")
+    add("--gt", required=True, type=Path, metavar="DIR", help="true label maps")
+    add("--names", required=True, type=Path, metavar="FILE", help="names of the classes, by id")
+    add("--seen", metavar="NAMES", help='classes seen in training: "a; b" or a .txt or .json file')
+    add("--interest", metavar="NAMES", help="classes of interest, likewise")
+    add("--ignore", type=int, nargs="+", metavar="ID", help="ids in the labels that are not scored;"
+        " default: that of the names file, else 255, or 65535 where 255 is a class")  # fmt: skip
+    add("--fold-background", action="store_true", help="the last class is background: predicted ids"
+        " from it on count as it (VOC-20b)")  # fmt: skip
+    add("--images", type=Path, metavar="FILE", help="names of the images to score, one a line;"
+        " default: all")  # fmt: skip
+    add("--boundary", action="store_true", help="boundary IoU too, at several times the cost")
+    add("--bootstrap", type=int, default=0, metavar="N", help="replicates for 95 %% intervals and"
+        " for the test of `compare`, such as 200; default: none")  # fmt: skip
+    add("--seed", type=int, default=0, metavar="N", help="of the bootstrap; default: %(default)s")
+    add("--jobs", type=int, default=1, metavar="N", help="threads; default: %(default)s")
+    add("--data-set", metavar="NAME", help="to be written into the result")
+    add("--weights", type=Path, metavar="FILE", help="of the model; its hash goes into the result")
+    add("--output", type=Path, metavar="FILE", help="result file to write (JSON)")
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("result", type=Path, help="result file")
+    add("--output", required=True, type=Path, metavar="FILE", help="page to write, .html or .md")
+    add("--pred", type=Path, metavar="DIR", help="default: the folder that was scored")
+    add("--gt", type=Path, metavar="DIR", help="likewise")
+    add("--photos", type=Path, metavar="DIR", help="photographs, named like the label maps")
+    add("--worst", type=int, default=12, metavar="N", help="images to show; default: %(default)s")
+    add("--title", metavar="TEXT", help="heading of the page")
+
+
+def _progress(total: int) -> Callable[[int], None] | None:
+    """Counts on one line of a terminal; None where nobody watches."""
+    if not sys.stderr.isatty():
+        return None
+
+    def show(done: int) -> None:
+        sys.stderr.write(f"\r{done} of {total}" + ("\n" if done == total else ""))
+
+    return show
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""Pictures of a prediction beside its label. NumPy and Pillow only."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from stseg.colours import UNKNOWN_COLOUR, class_colours
+from stseg.structures import IGNORE_LABEL
+
+#: Longest side of a picture in pixels.
+SIDE = 480
+_RIGHT, _WRONG, _UNSCORED = (226, 229, 233), (200, 30, 60), UNKNOWN_COLOUR
+_STRIPE = 225
+_GAP = 8
+
+
+@dataclass(frozen=True)
+class Picture:
+    """(H, W, 3) uint8 RGB with a caption."""
+
+    caption: str
+    pixels: np.ndarray
+
+    @property
+    def jpeg(self) -> bytes:
+        """The file's bytes; full colour resolution, for label maps are all edges."""
+        buffer = io.BytesIO()
+        Image.fromarray(self.pixels).save(buffer, "JPEG", quality=85, subsampling=0)
+        return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class ImageCard:
+    """One image of a report.
+
+    Attributes:
+        name: of the image.
+        mean_iou: over the classes in its label, fraction.
+        pictures: in the order to show.
+        classes: (class id, IoU in this image, share of the scored pixels), the largest first.
+    """
+
+    name: str
+    mean_iou: float
+    pictures: Sequence[Picture]
+    classes: Sequence[tuple[int, float, float]]
+
+
+def draw_pictures(
+    prediction: np.ndarray, label: np.ndarray, photo: np.ndarray | None = None
+) -> list[Picture]:
+    """Photo (where given), label, prediction and mistakes, all of one size.
+
+    Args:
+        prediction: (H, W) class ids.
+        label: (H, W) class ids, `IGNORE_LABEL` where not scored.
+        photo: (h, w, 3) uint8 RGB; brought to the size of the maps.
+    """
+    scored = label != IGNORE_LABEL
+    wrong = scored & (prediction != label)
+    share = wrong.sum() / max(scored.sum(), 1)
+    shown = _grid(label.shape)
+    scored, wrong = scored[shown], wrong[shown]
+    mistakes = np.where(wrong[..., None], np.uint8(_WRONG), np.uint8(_RIGHT))
+    maps = {
+        "Label": class_colours(label[shown]),
+        "Prediction": class_colours(prediction[shown]),
+        f"Mistakes: {100 * share:.1f} % of the scored pixels": mistakes,
+    }
+    pictures = []
+    if photo is not None:
+        height, width = scored.shape
+        resized = Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR)
+        pictures.append(Picture("Photo", np.asarray(resized)))
+    rows, columns = np.indices(scored.shape)
+    stripes = (rows + columns) % 12 < 2
+    for caption, pixels in maps.items():
+        pixels[~scored] = _UNSCORED
+        pixels[~scored & stripes] = _STRIPE
+        pictures.append(Picture(caption, pixels))
+    return pictures
+
+
+def join_pictures(pictures: Sequence[Picture]) -> Picture:
+    """All side by side, under one caption."""
+    height = pictures[0].pixels.shape[0]
+    gap = np.full((height, _GAP, 3), 255, dtype=np.uint8)
+    parts = [part for picture in pictures for part in (gap, picture.pixels)][1:]
+    caption = "; ".join(picture.caption for picture in pictures)
+    return Picture(caption, np.concatenate(parts, axis=1))
+
+
+def _grid(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns that bring a map to at most `SIDE`, by nearest neighbour.
+
+    Small maps grow by a whole factor.
+    """
+    factor = SIDE / max(shape)
+    if factor >= 1:
+        factor = int(factor)
+    sizes = [max(1, round(side * factor)) for side in shape]
+    rows, columns = (
+        ((np.arange(size) + 0.5) * side / size).astype(int)
+        for size, side in zip(sizes, shape, strict=True)
+    )
+    return rows[:, None], columns[None]

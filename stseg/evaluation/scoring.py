@@ -1,0 +1,223 @@
+"""Scoring folders of label maps. NumPy and Pillow only.
+
+Memory does not grow with the number of images, but for a name and two figures of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from stseg.evaluation.bootstrap import Bootstrap
+from stseg.evaluation.boundary import BoundaryCounts
+from stseg.evaluation.confusion import ConfusionMatrix
+from stseg.evaluation.label_images import LabelPair, read_pair
+from stseg.evaluation.metrics import DEFINITIONS, figures, per_class, top_confusions
+from stseg.evaluation.results import Result, make_protocol
+from stseg.structures import IGNORE_LABEL, Vocabulary
+
+_LEVEL = 0.95
+_CONFUSIONS = 50
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How pairs are scored.
+
+    Attributes:
+        num_classes: N of the labels.
+        ignore: ids in the label files that are not scored.
+        fold_background: predictions from N - 1 on count as N - 1 (VOC-20b).
+        boundary: also count bands along the edges, at several times the cost.
+        replicates: of the bootstrap; 0 for none.
+        seed: of the bootstrap.
+    """
+
+    num_classes: int
+    ignore: tuple[int, ...] = (255,)
+    fold_background: bool = False
+    boundary: bool = False
+    replicates: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for value in self.ignore:
+            if not 0 <= value <= 65535:
+                raise ValueError(f"Ignored id: expected 0 to 65535, got {value}.")
+
+
+@dataclass
+class Score:
+    """Counts over the images scored so far.
+
+    Attributes:
+        settings: what they were scored by.
+        matrix: over all images.
+        images: per image "name", and its own "mIoU_gt" and "pACC", NaN where all is ignored.
+        boundary: None unless asked for.
+        bootstrap: likewise.
+    """
+
+    settings: Settings
+    matrix: ConfusionMatrix
+    images: list[dict[str, Any]] = field(default_factory=list)
+    boundary: BoundaryCounts | None = None
+    bootstrap: Bootstrap | None = None
+
+    @classmethod
+    def empty(cls, settings: Settings) -> Score:
+        """Zero counts."""
+        n, replicates = settings.num_classes, settings.replicates
+        return cls(
+            settings,
+            ConfusionMatrix(n),
+            boundary=BoundaryCounts(n) if settings.boundary else None,
+            bootstrap=Bootstrap(n, replicates, settings.seed) if replicates else None,
+        )
+
+    def add(
+        self, name: str, matrix: ConfusionMatrix, boundary: BoundaryCounts | None = None
+    ) -> None:
+        """Count an image.
+
+        Args:
+            name: of the image; decides its weights in the bootstrap.
+            matrix: of this image alone.
+            boundary: of this image alone; must be there if the settings ask for it.
+        """
+        self.matrix.merge(matrix)
+        summary = matrix.summary()
+        self.images.append({"name": name, **{k: summary[k] for k in ("mIoU_gt", "pACC")}})
+        if self.boundary is not None:
+            self.boundary.merge(boundary)
+        if self.bootstrap is not None:
+            self.bootstrap.update(name, matrix)
+
+
+def score_pairs(
+    pairs: Sequence[LabelPair],
+    settings: Settings,
+    *,
+    jobs: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> Score:
+    """Read and count pairs of label maps.
+
+    Args:
+        pairs: files; names must differ.
+        settings: see there.
+        jobs: threads that read and count, at least 1.
+        progress: called with the number of pairs done.
+
+    Raises:
+        OSError: if a file cannot be decoded.
+        ValueError: if a file holds what it must not; both name the file.
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs: expected at least 1, got {jobs}.")
+    score = Score.empty(settings)
+    for done, counts in enumerate(_counted(pairs, settings, jobs), start=1):
+        score.add(*counts)
+        if progress:
+            progress(done)
+    return score
+
+
+_Counts = tuple[str, ConfusionMatrix, BoundaryCounts | None]
+
+
+def _counted(pairs: Sequence[LabelPair], settings: Settings, jobs: int) -> Iterator[_Counts]:
+    """Counts of each pair, in order; a handful at a time, for matrices of many classes are big."""
+    with ThreadPoolExecutor(jobs) as pool:
+        block = 2 * jobs
+        for start in range(0, len(pairs), block):
+            yield from pool.map(lambda pair: _count(pair, settings), pairs[start : start + block])
+
+
+def _count(pair: LabelPair, settings: Settings) -> _Counts:
+    prediction, label = read_pair(
+        pair, settings.num_classes, settings.ignore, fold=settings.fold_background
+    )
+    matrix = ConfusionMatrix(settings.num_classes)
+    matrix.update(prediction, label, IGNORE_LABEL, pair.name)
+    boundary = None
+    if settings.boundary:
+        boundary = BoundaryCounts(settings.num_classes)
+        boundary.update(prediction, label, IGNORE_LABEL)
+    return pair.name, matrix, boundary
+
+
+def summarise(
+    score: Score,
+    vocabulary: Vocabulary,
+    *,
+    data_set: str | None = None,
+    interest: np.ndarray | None = None,
+    provenance: dict[str, Any] | None = None,
+) -> Result:
+    """Figures and all that a result file holds.
+
+    Args:
+        score: of any number of images.
+        vocabulary: N names, with seen marks for the seen and unseen figures.
+        data_set: name, if there is one.
+        interest: (N,) bool, classes of interest.
+        provenance: of `results.make_provenance`.
+
+    Raises:
+        ValueError: if the number of names is not N.
+    """
+    settings, matrix = score.settings, score.matrix
+    seen = None if vocabulary.seen is None else np.array(vocabulary.seen, dtype=bool)
+    protocol = make_protocol(
+        matrix,
+        names=vocabulary.names,
+        images=[row["name"] for row in score.images],
+        ignore=settings.ignore,
+        fold_background=settings.fold_background,
+        data_set=data_set,
+        seen=seen,
+        interest=interest,
+    )
+    values = figures(matrix, seen=seen, classes=interest)
+    if score.boundary is not None:
+        values |= score.boundary.summary()
+    return Result(
+        protocol=protocol,
+        figures=values,
+        definitions={name: DEFINITIONS[name] for name in values},
+        classes=_class_rows(score, vocabulary),
+        confusions=[
+            dict(zip(("true", "predicted", "pixels", "share"), entry, strict=True))
+            for entry in top_confusions(matrix, _CONFUSIONS)
+        ],
+        images=score.images,
+        bootstrap=_bootstrap_part(score),
+        provenance=provenance or {},
+    )
+
+
+def _class_rows(score: Score, vocabulary: Vocabulary) -> list[dict[str, Any]]:
+    columns = {key: column.tolist() for key, column in per_class(score.matrix).items()}
+    if score.boundary is not None:
+        columns["boundary_iou"] = score.boundary.iou().tolist()
+    if vocabulary.seen is not None:
+        columns["seen"] = list(vocabulary.seen)
+    return [
+        {"id": i, "name": name, **{key: column[i] for key, column in columns.items()}}
+        for i, name in enumerate(vocabulary.names)
+    ]
+
+
+def _bootstrap_part(score: Score) -> dict[str, Any]:
+    if score.bootstrap is None:
+        return {}
+    return {
+        "level": _LEVEL,
+        "seed": score.settings.seed,
+        "intervals": {"mIoU_gt": list(score.bootstrap.interval(_LEVEL))},
+    }

@@ -1,0 +1,106 @@
+"""What the commands print."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from stseg.evaluation.report_rows import absent_classes, class_lines, figure_rows, percent
+from stseg.evaluation.results import Result, field_of
+
+_SHOWN = 5
+
+
+def summary_text(result: Result) -> str:
+    """The figures of a result, its weakest classes and costliest confusions."""
+    protocol, names = result.protocol, result.names
+    lines = class_lines(result)
+    ignored = ", ".join(map(str, protocol.ignore)) or "none"
+    text = [
+        f"{protocol.num_images} images, {protocol.num_classes} classes of which {len(lines)} are "
+        f"in the labels, ignored ids: {ignored}",
+        "",
+        *columns([("", "per cent", "", ""), *figure_rows(result)], right=(1,)),
+        "",
+    ]
+    weakest = [f"{line.name} {percent(line.iou)}" for line in reversed(lines[-_SHOWN:])]
+    text.append(f"Weakest classes: {', '.join(weakest) or 'none'}")
+    predicted, _ = absent_classes(result)
+    if predicted:
+        text.append(f"Predicted, but absent from the labels: {_few(predicted)}")
+    confusions = [
+        f"{names[row['true']]} as {names[row['predicted']]} ({percent(row['share'])} % of it)"
+        for row in result.confusions
+    ]
+    text.append(f"Costliest confusions: {_few(confusions[:_SHOWN])}")
+    return "\n".join(text)
+
+
+def unlike_text(a: Result, b: Result, differing: Sequence[str], names: tuple[str, str]) -> str:
+    """Why two results cannot be compared.
+
+    Args:
+        a: one result.
+        b: the other.
+        differing: fields, of `comparable`.
+        names: what to call them.
+    """
+    rows = [("field", *names)]
+    rows += [(name, str(field_of(a, name)), str(field_of(b, name))) for name in differing]
+    return "\n".join(
+        [
+            f"Results: expected like protocols, got different {', '.join(differing)}. "
+            "Score both anew in one way.",
+            *columns(rows),
+        ]
+    )
+
+
+def compare_text(a: Result, b: Result, names: tuple[str, str]) -> str:
+    """Two like results beside each other, and what changed most."""
+    rows = [("", *names, "change")]
+    for name in (name for name in a.figures if name in b.figures):
+        before, after = a.figures[name], b.figures[name]
+        rows.append((name, percent(before, 2), percent(after, 2), signed(after - before)))
+    changes = [
+        (after["iou"] - before["iou"], before["name"])
+        for before, after in zip(a.classes, b.classes, strict=True)
+    ]
+    changes = sorted(change for change in changes if not math.isnan(change[0]) and change[0])
+    gained = [f"{name} {signed(change)}" for change, name in reversed(changes) if change > 0]
+    lost = [f"{name} {signed(change)}" for change, name in changes if change < 0]
+    return "\n".join(
+        [
+            *columns(rows, right=(1, 2, 3)),
+            "",
+            f"Classes that gained: {_few(gained)}",
+            f"Classes that lost: {_few(lost)}",
+        ]
+    )
+
+
+def signed(fraction: float) -> str:
+    """A difference in percentage points, with its sign."""
+    return percent(fraction) if math.isnan(fraction) else f"{100 * fraction:+.2f}"
+
+
+def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
+    """Lines of equally wide columns.
+
+    Args:
+        rows: of texts.
+        right: columns that hold numbers.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if k in right else cell.ljust(width)
+            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _few(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
+    return (", ".join(texts[:_SHOWN]) or "none") + more
