@@ -47,5 +47,5 @@ setup(
         "pillow",
         *DETECTRON2_NEEDS,
     ],
-    extras_require={"dev": ["hypothesis", "mypy", "pylint", "pytest", "ruff"]},
+    extras_require={"dev": ["hypothesis", "mypy", "pylint", "pytest", "ruff", "scikit-learn"]},
 )
