@@ -64,7 +64,7 @@ def pair_folders(
         _refuse_single(labels, predictions, Path(pred), "a prediction for every label")
         names: Collection[str] = labels
     else:
-        names = {_without_suffix(name) for name in listed}
+        names = {_without_suffix(name) for name in listed if name.strip()}
         for folder, files in ((pred, predictions), (gt, labels)):
             missing = sorted(set(names) - set(files))
             if missing or not names:

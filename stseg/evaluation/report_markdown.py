@@ -12,6 +12,7 @@ from stseg.evaluation.report_rows import (
     class_head,
     class_lines,
     confusion_rows,
+    figure_head,
     figure_rows,
     origin_rows,
     percent,
@@ -38,13 +39,11 @@ def markdown_page(
     Returns:
         The page's bytes, and file name to bytes of the pictures.
     """
-    strips = {
-        f"{k:03d}.jpg": join_pictures(card.pictures) for k, card in enumerate(cards, start=1)
-    }
+    strips = {f"{k:03d}.jpg": join_pictures(card.pictures) for k, card in enumerate(cards, start=1)}
     parts = [
         f"# {plain(title)}",
         "## Figures",
-        table(["Figure", "Per cent", "Interval", "Meaning"], figure_rows(result), right=(1,)),
+        table(figure_head(result), figure_rows(result), right=(1,)),
         "## Classes",
         _classes(result),
         "## Confusions",

@@ -12,6 +12,7 @@ from stseg.evaluation.report_rows import (
     class_head,
     class_lines,
     confusion_rows,
+    figure_head,
     figure_rows,
     origin_rows,
     percent,
@@ -27,6 +28,7 @@ _OPEN_IN_IMAGE = 6  # likewise of the table of an image
 def html_page(result: Result, title: str, cards: Sequence[ImageCard], note: str) -> bytes:
     """The file's bytes."""
     figures = [[escape(cell) for cell in row] for row in figure_rows(result)]
+    name, number, *rest = figure_head(result)
     origin = [[escape(cell) for cell in row] for row in origin_rows(result)]
     shown = [(n, percent(result.figures[n], 2)) for n in _TILES if n in result.figures]
     images = str(result.protocol.num_images)
@@ -34,7 +36,7 @@ def html_page(result: Result, title: str, cards: Sequence[ImageCard], note: str)
         "evaluation.html",
         title=escape(title),
         tiles=tiles([*shown, ("images", images)]),
-        figures=table(["Figure", "# Per cent", "Interval", "Meaning"], figures),
+        figures=table([name, f"# {number}", *rest], figures),
         classes=_classes(result),
         confusions=_confusions(result),
         images_note=escape(note),

@@ -47,10 +47,6 @@ def class_head(result: Result) -> tuple[str, ...]:
 
 def class_lines(result: Result) -> list[ClassLine]:
     """The classes in the labels, the best first."""
-    worst: dict[int, str] = {}
-    for row in result.confusions:
-        text = f"{result.names[row['predicted']]} ({percent(row['share'], 0)} %)"
-        worst.setdefault(row["true"], text)
     lines = [
         ClassLine(
             row["id"],
@@ -58,12 +54,18 @@ def class_lines(result: Result) -> list[ClassLine]:
             row["iou"],
             _class_cells(row, _has_boundary(result)),
             row.get("seen"),
-            worst.get(row["id"], ""),
+            _taken_for(row, result),
         )
         for row in result.classes
         if row["truth"]
     ]
     return sorted(lines, key=lambda line: -line.iou)
+
+
+def _taken_for(row: dict[str, Any], result: Result) -> str:
+    if not row["taken_pixels"]:
+        return ""
+    return f"{result.names[row['taken_for']]} ({percent(row['taken_pixels'] / row['truth'], 0)} %)"
 
 
 def _has_boundary(result: Result) -> bool:
@@ -85,13 +87,25 @@ def absent_classes(result: Result) -> tuple[list[str], list[str]]:
     )
 
 
-def figure_rows(result: Result) -> list[tuple[str, str, str, str]]:
-    """Name, per cent, interval ("" without one) and meaning of every figure."""
-    intervals = result.bootstrap.get("intervals", {})
+def figure_rows(result: Result) -> list[tuple[str, ...]]:
+    """Name, per cent, interval (only if there is one at all) and meaning of every figure."""
+    intervals = result.bootstrap.get("intervals")
+    if not intervals:
+        return [
+            (name, percent(value, 2), result.definitions[name])
+            for name, value in result.figures.items()
+        ]
     return [
         (name, percent(value, 2), interval_text(intervals.get(name)), result.definitions[name])
         for name, value in result.figures.items()
     ]
+
+
+def figure_head(result: Result) -> tuple[str, ...]:
+    """Heads of `figure_rows`."""
+    level = result.bootstrap.get("level", 0.0)
+    interval = (f"{percent(level, 0)} % interval",) if result.bootstrap.get("intervals") else ()
+    return ("Figure", "Per cent", *interval, "Meaning")
 
 
 def interval_text(interval: Sequence[float | None] | None) -> str:

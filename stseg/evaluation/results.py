@@ -71,8 +71,9 @@ class Result:
         figures: name to a fraction in [0, 1]; NaN where undefined.
         definitions: name of a figure to its meaning in words.
         classes: a row per class in the order of the ids: "id", "name", "iou", "accuracy",
-            "precision" (fractions or NaN), "truth" and "predicted" (pixels), and, where known,
-            "seen" (bool) and "boundary_iou".
+            "precision" (fractions or NaN), "truth" and "predicted" (pixels), "taken_for" (id of
+            the class it is mostly mistaken for) with "taken_pixels", and, where known, "seen"
+            (bool) and "boundary_iou".
         confusions: the costliest first: "true" and "predicted" (ids), "pixels", "share" of the
             true class's pixels.
         images: per image "name" and its "mIoU_gt" and "pACC", in the order of the names.

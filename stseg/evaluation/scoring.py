@@ -22,6 +22,11 @@ from stseg.structures import IGNORE_LABEL, Vocabulary
 
 _LEVEL = 0.95
 _CONFUSIONS = 50
+_BAND = "boundary IoU (Cheng et al. 2021, bands of 2 % of the diagonal) over classes with a band in"
+_DEFINITIONS = DEFINITIONS | {
+    "boundary_mIoU_gt": f"mean {_BAND} the labels",
+    "boundary_mIoU_union": f"mean {_BAND} the labels or the prediction",
+}
 
 
 @dataclass(frozen=True)
@@ -147,7 +152,7 @@ def _count(pair: LabelPair, settings: Settings) -> _Counts:
     boundary = None
     if settings.boundary:
         boundary = BoundaryCounts(settings.num_classes)
-        boundary.update(prediction, label, IGNORE_LABEL)
+        boundary.update(prediction, label, IGNORE_LABEL, pair.name)
     return pair.name, matrix, boundary
 
 
@@ -189,7 +194,7 @@ def summarise(
     return Result(
         protocol=protocol,
         figures=values,
-        definitions={name: DEFINITIONS[name] for name in values},
+        definitions={name: _DEFINITIONS[name] for name in values},
         classes=_class_rows(score, vocabulary),
         confusions=[
             dict(zip(("true", "predicted", "pixels", "share"), entry, strict=True))
@@ -203,6 +208,7 @@ def summarise(
 
 def _class_rows(score: Score, vocabulary: Vocabulary) -> list[dict[str, Any]]:
     columns = {key: column.tolist() for key, column in per_class(score.matrix).items()}
+    columns["taken_for"], columns["taken_pixels"] = _taken_for(score.matrix)
     if score.boundary is not None:
         columns["boundary_iou"] = score.boundary.iou().tolist()
     if vocabulary.seen is not None:
@@ -213,6 +219,13 @@ def _class_rows(score: Score, vocabulary: Vocabulary) -> list[dict[str, Any]]:
     ]
 
 
+def _taken_for(matrix: ConfusionMatrix) -> tuple[list[int], list[int]]:
+    """The class that each class is mostly mistaken for, and the pixels."""
+    mistakes = matrix.counts.copy()
+    np.fill_diagonal(mistakes, 0)
+    return mistakes.argmax(axis=1).tolist(), mistakes.max(axis=1).tolist()
+
+
 def _bootstrap_part(score: Score) -> dict[str, Any]:
     if score.bootstrap is None:
         return {}
@@ -220,4 +233,5 @@ def _bootstrap_part(score: Score) -> dict[str, Any]:
         "level": _LEVEL,
         "seed": score.settings.seed,
         "intervals": {"mIoU_gt": list(score.bootstrap.interval(_LEVEL))},
+        "replicates": {"mIoU_gt": score.bootstrap.means()[1:].tolist()},
     }

@@ -5,7 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from stseg.evaluation.report_rows import absent_classes, class_lines, figure_rows, percent
+from stseg.evaluation.report_rows import (
+    absent_classes,
+    class_lines,
+    figure_head,
+    figure_rows,
+    percent,
+)
 from stseg.evaluation.results import Result, field_of
 
 _SHOWN = 5
@@ -20,7 +26,7 @@ def summary_text(result: Result) -> str:
         f"{protocol.num_images} images, {protocol.num_classes} classes of which {len(lines)} are "
         f"in the labels, ignored ids: {ignored}",
         "",
-        *columns([("", "per cent", "", ""), *figure_rows(result)], right=(1,)),
+        *columns([figure_head(result), *figure_rows(result)], right=(1,)),
         "",
     ]
     weakest = [f"{line.name} {percent(line.iou)}" for line in reversed(lines[-_SHOWN:])]
