@@ -170,7 +170,7 @@ class TrimapCounts:
 
 def band_width(shape: tuple[int, ...], distance_ratio: float) -> int:
     """Pixels of a band on an image of (H, W), at least 1; rounded as the paper's code does."""
-    return max(1, int(round(distance_ratio * float(np.hypot(*shape)))))
+    return max(1, int(round(distance_ratio * float(np.hypot(shape[0], shape[1])))))
 
 
 def inner_band(ids: np.ndarray, counted: np.ndarray, distance: int) -> np.ndarray:

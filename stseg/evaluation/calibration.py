@@ -1,0 +1,132 @@
+"""Do confidences keep their word? Calibration error and risk against coverage. NumPy only.
+
+Pixels go into fine bins as they come; memory does not depend on the number of images. Sums are
+whole numbers, so that order and splits change nothing at all.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+# Confidences are summed in steps of 2 ** -24, the grid of float32 just below 1: exact in int64 for
+# 5e11 pixels a bin.
+_STEPS = 1 << 24
+# Rounding of half-precision softmax may end a little above 1.
+_SLACK = 1e-3
+
+
+class ConfidenceHistogram:
+    """Pixels, right pixels and confidence by bin of confidence.
+
+    Bin b holds confidences in [b / B, (b + 1) / B), the last also 1.
+
+    Attributes:
+        pixels: (B,) int64.
+        correct: (B,) int64, those of them that are right.
+        steps: (B,) int64, sum of their confidences in units of 2 ** -24.
+    """
+
+    def __init__(self, bins: int = 3000) -> None:
+        """Start with zeros.
+
+        Args:
+            bins: B. Calibration error can be asked for with any divisor of it.
+        """
+        if bins < 1:
+            raise ValueError(f"bins: expected at least 1, got {bins}.")
+        self.bins = bins
+        self.pixels, self.correct, self.steps = np.zeros((3, bins), dtype=np.int64)
+
+    def update(
+        self, confidence: np.ndarray, correct: np.ndarray, name: str = "Confidences"
+    ) -> None:
+        """Count pixels.
+
+        Args:
+            confidence: floats in [0, 1], any shape; leave ignored pixels out.
+            correct: bool, same shape.
+            name: of the image, for messages.
+
+        Raises:
+            TypeError: if `confidence` is not of floats or `correct` not of bools.
+            ValueError: if shapes differ or a confidence is outside [0, 1] or NaN.
+        """
+        if not np.issubdtype(confidence.dtype, np.floating):
+            raise TypeError(f"{name}: expected floats, got {confidence.dtype}.")
+        if correct.dtype != np.bool_:
+            raise TypeError(f"{name}: expected bools for what is right, got {correct.dtype}.")
+        if confidence.shape != correct.shape:
+            raise ValueError(
+                f"{name}: expected confidence and correct of one size, got {confidence.shape} and "
+                f"{correct.shape}."
+            )
+        values, right = confidence.ravel().astype(np.float64), correct.ravel()
+        if values.size and not (values.min() >= 0 and values.max() <= 1 + _SLACK):
+            raise ValueError(
+                f"{name}: expected confidences in [0, 1], got {values.min()} to {values.max()}. "
+                "Give probabilities, not logits."
+            )
+        values = np.minimum(values, 1.0)
+        at = np.minimum((values * self.bins).astype(np.int64), self.bins - 1)
+        self.pixels += np.bincount(at, minlength=self.bins)
+        self.correct += np.bincount(at[right], minlength=self.bins)
+        # Weighted counts are float64, exact up to 2 ** 53 steps: half a billion pixels at once.
+        steps = np.bincount(at, weights=np.rint(values * _STEPS), minlength=self.bins)
+        self.steps += steps.astype(np.int64)
+
+    def merge(self, other: ConfidenceHistogram) -> None:
+        """Add the counts of another histogram of as many bins.
+
+        Raises:
+            ValueError: if the numbers of bins differ.
+        """
+        if other.bins != self.bins:
+            raise ValueError(f"Confidences: expected {self.bins} bins, got {other.bins}.")
+        self.pixels += other.pixels
+        self.correct += other.correct
+        self.steps += other.steps
+
+    def ece(self, bins: int = 15) -> float:
+        """Expected calibration error (Guo et al., ICML 2017) with bins of equal width.
+
+        Args:
+            bins: how many; a divisor of the histogram's own, so that the figure is exact.
+
+        Returns:
+            Mean gap between confidence and accuracy, weighted by pixels, in [0, 1]; NaN without
+            pixels.
+
+        Raises:
+            ValueError: if `bins` is no divisor.
+        """
+        if bins < 1 or self.bins % bins:
+            raise ValueError(f"bins: expected a divisor of {self.bins}, got {bins}.")
+        total = self.pixels.sum()
+        if not total:
+            return float("nan")
+        correct, steps = (a.reshape(bins, -1).sum(axis=1) for a in (self.correct, self.steps))
+        return float(np.abs(steps / _STEPS - correct).sum() / total)
+
+    def risk_coverage(self) -> tuple[np.ndarray, np.ndarray]:
+        """Share of errors among the most confident pixels (Geifman and El-Yaniv, NeurIPS 2017).
+
+        Returns:
+            Coverage, rising to 1, and risk at it, in [0, 1]; one point per bin that holds pixels,
+            the most confident first. Empty without pixels.
+        """
+        filled = self.pixels[::-1] > 0
+        kept = np.cumsum(self.pixels[::-1][filled])
+        wrong = kept - np.cumsum(self.correct[::-1][filled])
+        return kept / max(1, self.pixels.sum()), wrong / kept
+
+    def aurc(self) -> float:
+        """Area under the risk-coverage curve, in [0, 1]; lower is better, NaN without pixels.
+
+        Between two points the risk is taken as a straight line, and as level before the first: the
+        order of pixels within a bin is not known.
+        """
+        coverage, risk = self.risk_coverage()
+        if not coverage.size:
+            return float("nan")
+        widths = np.diff(coverage, prepend=0.0)
+        return float((widths * (risk + np.concatenate([risk[:1], risk[:-1]])) / 2).sum())
