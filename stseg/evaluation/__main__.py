@@ -15,6 +15,7 @@ import numpy as np
 
 from stseg.data.names_file import ignore_label
 from stseg.evaluation.label_images import pair_folders
+from stseg.evaluation.open_vocab import check_similarity
 from stseg.evaluation.report import write_report
 from stseg.evaluation.results import comparable, make_provenance, read_result, write_result
 from stseg.evaluation.scoring import Settings, score_pairs, summarise
@@ -84,6 +85,7 @@ def _score(args: argparse.Namespace, argv: Sequence[str]) -> int:
     interest = None
     if args.interest is not None:
         interest = np.array(vocabulary.with_seen(args.interest).seen, dtype=bool)
+    similarity = _read_similarity(args.similarity, len(vocabulary)) if args.similarity else None
     listed = args.images.read_text(encoding="utf-8").splitlines() if args.images else None
     pairs = pair_folders(args.pred, args.gt, listed)
     settings = Settings(
@@ -101,15 +103,32 @@ def _score(args: argparse.Namespace, argv: Sequence[str]) -> int:
         pred=args.pred,
         gt=args.gt,
         names=args.names,
+        similarity=args.similarity,
     )
     result = summarise(
-        score, vocabulary, data_set=args.data_set, interest=interest, provenance=provenance
+        score,
+        vocabulary,
+        data_set=args.data_set,
+        interest=interest,
+        similarity=similarity,
+        provenance=provenance,
     )
     _say(summary_text(result))
     if args.output is not None:
         write_result(args.output, result)
         _say(f"Result file: {args.output}")
     return 0
+
+
+def _read_similarity(path: Path, num_classes: int) -> np.ndarray:
+    try:
+        values = np.load(path, allow_pickle=False)
+        if not isinstance(values, np.ndarray):
+            raise ValueError("several arrays")
+        check_similarity(values, num_classes)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: expected one array of similarities (.npy). {error}") from error
+    return values
 
 
 def _compare(args: argparse.Namespace, argv: Sequence[str]) -> int:
@@ -186,6 +205,8 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, metavar="N", help="of the bootstrap; default: %(default)s")
     add("--jobs", type=int, default=1, metavar="N", help="threads; default: %(default)s")
     add("--data-set", metavar="NAME", help="to be written into the result")
+    add("--similarity", type=Path, metavar="FILE", help="(N, N) array in [0, 1] (.npy), how near"
+        " two names are: open mIoU too, with credit for near names")  # fmt: skip
     add("--weights", type=Path, metavar="FILE", help="of the model; its hash goes into the result")
     add("--output", type=Path, metavar="FILE", help="result file to write (JSON)")
 

@@ -159,12 +159,31 @@ class Bootstrap:
                     else f"{self.images} images in both, but of other names."
                 )
             )
-        differences = self.means() - other.means()
-        drawn = differences[1:][~np.isnan(differences[1:])]
-        low, high = _percentiles(drawn, level)
-        sides = (int((drawn <= 0).sum()), int((drawn >= 0).sum()))
-        p_value = min(1.0, 2 * (1 + min(sides)) / (1 + len(drawn)))
-        return PairedTest(float(differences[0]), low, high, p_value)
+        return paired_test(self.means(), other.means(), level)
+
+
+def paired_test(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> PairedTest:
+    """Test whether two runs differ, given what `Bootstrap.means` said of each.
+
+    Args:
+        first: (R + 1,) means, row 0 of all images; of the same images and seed as the second.
+        second: likewise.
+        level: of the interval of the difference, in (0, 1).
+
+    Raises:
+        ValueError: if the numbers of replicates differ.
+    """
+    if first.shape != second.shape:
+        raise ValueError(
+            f"Paired test: expected {len(first) - 1} replicates as in the first, got "
+            f"{len(second) - 1}."
+        )
+    differences = first - second
+    drawn = differences[1:][~np.isnan(differences[1:])]
+    low, high = _percentiles(drawn, level)
+    sides = (int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    p_value = min(1.0, 2 * (1 + min(sides)) / (1 + len(drawn)))
+    return PairedTest(float(differences[0]), low, high, p_value)
 
 
 def _percentiles(values: np.ndarray, level: float) -> tuple[float, float]:

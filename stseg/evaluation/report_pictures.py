@@ -66,8 +66,8 @@ def draw_pictures(
     share = wrong.sum() / max(scored.sum(), 1)
     shown = _grid(label.shape)
     scored, wrong = scored[shown], wrong[shown]
-    mistakes = np.where(wrong[..., None], np.uint8(_WRONG), np.uint8(_RIGHT))
-    maps = {
+    mistakes = np.array([_RIGHT, _WRONG], dtype=np.uint8)[wrong.astype(np.intp)]
+    maps: dict[str, np.ndarray] = {
         "Label": class_colours(label[shown]),
         "Prediction": class_colours(prediction[shown]),
         f"Mistakes: {100 * share:.1f} % of the scored pixels": mistakes,

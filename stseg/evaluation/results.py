@@ -77,8 +77,8 @@ class Result:
         confusions: the costliest first: "true" and "predicted" (ids), "pixels", "share" of the
             true class's pixels.
         images: per image "name" and its "mIoU_gt" and "pACC", in the order of the names.
-        bootstrap: "level", "intervals" (figure to [low, high]), "seed" and "replicates" (figure to
-            its value in every replicate); empty where not computed.
+        bootstrap: "level", "seed", "intervals" (figure to [low, high]) and "means" (figure to what
+            `Bootstrap.means` said); empty where not computed.
         provenance: "versions", "command", "created", "weights" (SHA-256 or None), and paths.
     """
 

@@ -5,6 +5,7 @@ Memory does not grow with the number of images, but for a name and two figures o
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from stseg.evaluation.boundary import BoundaryCounts
 from stseg.evaluation.confusion import ConfusionMatrix
 from stseg.evaluation.label_images import LabelPair, read_pair
 from stseg.evaluation.metrics import DEFINITIONS, figures, per_class, top_confusions
+from stseg.evaluation.open_vocab import open_figures
 from stseg.evaluation.results import Result, make_protocol
 from stseg.structures import IGNORE_LABEL, Vocabulary
 
@@ -92,12 +94,12 @@ class Score:
         Args:
             name: of the image; decides its weights in the bootstrap.
             matrix: of this image alone.
-            boundary: of this image alone; must be there if the settings ask for it.
+            boundary: of this image alone, where the settings ask for it.
         """
         self.matrix.merge(matrix)
         summary = matrix.summary()
         self.images.append({"name": name, **{k: summary[k] for k in ("mIoU_gt", "pACC")}})
-        if self.boundary is not None:
+        if self.boundary is not None and boundary is not None:
             self.boundary.merge(boundary)
         if self.bootstrap is not None:
             self.bootstrap.update(name, matrix)
@@ -162,6 +164,7 @@ def summarise(
     *,
     data_set: str | None = None,
     interest: np.ndarray | None = None,
+    similarity: np.ndarray | None = None,
     provenance: dict[str, Any] | None = None,
 ) -> Result:
     """Figures and all that a result file holds.
@@ -171,10 +174,11 @@ def summarise(
         vocabulary: N names, with seen marks for the seen and unseen figures.
         data_set: name, if there is one.
         interest: (N,) bool, classes of interest.
+        similarity: (N, N) in [0, 1], how near two names are, for the open figures.
         provenance: of `results.make_provenance`.
 
     Raises:
-        ValueError: if the number of names is not N.
+        ValueError: if the number of names is not N, or the similarity is faulty.
     """
     settings, matrix = score.settings, score.matrix
     seen = None if vocabulary.seen is None else np.array(vocabulary.seen, dtype=bool)
@@ -191,10 +195,14 @@ def summarise(
     values = figures(matrix, seen=seen, classes=interest)
     if score.boundary is not None:
         values |= score.boundary.summary()
+    meanings = dict(_DEFINITIONS)
+    if similarity is not None:
+        values |= open_figures(matrix, similarity)
+        meanings |= _open_definitions(similarity)
     return Result(
         protocol=protocol,
         figures=values,
-        definitions={name: _DEFINITIONS[name] for name in values},
+        definitions={name: meanings[name] for name in values},
         classes=_class_rows(score, vocabulary),
         confusions=[
             dict(zip(("true", "predicted", "pixels", "share"), entry, strict=True))
@@ -204,6 +212,17 @@ def summarise(
         bootstrap=_bootstrap_part(score),
         provenance=provenance or {},
     )
+
+
+def _open_definitions(similarity: np.ndarray) -> dict[str, str]:
+    """With a hash: figures under two matrices are two figures."""
+    values = np.round(similarity.astype(np.float64), 4)
+    key = hashlib.sha256(values.tobytes()).hexdigest()[:12]
+    return {
+        "open_mIoU_gt": "mean IoU over classes in the labels with credit for near names "
+        f"(similarity {key})",
+        "open_gain": "open_mIoU_gt - mIoU_gt: mistakes between near names",
+    }
 
 
 def _class_rows(score: Score, vocabulary: Vocabulary) -> list[dict[str, Any]]:
@@ -233,5 +252,5 @@ def _bootstrap_part(score: Score) -> dict[str, Any]:
         "level": _LEVEL,
         "seed": score.settings.seed,
         "intervals": {"mIoU_gt": list(score.bootstrap.interval(_LEVEL))},
-        "replicates": {"mIoU_gt": score.bootstrap.means()[1:].tolist()},
+        "means": {"mIoU_gt": score.bootstrap.means().tolist()},
     }

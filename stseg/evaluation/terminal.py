@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
+from stseg.evaluation.bootstrap import paired_test
 from stseg.evaluation.report_rows import (
     absent_classes,
     class_lines,
@@ -79,9 +82,26 @@ def compare_text(a: Result, b: Result, names: tuple[str, str]) -> str:
         [
             *columns(rows, right=(1, 2, 3)),
             "",
+            _paired_text(a, b),
             f"Classes that gained: {_few(gained)}",
             f"Classes that lost: {_few(lost)}",
         ]
+    )
+
+
+def _paired_text(a: Result, b: Result) -> str:
+    before, after = a.bootstrap, b.bootstrap
+    if not before or not after:
+        return "Not tested: score both with --bootstrap to learn whether the change is chance."
+    setting = [(part["seed"], len(part["means"]["mIoU_gt"]) - 1) for part in (before, after)]
+    if setting[0] != setting[1]:
+        return f"Not tested: seed and replicates differ, {setting[0]} and {setting[1]}."
+    first, second = (np.array(x["means"]["mIoU_gt"], dtype=float) for x in (after, before))
+    test = paired_test(first, second, before["level"])
+    return (
+        f"Paired bootstrap over images: mIoU_gt {signed(test.difference)}, "
+        f"{percent(before['level'], 0)} % interval {signed(test.low)} to {signed(test.high)}, "
+        f"p = {test.p_value:.3g}"
     )
 
 

@@ -128,6 +128,21 @@ def test_two_runs_are_compared_figure_by_figure(folder, capsys):
     assert re.search(r"gained: .*wall \+", text) and "lost: none" in text
 
 
+def test_a_change_is_tested_where_both_runs_have_the_same_replicates(folder, capsys):
+    write_folders(folder, 30)
+    arguments = ["compare", str(folder / "a.json"), str(folder / "b.json")]
+    for seed, said in (("0", r"mIoU_gt \+[\d.]+, 95 % interval \+.* p = 0.0198"), ("1", "differ")):
+        assert score(folder, "--bootstrap", 100) == 0
+        assert score(folder, "--bootstrap", 100, "--seed", seed, pred="gt", output="b.json") == 0
+        capsys.readouterr()
+        assert main(arguments) == 0
+        assert re.search(said, capsys.readouterr().out)
+    assert score(folder) == 0
+    capsys.readouterr()
+    assert main(arguments) == 0
+    assert "Not tested: score both with --bootstrap" in capsys.readouterr().out
+
+
 def test_unlike_protocols_are_refused_and_the_fields_named(folder, capsys):
     assert score(folder) == score(folder, "--ignore", 255, 0, output="b.json") == 0
     capsys.readouterr()
@@ -172,6 +187,23 @@ def test_the_command_can_be_read_from_the_result(folder):
     assert provenance["command"].startswith("python -m stseg.evaluation score --pred ")
     assert len(provenance["weights"]) == 64
     assert provenance["pred"] == str(folder / "pred")
+
+
+def test_near_names_get_credit_and_another_matrix_is_another_figure(folder, capsys):
+    near = np.full((len(NAMES), len(NAMES)), 0.5)
+    np.fill_diagonal(near, 1)
+    for name, values in (("a", near), ("b", np.eye(len(NAMES)))):
+        np.save(folder / f"{name}.npy", values)
+        more = ["--similarity", folder / f"{name}.npy"]
+        assert score(folder, *more, output=f"{name}.json") == 0
+    a, b = (read_result(folder / f"{name}.json") for name in "ab")
+    assert a.figures["open_mIoU_gt"] > a.figures["mIoU_gt"] == b.figures["mIoU_gt"]
+    assert b.figures["open_mIoU_gt"] == pytest.approx(b.figures["mIoU_gt"])
+    assert main(["compare", str(folder / "a.json"), str(folder / "b.json")]) == 1
+    assert "different definitions.open_mIoU_gt." in capsys.readouterr().err
+    np.savez(folder / "many.npy.npz", near, near)
+    for bad in ("many.npy.npz", "names.json"):
+        assert f"{bad}: expected one array" in refused(capsys, folder, "--similarity", folder / bad)
 
 
 def test_faulty_folders_are_refused_by_the_file(folder, capsys):
