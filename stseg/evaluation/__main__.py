@@ -199,7 +199,7 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
         " from it on count as it (VOC-20b)")  # fmt: skip
     add("--images", type=Path, metavar="FILE", help="names of the images to score, one a line;"
         " default: all")  # fmt: skip
-    add("--boundary", action="store_true", help="boundary IoU too, at several times the cost")
+    add("--boundary", action="store_true", help="boundary IoU too, at about twice the cost")
     add("--bootstrap", type=int, default=0, metavar="N", help="replicates for 95 %% intervals and"
         " for the test of `compare`, such as 200; default: none")  # fmt: skip
     add("--seed", type=int, default=0, metavar="N", help="of the bootstrap; default: %(default)s")

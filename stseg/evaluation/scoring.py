@@ -39,7 +39,7 @@ class Settings:
         num_classes: N of the labels.
         ignore: ids in the label files that are not scored.
         fold_background: predictions from N - 1 on count as N - 1 (VOC-20b).
-        boundary: also count bands along the edges, at several times the cost.
+        boundary: also count bands along the edges, at about twice the cost.
         replicates: of the bootstrap; 0 for none.
         seed: of the bootstrap.
     """

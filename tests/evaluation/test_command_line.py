@@ -179,11 +179,23 @@ def test_a_list_chooses_the_images(folder):
     assert result.protocol.data_set == "toy"
 
 
+def test_with_a_background_class_all_later_ids_count_as_it(folder, capsys):
+    (folder / "names.json").write_text(json.dumps(NAMES[:4]))
+    assert "expected ids 0 to 3" in refused(capsys, folder)
+    assert score(folder, "--fold-background") == 0
+    result = read_result(folder / "a.json")
+    assert result.protocol.fold_background
+    assert result.figures["mIoU_gt"] == result.figures["mIoU_union"]
+    assert main(["report", str(folder / "a.json"), "--output", str(folder / "a.html")]) == 0
+
+
 def test_the_command_can_be_read_from_the_result(folder):
     weights = folder / "w.pth"
     weights.write_bytes(b"w")
     assert score(folder, "--weights", weights, "--interest", "sky; dog") == 0
-    provenance = read_result(folder / "a.json").provenance
+    result = read_result(folder / "a.json")
+    assert result.protocol.interest is not None and "interest_mIoU" in result.figures
+    provenance = result.provenance
     assert provenance["command"].startswith("python -m stseg.evaluation score --pred ")
     assert len(provenance["weights"]) == 64
     assert provenance["pred"] == str(folder / "pred")

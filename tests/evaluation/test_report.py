@@ -46,7 +46,9 @@ def test_a_page_needs_no_other_file_and_shows_the_worst_first(scored, tmp_path):
 
 def test_every_class_has_a_bar_of_its_iou_or_is_listed_as_absent(scored, tmp_path):
     _, result = scored
-    page = write_report(tmp_path / "a.html", result, worst=1)[0].read_text(encoding="utf-8")
+    options = {"worst": 1, "title": "<i>"}
+    page = write_report(tmp_path / "a.html", result, **options)[0].read_text(encoding="utf-8")
+    assert page.count("&lt;i&gt;") == 2 and "<i>" not in page
     widths = [float(width) for width in re.findall(r"width:([\d.]+)%", page)]
     expected = sorted((100 * row["iou"] for row in result.classes if row["truth"]), reverse=True)
     assert widths == pytest.approx(expected, abs=0.051) and len(widths) == 4
@@ -137,6 +139,11 @@ def test_pictures_have_one_size_and_show_mistakes_where_they_are(shape):
     assert red.mean() == pytest.approx((label == 1).mean(), abs=0.05)
     assert red[:, -1].all()
     assert join_pictures(pictures).pixels.shape[0] == mistakes.shape[0]
+
+
+def test_small_maps_grow_by_a_whole_factor():
+    pictures = draw_pictures(np.zeros((7, 9), dtype=int), np.zeros((7, 9), dtype=int))
+    assert {picture.pixels.shape for picture in pictures} == {(7 * 53, 9 * 53, 3)}
 
 
 def test_ignored_pixels_are_hatched_in_every_map():
