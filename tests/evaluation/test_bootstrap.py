@@ -29,7 +29,9 @@ def run(accuracy, count=40, shift=0):
 
 
 def test_row_zero_is_the_plain_mean():
-    images = run(0.7)
+    lone = ConfusionMatrix(CLASSES)  # class 3 is predicted in it, and in no label of it
+    lone.counts[0, [0, 3]] = 50, 900
+    images = [*run(0.7), ("lone", lone)]
     total = ConfusionMatrix(CLASSES)
     for _, matrix in images:
         total.merge(matrix)

@@ -246,6 +246,13 @@ def test_a_trimap_by_hand():
     )
 
 
+def test_a_trimap_wider_than_the_image_takes_every_pixel_of_an_image_with_an_edge():
+    trimap = TrimapCounts(3, widths=[50])
+    for label in ([[0, 1]], [[0], [1]], [[0, 0, 1]], [[2, 2, 2]]):
+        trimap.update(np.array(label), np.array(label))
+    assert trimap.matrices[0].counts.tolist() == [[4, 0, 0], [0, 3, 0], [0, 0, 0]]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_trimap_equals_brute_force_with_ignored_pixels(seed):
     rng = np.random.default_rng(seed)
