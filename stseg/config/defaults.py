@@ -77,6 +77,11 @@ def _add_head(cfg: CN) -> None:
     head.REJECTION_TOPK = 0
     # Recompute the stages in the backward pass: much less memory at many classes, more time.
     head.GRADIENT_CHECKPOINTING = False
+    # Probability that an untrained decoder gives every class, in (0, 1) (focal loss, Lin et al.,
+    # ICCV 2017, section 3.3); 0 = PyTorch's start, near 0.5, as published. With many classes and
+    # few iterations a start at 0.5 spends the first steps on pushing everything down, and the last
+    # ReLU may be left unable to say yes.
+    head.PRIOR_PROB = 0.0
 
     cfg.MODEL.LOSS = CN()
     # "bce": binary cross entropy per class and pixel (SED). "softmax": cross entropy over classes

@@ -5,6 +5,7 @@ Inside, (B T) is one axis with the class as the fast part, so that convolutions 
 of every image alike.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -54,6 +55,7 @@ class CostAwareDecoder(nn.Module):
         pooling_test: int = 1,
         rejection_topk: int = 0,
         gradient_checkpointing: bool = False,
+        prior_prob: float = 0.0,
     ):
         """Build the decoder; the defaults are those of the published ConvNeXt models.
 
@@ -73,8 +75,18 @@ class CostAwareDecoder(nn.Module):
             rejection_topk: category early rejection in evaluation: classes kept per cell and
                 stage, 0 to keep all.
             gradient_checkpointing: recompute stages in the backward pass to save memory.
+            prior_prob: probability of every class before training, in (0, 1); 0 leaves PyTorch's
+                start (published).
+
+        Raises:
+            ValueError: if `prior_prob` is not in [0, 1).
         """
         super().__init__()
+        if not 0.0 <= prior_prob < 1.0:
+            raise ValueError(
+                "MODEL.SEM_SEG_HEAD.PRIOR_PROB: expected a probability below 1, or 0 for "
+                f"PyTorch's start, got {prior_prob}."
+            )
         self.embed = nn.Conv2d(num_prompts, hidden_dim, 7, padding=3)
         self.image_guidance = nn.ModuleList(
             nn.Sequential(nn.Conv2d(c, g, 3, padding=1), nn.ReLU())
@@ -108,6 +120,9 @@ class CostAwareDecoder(nn.Module):
         self.pooling_train, self.pooling_test = pooling_train, pooling_test
         self.rejection_topk = rejection_topk
         self.gradient_checkpointing = gradient_checkpointing
+        if prior_prob:
+            for head in (*self.aux_heads, self.head):
+                nn.init.constant_(head.bias, math.log(prior_prob / (1 - prior_prob)))
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
@@ -128,6 +143,7 @@ class CostAwareDecoder(nn.Module):
             "pooling_test": head.POOLING_SIZE_TEST,
             "rejection_topk": head.REJECTION_TOPK,
             "gradient_checkpointing": head.GRADIENT_CHECKPOINTING,
+            "prior_prob": head.PRIOR_PROB,
         }
 
     def forward(
