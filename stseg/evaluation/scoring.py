@@ -104,6 +104,15 @@ class Score:
         if self.bootstrap is not None:
             self.bootstrap.update(name, matrix)
 
+    def merge(self, other: Score) -> None:
+        """Add the images of another score by the same settings; no image may be in both."""
+        self.matrix.merge(other.matrix)
+        self.images += other.images
+        if self.boundary is not None and other.boundary is not None:
+            self.boundary.merge(other.boundary)
+        if self.bootstrap is not None and other.bootstrap is not None:
+            self.bootstrap.merge(other.bootstrap)
+
 
 def score_pairs(
     pairs: Sequence[LabelPair],

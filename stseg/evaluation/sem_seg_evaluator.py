@@ -1,37 +1,41 @@
-"""Detectron2 evaluator over the NumPy core."""
+"""Detectron2 evaluators over the NumPy core."""
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 from collections import OrderedDict
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
+from os import PathLike
 from typing import Any
 
 import numpy as np
 import torch
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from stseg.data.datasets import dataset_ignore_labels, dataset_vocabulary
 from stseg.data.image_io import read_label
-from stseg.evaluation.confusion import ConfusionMatrix
+from stseg.evaluation.calibration import ConfidenceHistogram
+from stseg.evaluation.image_counts import ImageCounts, merge_totals
+from stseg.evaluation.results import make_provenance
+from stseg.evaluation.run_files import RunFiles, short_names
+from stseg.evaluation.run_summary import percentages, run_result
+from stseg.evaluation.scoring import Score, Settings
 from stseg.structures import IGNORE_LABEL, Vocabulary
 
 logger = logging.getLogger(__name__)
 
-# Filled cells of one image's confusion matrix: flat index and count. A few hundred at most where
-# the whole matrix has up to 847 x 847 cells.
-_Cells = tuple[np.ndarray, np.ndarray]
+_PACKAGES = ("stseg", "numpy", "pillow", "torch", "detectron2")
 
 
 class STSegSemSegEvaluator(DatasetEvaluator):
     """Mean IoU and its relatives over a registered data set.
 
-    Counts are kept per image until the end: samplers that share a data set out evenly repeat
-    images, possibly on another process, and each image counts once.
+    Counts are kept per image until the end, as a few filled cells each: samplers that share a data
+    set out evenly repeat images, possibly on another process, and each image counts once. Between
+    processes go the names of the images and sums, never the images' counts.
     """
 
     def __init__(
@@ -41,120 +45,296 @@ class STSegSemSegEvaluator(DatasetEvaluator):
         output_dir: str | None = None,
         vocabulary: Vocabulary | None = None,
         fold_background: bool = False,
+        boundary: bool = False,
+        bootstrap: int = 0,
+        seed: int = 0,
+        weights: str | PathLike[str] | None = None,
+        save_every: int = 0,
+        resume: bool = False,
+        distributed: bool = True,
     ) -> None:
         """Read names and ignored ids from metadata.
 
         Args:
             dataset_name: a registered name.
-            output_dir: folder for "sem_seg_evaluation.json"; None writes nothing.
+            output_dir: folder for "sem_seg_evaluation.json" (what `evaluate` returns),
+                "sem_seg_result.json" (for `python -m stseg.evaluation compare` and `report`) and
+                the state; None writes nothing.
             vocabulary: what the model was asked for, with seen marks; the data set's by default.
             fold_background: the last label id stands for every class from that id on.
+            boundary: boundary IoU too.
+            bootstrap: replicates for a 95 % interval and a paired test; 0 for none.
+            seed: of the bootstrap.
+            weights: file of the model; its hash goes into the result and guards the state.
+            save_every: images of this process after which the state is saved; 0 for never.
+            resume: `reset` goes on from a saved state. A finished evaluation leaves none.
+            distributed: sum over all processes; else each evaluates what it was given.
         """
+        metadata = MetadataCatalog.get(dataset_name)
+        if (save_every or resume) and not output_dir:
+            raise ValueError("output_dir: expected a folder to save the state in, got none.")
         self.dataset_name = dataset_name
         self.output_dir = output_dir
         self.vocabulary = vocabulary or dataset_vocabulary(dataset_name)
-        metadata = MetadataCatalog.get(dataset_name)
         self.label_names = tuple(getattr(metadata, "stuff_classes", self.vocabulary.names))
         self.ignore_labels = dataset_ignore_labels(dataset_name)
         self.fold_background = fold_background
+        self.save_every = save_every
+        self.resume = resume
         if not fold_background and len(self.label_names) != len(self.vocabulary):
             raise ValueError(
                 f"Data set {dataset_name}: expected a vocabulary of {len(self.label_names)} "
                 f"classes as in its labels, got {len(self.vocabulary)}."
             )
-        self._cells: dict[str, _Cells] = {}
+        self._settings = Settings(
+            num_classes=len(self.label_names),
+            ignore=tuple(self.ignore_labels),
+            fold_background=fold_background,
+            boundary=boundary,
+            replicates=bootstrap,
+            seed=seed,
+        )
+        self._distributed = distributed
+        self._provenance = make_provenance(weights=weights, packages=_PACKAGES)
+        self._files = RunFiles(output_dir) if output_dir else None
+        self._label_files: dict[str, str] | None = None
+        self._counts = ImageCounts(self._settings)
+        self._unsaved = 0
 
     def reset(self) -> None:
-        """Forget all counts."""
-        self._cells = {}
+        """Forget all counts, but for a saved state where the evaluator resumes."""
+        self._counts = ImageCounts(self._settings)
+        self._unsaved = 0
+        if self.resume:
+            self.load_state()
+
+    def is_counted(self, file_name: str) -> bool:
+        """Whether this process has counted an image, to be asked before running a model on it."""
+        return file_name in self._counts
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
-        """Count a batch.
+        """Count a batch; images that were counted are passed over.
 
         Args:
-            inputs: model inputs, with "file_name" and "sem_seg_file_name".
-            outputs: for each a dict with "sem_seg" (T, H, W), higher is likelier, of the label
-                map's size.
+            inputs: model inputs, with "file_name" and, unless the data set's records have it,
+                "sem_seg_file_name".
+            outputs: for each a dict with "sem_seg" of the label map's size, tensor or array: scores
+                (T, H, W), higher is likelier, or integer class ids (H, W); and, if there is any,
+                "confidence" (H, W) in [0, 1] for the calibration error.
 
         Raises:
             ValueError: if T or the size does not fit, or the label map is missing or faulty.
         """
         for item, output in zip(inputs, outputs, strict=True):
-            if item["file_name"] not in self._cells:
-                self._cells[item["file_name"]] = self._count(item, output["sem_seg"])
+            if item["file_name"] not in self._counts:
+                self._count(item, output)
 
-    def _count(self, item: dict[str, Any], scores: torch.Tensor) -> _Cells:
+    def _count(self, item: dict[str, Any], output: dict[str, Any]) -> None:
         name = item["file_name"]
-        if scores.shape[0] != len(self.vocabulary):
+        prediction = self._ids(name, torch.as_tensor(output["sem_seg"]))
+        confidence = output.get("confidence")
+        if confidence is not None:
+            confidence = torch.as_tensor(confidence).detach().float().cpu().numpy()
+        label_file = self._label_file(item)
+        label = self._read_label(label_file)
+        self._counts.add(name, prediction, label, confidence, f"{name} and {label_file}")
+        self._unsaved += 1
+        if self.save_every and self._unsaved >= self.save_every:
+            self.save_state()
+
+    def _ids(self, name: str, answer: torch.Tensor) -> np.ndarray:
+        """(H, W) integer ids out of scores or ids."""
+        if answer.ndim == 2 and not (answer.is_floating_point() or answer.dtype == torch.bool):
+            return answer.cpu().numpy()
+        if answer.ndim != 3:
+            raise ValueError(
+                f'{name}: expected "sem_seg" of scores (T, H, W) or integer ids (H, W), got '
+                f"{answer.dtype} of shape {tuple(answer.shape)}."
+            )
+        if answer.shape[0] != len(self.vocabulary):
             raise ValueError(
                 f"{name}: expected scores of {len(self.vocabulary)} classes "
-                f"({self.dataset_name}), got {scores.shape[0]}."
+                f"({self.dataset_name}), got {answer.shape[0]}."
             )
-        if item.get("sem_seg_file_name") is None:
-            raise ValueError(
-                f"{name}: expected a label map, got none. Evaluate data sets with a label folder."
-            )
-        prediction = scores.argmax(dim=0).cpu().numpy()
-        if self.fold_background:
-            prediction = np.minimum(prediction, len(self.label_names) - 1)
-        label = read_label(item["sem_seg_file_name"], len(self.label_names), self.ignore_labels)
-        matrix = ConfusionMatrix(len(self.label_names))
-        matrix.update(prediction, label, IGNORE_LABEL, f"{name} and {item['sem_seg_file_name']}")
-        cells = np.flatnonzero(matrix.counts)
-        return cells.astype(np.int32), matrix.counts.ravel()[cells].astype(np.int32)
+        return answer.argmax(dim=0).cpu().numpy()
 
-    def confusion(self) -> ConfusionMatrix | None:
-        """Sum over the images of all processes; None on all but the main process."""
-        gathered = comm.gather(self._cells)
-        if not comm.is_main_process():
+    def _label_file(self, item: dict[str, Any]) -> str:
+        """Of the item, or of the data set: Detectron2's own mapper drops it for tests."""
+        found = item.get("sem_seg_file_name")
+        if found is None:
+            if self._label_files is None:
+                self._label_files = {
+                    record["file_name"]: record.get("sem_seg_file_name")
+                    for record in DatasetCatalog.get(self.dataset_name)
+                }
+            found = self._label_files.get(item["file_name"])
+        if found is None:
+            raise ValueError(
+                f"{item['file_name']}: expected a label map, got none. Evaluate data sets with a "
+                "label folder."
+            )
+        return found
+
+    def _read_label(self, path: str) -> np.ndarray:
+        """(H, W) in [0, N), `IGNORE_LABEL` where not scored."""
+        return read_label(path, len(self.label_names), self.ignore_labels)
+
+    def save_state(self) -> None:
+        """Write this process's counts into the output folder."""
+        if self._files is None:
+            raise ValueError("output_dir: expected a folder to save the state in, got none.")
+        self._files.save_state(self._counts, comm.get_rank(), self._protocol())
+        self._unsaved = 0
+
+    def load_state(self) -> None:
+        """Add what was saved, by any number of processes, to the counts of this one.
+
+        Raises:
+            ValueError: if it was saved under another protocol or is damaged; names the file.
+        """
+        if self._files is None:
+            raise ValueError("output_dir: expected a folder to load the state from, got none.")
+        files = self._files.load_state(
+            self._counts, comm.get_rank(), comm.get_world_size(), self._protocol()
+        )
+        if files:
+            logger.info("%s: going on after %d images.", self.dataset_name, len(self._counts.names))
+
+    def _protocol(self) -> dict[str, Any]:
+        return {
+            "data set": self.dataset_name,
+            "names": self.vocabulary.names,
+            "label names": self.label_names,
+            "settings": vars(self._settings),
+            "weights": self._provenance["weights"],
+        }
+
+    def confusion(self) -> Any:
+        """`ConfusionMatrix` over the images of all processes; None on all but the main process."""
+        total = self._total()
+        return None if total is None else total[0].matrix
+
+    def _total(self) -> tuple[Score, ConfidenceHistogram, int] | None:
+        listed = self._collect(comm.all_gather, self._counts.names)
+        # An image that several processes saw is summed by the first of them.
+        owner = {name: rank for rank in reversed(range(len(listed))) for name in listed[rank]}
+        rank = comm.get_rank() if self._distributed else 0
+        known_as = short_names(
+            list(owner), getattr(MetadataCatalog.get(self.dataset_name), "image_root", "")
+        )
+        mine = {name: known_as[name] for name in self._counts.names if owner[name] == rank}
+        parts = self._collect(comm.gather, self._counts.total(mine))
+        if self._distributed and not comm.is_main_process():
             return None
-        total = ConfusionMatrix(len(self.label_names))
-        flat = total.counts.reshape(-1)
-        for cells, counts in {k: v for part in gathered for k, v in part.items()}.values():
-            flat[cells] += counts
-        return total
+        return merge_totals(parts, self._settings)
+
+    def _collect(self, gather: Callable[[Any], list[Any]], content: Any) -> list[Any]:
+        return gather(content) if self._distributed else [content]
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
         """Gather and compute; every process must call this.
 
         Returns:
             None on all but the main process, else {"sem_seg": figures in percent}: "mIoU"
-            (classes in the truth), "mIoU_union", "fwIoU", "mACC", "pACC"; "seen mIoU" and
-            "unseen mIoU" where the vocabulary marks both; "IoU-<name>" and "ACC-<name>", NaN for
-            classes absent from the truth.
+            (classes in the truth), "mIoU_union", "fwIoU", "mACC", "pACC"; "seen mIoU", "unseen
+            mIoU" and "harmonic mIoU" where the vocabulary marks both; "mIoU_low" and "mIoU_high"
+            with a bootstrap; "ECE" and "AURC" where every image came with confidences;
+            "boundary_mIoU_gt", "boundary_mIoU_union" and "BoundaryIoU-<name>" where asked for;
+            "IoU-<name>" and "ACC-<name>", NaN for classes absent from the truth.
         """
-        matrix = self.confusion()
-        if matrix is None:
+        total = self._total()
+        if total is None:
             return None
-        figures = matrix.summary()
-        result = {"mIoU": figures.pop("mIoU_gt"), **figures, **self._seen_figures(matrix)}
-        iou, accuracy = matrix.iou(), matrix.accuracy()
-        for i, name in enumerate(self.label_names):
-            result[f"IoU-{name}"] = iou[i]
-            result[f"ACC-{name}"] = accuracy[i]
-        result = {key: 100.0 * float(value) for key, value in result.items()}
+        score, histogram, confident = total
+        if 0 < confident < len(score.images):
+            logger.warning(
+                "%s: %d of %d images came with confidences. ECE and AURC are left out.",
+                self.dataset_name,
+                confident,
+                len(score.images),
+            )
+        complete = histogram if confident and confident == len(score.images) else None
+        result = run_result(
+            score, self._label_vocabulary(), self.dataset_name, complete, self._provenance
+        )
+        figures = percentages(result, self.label_names)
         logger.info(
             "%s: %s",
             self.dataset_name,
             ", ".join(
-                f"{k} {v:.2f}" for k, v in result.items() if not k.startswith(("IoU", "ACC"))
+                f"{k} {v:.2f}"
+                for k, v in figures.items()
+                if not k.startswith(("IoU-", "ACC-", "BoundaryIoU-"))
             ),
         )
-        if self.output_dir:
-            self._write(result)
-        return OrderedDict({"sem_seg": result})
+        if self._files is not None:
+            self._files.write(figures, result)
+        return OrderedDict({"sem_seg": figures})
 
-    def _seen_figures(self, matrix: ConfusionMatrix) -> dict[str, float]:
+    def _label_vocabulary(self) -> Vocabulary:
+        """Names of the label ids, with seen marks where they tell two sides apart."""
         marks = self.vocabulary.seen
-        if marks is None or len(marks) != matrix.num_classes or len(set(marks)) < 2:
-            return {}
-        seen = np.array(marks)
-        return {"seen mIoU": matrix.mean_iou(seen), "unseen mIoU": matrix.mean_iou(~seen)}
+        if len(self.vocabulary) != len(self.label_names):
+            return Vocabulary(names=self.label_names)
+        return (
+            self.vocabulary
+            if marks and len(set(marks)) == 2
+            else replace(self.vocabulary, seen=None)
+        )
 
-    def _write(self, result: dict[str, float]) -> None:
-        folder = Path(self.output_dir or "")
-        folder.mkdir(parents=True, exist_ok=True)
-        # JSON has no NaN: absent classes become null.
-        content = {k: None if math.isnan(v) else v for k, v in result.items()}
-        path = folder / "sem_seg_evaluation.json"
-        path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+class SemSegEvaluator(STSegSemSegEvaluator):
+    """Takes the place of Detectron2's class of this name: its arguments, inputs and result keys.
+
+    Needs nothing but what that class needs: `stuff_classes` and `ignore_label` in the metadata and
+    "sem_seg_file_name" in the records. Differs in what it refuses by name (ids outside the classes,
+    sizes that differ), in counting each image once, and in writing no predictions.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str,
+        distributed: bool = True,
+        output_dir: str | None = None,
+        *,
+        sem_seg_loading_fn: Callable[..., np.ndarray] | None = None,
+        num_classes: int | None = None,
+        ignore_label: int | None = None,
+        **more: Any,
+    ) -> None:
+        """See Detectron2.
+
+        Args:
+            dataset_name: a registered name.
+            distributed: sum over all processes.
+            output_dir: as in `STSegSemSegEvaluator`.
+            sem_seg_loading_fn: called with a label file and `dtype=int`; by default a reader of
+                grey and palette files of 8 to 16 bits.
+            num_classes: only checked against the metadata.
+            ignore_label: instead of the metadata's.
+            **more: as in `STSegSemSegEvaluator`.
+        """
+        names = tuple(MetadataCatalog.get(dataset_name).stuff_classes)
+        more.setdefault("vocabulary", Vocabulary(names=names))
+        super().__init__(dataset_name, output_dir=output_dir, distributed=distributed, **more)
+        if num_classes is not None and num_classes != len(names):
+            raise ValueError(
+                f"num_classes: expected {len(names)} as in the metadata of {dataset_name}, got "
+                f"{num_classes}."
+            )
+        if ignore_label is not None:
+            self.ignore_labels = (ignore_label,)
+        self.sem_seg_loading_fn = sem_seg_loading_fn
+
+    def _read_label(self, path: str) -> np.ndarray:
+        if self.sem_seg_loading_fn is None:
+            return super()._read_label(path)
+        ids = np.asarray(self.sem_seg_loading_fn(path, dtype=int))
+        ignored = np.isin(ids, self.ignore_labels)
+        outside = np.unique(ids[~ignored & ((ids < 0) | (ids >= len(self.label_names)))])
+        if outside.size:
+            raise ValueError(
+                f"Label map {path}: expected ids 0 to {len(self.label_names) - 1} or the ignored "
+                f"{self.ignore_labels}, got {outside[:8].tolist()}."
+            )
+        return np.where(ignored, IGNORE_LABEL, ids)

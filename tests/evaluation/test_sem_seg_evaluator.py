@@ -110,11 +110,18 @@ def test_processes_are_summed_and_repeated_images_dropped(tiny, monkeypatch):
     for part in (slice(0, 4), slice(3, 6)):  # image 3 came to both
         evaluator = STSegSemSegEvaluator("tiny")
         evaluator.process(tiny[part], outputs[part])
-        shares.append(evaluator._cells)
-    monkeypatch.setattr(module.comm, "gather", lambda _: shares)
-    assert STSegSemSegEvaluator("tiny").evaluate()["sem_seg"] == whole
-    monkeypatch.setattr(module.comm, "is_main_process", lambda: False)
-    assert STSegSemSegEvaluator("tiny").evaluate() is None
+        shares.append(evaluator)
+    listed = [[record["file_name"] for record in tiny[part]] for part in (slice(0, 4), slice(3, 6))]
+    monkeypatch.setattr(module.comm, "all_gather", lambda _: listed)
+    totals = []
+    for rank in (1, 0):
+        monkeypatch.setattr(module.comm, "get_rank", lambda rank=rank: rank)
+        monkeypatch.setattr(module.comm, "is_main_process", lambda rank=rank: rank == 0)
+        monkeypatch.setattr(module.comm, "gather", lambda part: totals.append(part) or totals)
+        result = shares[rank].evaluate()
+        assert (result is None) == (rank == 1)
+    assert result["sem_seg"] == whole
+    assert [len(score.images) for score, _, _ in totals] == [2, 4]
 
 
 def test_seen_and_unseen_classes_are_reported_apart(tiny):
@@ -125,6 +132,8 @@ def test_seen_and_unseen_classes_are_reported_apart(tiny):
     iou = [result[f"IoU-{name}"] for name in NAMES]
     assert result["seen mIoU"] == pytest.approx((iou[0] + iou[3]) / 2)
     assert result["unseen mIoU"] == pytest.approx((iou[1] + iou[2]) / 2)
+    both = result["seen mIoU"], result["unseen mIoU"]
+    assert result["harmonic mIoU"] == pytest.approx(2 * both[0] * both[1] / sum(both))
     every = replace(vocabulary, seen=(True,) * 4)
     assert "seen mIoU" not in _run(STSegSemSegEvaluator("tiny", vocabulary=every), tiny, outputs)
 

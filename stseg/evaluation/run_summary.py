@@ -1,0 +1,76 @@
+"""Figures of one evaluation, as a result file and as the table that Detectron2 expects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from stseg.evaluation.calibration import ConfidenceHistogram
+from stseg.evaluation.results import Result
+from stseg.evaluation.scoring import Score, summarise
+from stseg.structures import Vocabulary
+
+_DEFINITIONS = {
+    "ECE": "expected calibration error (Guo et al. 2017) of the pixels' confidences, 15 bins",
+    "AURC": "area under the risk-coverage curve (Geifman and El-Yaniv 2017) over pixels",
+}
+# Names of the table, by names of the result file.
+_TABLE = {
+    "mIoU_gt": "mIoU",
+    "mIoU_union": "mIoU_union",
+    "fwIoU": "fwIoU",
+    "mACC": "mACC",
+    "pACC": "pACC",
+    "seen_mIoU": "seen mIoU",
+    "unseen_mIoU": "unseen mIoU",
+    "harmonic_mIoU": "harmonic mIoU",
+    "ECE": "ECE",
+    "AURC": "AURC",
+    "boundary_mIoU_gt": "boundary_mIoU_gt",
+    "boundary_mIoU_union": "boundary_mIoU_union",
+}
+
+
+def run_result(
+    score: Score,
+    vocabulary: Vocabulary,
+    data_set: str,
+    histogram: ConfidenceHistogram | None,
+    provenance: dict[str, Any],
+) -> Result:
+    """A result with calibration where there are confidences.
+
+    Args:
+        score: over all images.
+        vocabulary: names of the label ids.
+        data_set: name.
+        histogram: confidences of all scored pixels, or None.
+        provenance: of `make_provenance`.
+    """
+    result = summarise(score, vocabulary, data_set=data_set, provenance=provenance)
+    if histogram is None:
+        return result
+    return replace(
+        result,
+        figures=result.figures | {"ECE": histogram.ece(), "AURC": histogram.aurc()},
+        definitions=result.definitions | _DEFINITIONS,
+    )
+
+
+def percentages(result: Result, label_names: Sequence[str]) -> dict[str, float]:
+    """Figures in percent under Detectron2's names: "mIoU", "IoU-<name>" and so on.
+
+    Args:
+        result: of `run_result`.
+        label_names: N names as the data set's metadata spells them.
+    """
+    table = {key: result.figures[name] for name, key in _TABLE.items() if name in result.figures}
+    if result.bootstrap:
+        table["mIoU_low"], table["mIoU_high"] = result.bootstrap["intervals"]["mIoU_gt"]
+    for name, row in zip(label_names, result.classes, strict=True):
+        table[f"IoU-{name}"] = row["iou"]
+        table[f"ACC-{name}"] = row["accuracy"]
+        if "boundary_iou" in row:
+            table[f"BoundaryIoU-{name}"] = row["boundary_iou"]
+    return {key: 100.0 * float(value) for key, value in table.items()}
