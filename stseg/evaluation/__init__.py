@@ -7,15 +7,51 @@ from importlib import import_module
 from typing import Any
 
 from stseg.dependencies import require_detectron2
+from stseg.evaluation.bootstrap import Bootstrap, PairedTest, paired_test
+from stseg.evaluation.boundary import BoundaryCounts, TrimapCounts
+from stseg.evaluation.calibration import ConfidenceHistogram
 from stseg.evaluation.confusion import ConfusionMatrix
+from stseg.evaluation.metrics import figures, fold_background, per_class, top_confusions
+from stseg.evaluation.open_vocab import open_figures, open_iou, similarity, text_similarity
+from stseg.evaluation.results import Result, comparable, read_result, write_result
+from stseg.evaluation.scoring import Score, Settings, score_pairs, summarise
 
 _ADAPTERS = {
     "EVALUATOR_REGISTRY": "stseg.evaluation.build",
     "build_evaluator": "stseg.evaluation.build",
     "STSegSemSegEvaluator": "stseg.evaluation.sem_seg_evaluator",
+    "SemSegEvaluator": "stseg.evaluation.drop_in",
 }
 
-__all__ = ["ConfusionMatrix", "EVALUATOR_REGISTRY", "STSegSemSegEvaluator", "build_evaluator"]
+__all__ = [
+    "Bootstrap",
+    "BoundaryCounts",
+    "ConfidenceHistogram",
+    "ConfusionMatrix",
+    "EVALUATOR_REGISTRY",
+    "PairedTest",
+    "Result",
+    "STSegSemSegEvaluator",
+    "Score",
+    "SemSegEvaluator",
+    "Settings",
+    "TrimapCounts",
+    "build_evaluator",
+    "comparable",
+    "figures",
+    "fold_background",
+    "open_figures",
+    "open_iou",
+    "paired_test",
+    "per_class",
+    "read_result",
+    "score_pairs",
+    "similarity",
+    "summarise",
+    "text_similarity",
+    "top_confusions",
+    "write_result",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -242,7 +242,7 @@ def _split(arrays: dict[str, np.ndarray], kind: str, count: int) -> list[np.ndar
 
 
 def _check_protocol(path: str, written: dict[str, Any], wanted: dict[str, Any]) -> None:
-    for key in wanted.keys() | written.keys():
+    for key in sorted(wanted.keys() | written.keys()):
         if wanted.get(key) != written.get(key):
             raise ValueError(
                 f"{path}: expected an evaluation under the same protocol, got {key} "

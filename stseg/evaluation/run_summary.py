@@ -32,6 +32,13 @@ _TABLE = {
 }
 
 
+def plain_vocabulary(names: Sequence[str]) -> Vocabulary:
+    """Names to print, as they are: a comma parts no synonyms, two classes may share a name."""
+    # A vocabulary to ask a model for has no two classes alike; the id makes them differ.
+    synonyms = tuple((name, f"{name} (id {i})") for i, name in enumerate(names))
+    return Vocabulary(names=tuple(names), synonyms=synonyms)
+
+
 def run_result(
     score: Score,
     vocabulary: Vocabulary,

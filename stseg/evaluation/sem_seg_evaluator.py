@@ -1,10 +1,10 @@
-"""Detectron2 evaluators over the NumPy core."""
+"""Detectron2 evaluator over the NumPy core."""
 
 from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import Any
@@ -21,9 +21,9 @@ from stseg.evaluation.calibration import ConfidenceHistogram
 from stseg.evaluation.image_counts import ImageCounts, merge_totals
 from stseg.evaluation.results import make_provenance
 from stseg.evaluation.run_files import RunFiles, short_names
-from stseg.evaluation.run_summary import percentages, run_result
+from stseg.evaluation.run_summary import percentages, plain_vocabulary, run_result
 from stseg.evaluation.scoring import Score, Settings
-from stseg.structures import IGNORE_LABEL, Vocabulary
+from stseg.structures import Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ class STSegSemSegEvaluator(DatasetEvaluator):
         *,
         output_dir: str | None = None,
         vocabulary: Vocabulary | None = None,
+        ignore_labels: Sequence[int] | None = None,
         fold_background: bool = False,
         boundary: bool = False,
         bootstrap: int = 0,
@@ -61,6 +62,7 @@ class STSegSemSegEvaluator(DatasetEvaluator):
                 "sem_seg_result.json" (for `python -m stseg.evaluation compare` and `report`) and
                 the state; None writes nothing.
             vocabulary: what the model was asked for, with seen marks; the data set's by default.
+            ignore_labels: ids without a class in the label files; the metadata's by default.
             fold_background: the last label id stands for every class from that id on.
             boundary: boundary IoU too.
             bootstrap: replicates for a 95 % interval and a paired test; 0 for none.
@@ -77,7 +79,10 @@ class STSegSemSegEvaluator(DatasetEvaluator):
         self.output_dir = output_dir
         self.vocabulary = vocabulary or dataset_vocabulary(dataset_name)
         self.label_names = tuple(getattr(metadata, "stuff_classes", self.vocabulary.names))
-        self.ignore_labels = dataset_ignore_labels(dataset_name)
+        if ignore_labels is None:
+            ignore_labels = dataset_ignore_labels(dataset_name)
+        # Others mark "none" by -1, which no file holds.
+        self.ignore_labels = tuple(i for i in ignore_labels if i >= 0)
         self.fold_background = fold_background
         self.save_every = save_every
         self.resume = resume
@@ -88,7 +93,7 @@ class STSegSemSegEvaluator(DatasetEvaluator):
             )
         self._settings = Settings(
             num_classes=len(self.label_names),
-            ignore=tuple(self.ignore_labels),
+            ignore=self.ignore_labels,
             fold_background=fold_background,
             boundary=boundary,
             replicates=bootstrap,
@@ -203,8 +208,8 @@ class STSegSemSegEvaluator(DatasetEvaluator):
     def _protocol(self) -> dict[str, Any]:
         return {
             "data set": self.dataset_name,
-            "names": self.vocabulary.names,
-            "label names": self.label_names,
+            "vocabulary": self.vocabulary.key(),
+            "label names": plain_vocabulary(self.label_names).key(),
             "settings": vars(self._settings),
             "weights": self._provenance["weights"],
         }
@@ -275,66 +280,9 @@ class STSegSemSegEvaluator(DatasetEvaluator):
         """Names of the label ids, with seen marks where they tell two sides apart."""
         marks = self.vocabulary.seen
         if len(self.vocabulary) != len(self.label_names):
-            return Vocabulary(names=self.label_names)
+            return plain_vocabulary(self.label_names)
         return (
             self.vocabulary
             if marks and len(set(marks)) == 2
             else replace(self.vocabulary, seen=None)
         )
-
-
-class SemSegEvaluator(STSegSemSegEvaluator):
-    """Takes the place of Detectron2's class of this name: its arguments, inputs and result keys.
-
-    Needs nothing but what that class needs: `stuff_classes` and `ignore_label` in the metadata and
-    "sem_seg_file_name" in the records. Differs in what it refuses by name (ids outside the classes,
-    sizes that differ), in counting each image once, and in writing no predictions.
-    """
-
-    def __init__(
-        self,
-        dataset_name: str,
-        distributed: bool = True,
-        output_dir: str | None = None,
-        *,
-        sem_seg_loading_fn: Callable[..., np.ndarray] | None = None,
-        num_classes: int | None = None,
-        ignore_label: int | None = None,
-        **more: Any,
-    ) -> None:
-        """See Detectron2.
-
-        Args:
-            dataset_name: a registered name.
-            distributed: sum over all processes.
-            output_dir: as in `STSegSemSegEvaluator`.
-            sem_seg_loading_fn: called with a label file and `dtype=int`; by default a reader of
-                grey and palette files of 8 to 16 bits.
-            num_classes: only checked against the metadata.
-            ignore_label: instead of the metadata's.
-            **more: as in `STSegSemSegEvaluator`.
-        """
-        names = tuple(MetadataCatalog.get(dataset_name).stuff_classes)
-        more.setdefault("vocabulary", Vocabulary(names=names))
-        super().__init__(dataset_name, output_dir=output_dir, distributed=distributed, **more)
-        if num_classes is not None and num_classes != len(names):
-            raise ValueError(
-                f"num_classes: expected {len(names)} as in the metadata of {dataset_name}, got "
-                f"{num_classes}."
-            )
-        if ignore_label is not None:
-            self.ignore_labels = (ignore_label,)
-        self.sem_seg_loading_fn = sem_seg_loading_fn
-
-    def _read_label(self, path: str) -> np.ndarray:
-        if self.sem_seg_loading_fn is None:
-            return super()._read_label(path)
-        ids = np.asarray(self.sem_seg_loading_fn(path, dtype=int))
-        ignored = np.isin(ids, self.ignore_labels)
-        outside = np.unique(ids[~ignored & ((ids < 0) | (ids >= len(self.label_names)))])
-        if outside.size:
-            raise ValueError(
-                f"Label map {path}: expected ids 0 to {len(self.label_names) - 1} or the ignored "
-                f"{self.ignore_labels}, got {outside[:8].tolist()}."
-            )
-        return np.where(ignored, IGNORE_LABEL, ids)

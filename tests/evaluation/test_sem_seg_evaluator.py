@@ -1,16 +1,26 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import SemSegEvaluator
+from detectron2.utils import comm
 from PIL import Image
 
 from stseg.data.datasets import folders, register_folder
-from stseg.evaluation import EVALUATOR_REGISTRY, STSegSemSegEvaluator, build_evaluator
+from stseg.engine.launch import launch, parse_args
+from stseg.evaluation import (
+    EVALUATOR_REGISTRY,
+    STSegSemSegEvaluator,
+    build_evaluator,
+    comparable,
+    read_result,
+)
 from stseg.evaluation import sem_seg_evaluator as module
+from stseg.evaluation.__main__ import main as command_line
 from tests.helpers.real_root import link_real_root
 from tests.helpers.tiny_data import NAMES, write_folder
 
@@ -170,3 +180,127 @@ def test_the_evaluator_is_chosen_by_metadata(tiny):
         build_evaluator(None, "tiny")
     with pytest.raises(ValueError, match="DATASETS.TEST: expected a registered data set"):
         build_evaluator(None, "nothing")
+
+
+def test_ids_count_like_the_scores_they_come_from(tiny):
+    outputs = _scores(tiny, 4, right=0.6)
+    expected = _run(STSegSemSegEvaluator("tiny"), tiny, outputs)
+    ids = [{"sem_seg": output["sem_seg"].argmax(dim=0)} for output in outputs]
+    assert _run(STSegSemSegEvaluator("tiny"), tiny, ids) == expected
+    arrays = [{"sem_seg": output["sem_seg"].numpy().astype(np.uint8)} for output in ids]
+    assert _run(STSegSemSegEvaluator("tiny"), tiny, arrays) == expected
+    arrays = [{"sem_seg": output["sem_seg"].numpy()} for output in outputs]
+    assert _run(STSegSemSegEvaluator("tiny"), tiny, arrays) == expected
+
+
+@pytest.mark.parametrize("wrong", [torch.zeros(40, 56), torch.zeros(40, 56).bool(), torch.ones(9)])
+def test_what_is_neither_scores_nor_ids_is_refused(tiny, wrong):
+    with pytest.raises(ValueError, match=r"scene0.*expected \"sem_seg\" of scores \(T, H, W\)"):
+        STSegSemSegEvaluator("tiny").process(tiny[:1], [{"sem_seg": wrong}])
+
+
+def test_confidences_bring_calibration_and_risk(tiny, caplog):
+    outputs = []
+    for record in tiny:
+        label = torch.from_numpy(_ids(record["sem_seg_file_name"]))
+        wrong = torch.arange(label.shape[1]) % 4 == 0  # a quarter, and these know it
+        answer = torch.where(wrong, (label + 1) % 4, label)
+        outputs.append(
+            {"sem_seg": answer, "confidence": torch.where(wrong, 0.5, 0.9).expand(label.shape)}
+        )
+    result = _run(STSegSemSegEvaluator("tiny"), tiny, outputs)
+    assert result["ECE"] == pytest.approx(25 * 0.5 + 75 * 0.1, abs=1e-4)
+    assert 0 < result["AURC"] < 5 and result["pACC"] == 75
+    outputs[2].pop("confidence")
+    result = _run(STSegSemSegEvaluator("tiny"), tiny, outputs)
+    assert "ECE" not in result and "5 of 6 images came with confidences" in caplog.text
+    assert "ECE" not in _run(STSegSemSegEvaluator("tiny"), tiny, _scores(tiny, 4))
+
+
+def test_boundary_and_bootstrap_are_reported_where_asked_for(tiny, tmp_path):
+    evaluator = STSegSemSegEvaluator("tiny", output_dir=tmp_path, boundary=True, bootstrap=50)
+    result = _run(evaluator, tiny, _scores(tiny, 4, right=0.7))
+    assert result["mIoU_low"] < result["mIoU"] < result["mIoU_high"]
+    assert 0 < result["boundary_mIoU_gt"] < 100 and 0 < result["BoundaryIoU-sky"] < 100
+    saved = read_result(tmp_path / "sem_seg_result.json")
+    assert [100 * x for x in saved.bootstrap["intervals"]["mIoU_gt"]] == pytest.approx(
+        [result["mIoU_low"], result["mIoU_high"]]
+    )
+
+
+def test_the_result_file_equals_that_of_the_command_line(tiny, tmp_path):
+    outputs = _scores(tiny, 4, right=0.7)
+    _run(STSegSemSegEvaluator("tiny", output_dir=tmp_path / "out"), tiny, outputs)
+    (tmp_path / "pred").mkdir()
+    for record, output in zip(tiny, outputs, strict=True):
+        ids = output["sem_seg"].argmax(dim=0).numpy().astype(np.uint8)
+        Image.fromarray(ids).save(tmp_path / "pred" / Path(record["sem_seg_file_name"]).name)
+    root = tmp_path / "tiny"
+    command = ["score", "--pred", tmp_path / "pred", "--gt", root / "labels"]
+    command += ["--names", root / "names.json", "--output", tmp_path / "b.json"]
+    assert command_line([str(word) for word in command]) == 0
+    ours, theirs = (
+        read_result(tmp_path / "out" / "sem_seg_result.json"),
+        read_result(tmp_path / "b.json"),
+    )
+    assert comparable(ours, theirs) == []
+    assert ours.figures == theirs.figures and ours.images == theirs.images
+    assert ours.provenance["versions"]["torch"] and ours.protocol.data_set == "tiny"
+
+
+def test_an_interrupted_evaluation_goes_on(tiny, tmp_path):
+    outputs = _scores(tiny, 4, right=0.5)
+    whole = _run(STSegSemSegEvaluator("tiny"), tiny, outputs)
+    weights = tmp_path / "model.pth"
+    weights.write_bytes(b"weights")
+    options = {"output_dir": tmp_path / "out", "save_every": 2, "resume": True, "weights": weights}
+    killed = STSegSemSegEvaluator("tiny", **options)
+    killed.reset()
+    killed.process(tiny[:5], outputs[:5])  # saved after 2 and 4
+    after = STSegSemSegEvaluator("tiny", **options)
+    after.reset()
+    names = [record["file_name"] for record in tiny]
+    assert [after.is_counted(name) for name in names] == [True] * 4 + [False] * 2
+    after.process(tiny[4:], outputs[4:])
+    assert after.evaluate()["sem_seg"] == whole
+    # What is done leaves nothing that a later evaluation, of other weights, could count.
+    after.reset()
+    assert not after.is_counted(names[0]) and not list((tmp_path / "out").glob("*.npz"))
+
+
+def test_a_state_of_another_protocol_is_refused(tiny, tmp_path):
+    weights = tmp_path / "model.pth"
+    weights.write_bytes(b"weights")
+    options = {"output_dir": tmp_path / "out", "resume": True, "weights": weights}
+    STSegSemSegEvaluator("tiny", **options).save_state()
+    with pytest.raises(ValueError, match="sem_seg_state_0.npz: .*same protocol, got settings"):
+        STSegSemSegEvaluator("tiny", **options, boundary=True).reset()
+    weights.write_bytes(b"trained on")
+    with pytest.raises(ValueError, match="sem_seg_state_0.npz: .*same protocol, got weights"):
+        STSegSemSegEvaluator("tiny", **options).reset()
+    with pytest.raises(ValueError, match="output_dir: expected a folder"):
+        STSegSemSegEvaluator("tiny", save_every=3)
+
+
+def _in_a_process(args):
+    """Each of two processes counts four of six images: two come twice. Rank 0 writes the result."""
+    root, file = args.opts
+    register_folder("tiny", f"{root}/images", f"{root}/labels", f"{root}/names.json")
+    records = DatasetCatalog.get("tiny")
+    rank = comm.get_rank()
+    mine = [0, 2, 4, 1] if rank == 0 else [1, 3, 5, 0]
+    evaluator = STSegSemSegEvaluator("tiny")
+    outputs = _scores(records, 4, right=0.5)
+    evaluator.process([records[i] for i in mine], [outputs[i] for i in mine])
+    result = evaluator.evaluate()
+    assert (result is None) == (rank == 1)
+    if result:
+        Path(file).write_text(json.dumps(result["sem_seg"]))
+
+
+def test_two_processes_evaluate_as_one(tiny, tmp_path):
+    flags = ["--num-gpus", "0", "--num-cpu-processes", "2"]
+    file = tmp_path / "result.json"
+    launch(_in_a_process, parse_args([*flags, str(tmp_path / "tiny"), str(file)]))
+    whole = _run(STSegSemSegEvaluator("tiny"), tiny, _scores(tiny, 4, right=0.5))
+    assert json.loads(file.read_text()) == whole
