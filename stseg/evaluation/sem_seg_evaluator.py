@@ -208,8 +208,8 @@ class STSegSemSegEvaluator(DatasetEvaluator):
     def _protocol(self) -> dict[str, Any]:
         return {
             "data set": self.dataset_name,
-            "vocabulary": self.vocabulary.key(),
-            "label names": plain_vocabulary(self.label_names).key(),
+            "vocabulary": self.vocabulary.key,
+            "label names": plain_vocabulary(self.label_names).key,
             "settings": vars(self._settings),
             "weights": self._provenance["weights"],
         }

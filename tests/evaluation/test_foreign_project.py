@@ -99,7 +99,7 @@ def test_a_foreign_trainer_switches_by_one_import(folder):
 
 
 def test_a_foreign_trainer_dispatches_on_its_own_evaluator_type(folder):
-    @EVALUATOR_REGISTRY.register("foreign_type")
+    @EVALUATOR_REGISTRY.register()
     def foreign_type(cfg, dataset_name, output_dir):
         return SemSegEvaluator(dataset_name, output_dir=output_dir, boundary=True)
 
