@@ -105,14 +105,6 @@ def measure(side: str, classes: int, images: int, folder: Path) -> dict[str, flo
     from detectron2.data import DatasetCatalog, MetadataCatalog
 
     torch.set_num_threads(1)
-    answers = []
-    for i in range(min(images, FILES)):
-        label, prediction = regions(classes, i)
-        label[:8] = 65535 if classes > 255 else 255
-        Image.fromarray(label.astype(np.uint16 if classes > 255 else np.uint8)).save(
-            folder / f"{i}.png"
-        )
-        answers.append(torch.from_numpy(prediction))
     records = [
         {"file_name": f"{i}.jpg", "sem_seg_file_name": str(folder / f"{i % FILES}.png")}
         for i in range(images)
@@ -124,6 +116,14 @@ def measure(side: str, classes: int, images: int, folder: Path) -> dict[str, flo
     )
     evaluator = make_evaluator(side)
     evaluator.reset()
+    answers = []
+    for i in range(min(images, FILES)):
+        label, prediction = regions(classes, i)
+        label[:8] = 65535 if classes > 255 else 255
+        Image.fromarray(label.astype(np.uint16 if classes > 255 else np.uint8)).save(
+            folder / f"{i}.png"
+        )
+        answers.append(torch.from_numpy(prediction))
     confidence = torch.rand(SIZE) if side.endswith("confidence") else None
     before, half = memory_mib("VmHWM"), memory_mib("VmRSS")
     start, cpu = time.perf_counter(), time.process_time()

@@ -97,6 +97,11 @@ def read_ids(path: str | PathLike[str], what: str = "Label map") -> np.ndarray:
         BrokenFileError: if it cannot be decoded.
         ValueError: if it holds colours, or grey of 2 or 4 bits.
     """
+    return _stored_ids(path, what).astype(np.int64)
+
+
+def _stored_ids(path: str | PathLike[str], what: str) -> np.ndarray:
+    """What `read_ids` returns, in the type that Pillow chose."""
     image = _open(path, what)
     if image.mode not in _ID_MODES:
         raise ValueError(
@@ -108,7 +113,7 @@ def read_ids(path: str | PathLike[str], what: str = "Label map") -> np.ndarray:
             f"{what} {path}: expected grey of 8 or 16 bits, got 2 or 4 bits, which readers stretch "
             "to 0..255, so that the ids are lost. Save it as grey of 8 bits or with a palette."
         )
-    return np.array(image).astype(np.int64)
+    return np.array(image)
 
 
 def _is_stretched(path: str | PathLike[str]) -> bool:
@@ -137,12 +142,14 @@ def read_label(
         ValueError: if it does not hold ids (see `read_ids`), or one that is neither a class nor
             ignored.
     """
-    ids = read_ids(path)
-    table = np.full(_MAX_ID + 1, _OUTSIDE, dtype=np.int64)
+    ids = _stored_ids(path, "Label map")
+    if ids.dtype not in (np.uint8, np.uint16):
+        ids = ids.astype(np.int64).clip(-1, _MAX_ID + 1)
+    # The last entry, which is also entry -1, takes whatever 16 bits cannot hold.
+    table = np.full(_MAX_ID + 2, _OUTSIDE, dtype=np.int64)
     table[:num_classes] = np.arange(num_classes)
     table[list(ignore_labels)] = IGNORE_LABEL
-    known = (ids >= 0) & (ids <= _MAX_ID)
-    label = np.where(known, table[np.where(known, ids, 0)], _OUTSIDE)
+    label = table[ids]
     outside = np.unique(ids[label == _OUTSIDE])
     if outside.size:
         raise ValueError(

@@ -191,7 +191,9 @@ def masked_ids(
     for value in [ignore] if isinstance(ignore, (int, np.integer)) else ignore:
         counted &= label != int(value)
     # int64 before anything is multiplied: 8 and 16 bits would wrap around.
-    truth, answer = (np.where(counted, m, 0).astype(np.int64) for m in (label, prediction))
+    truth, answer = (
+        np.where(counted, m, 0).astype(np.int64, copy=False) for m in (label, prediction)
+    )
     for what, ids in (("label", truth), ("prediction", answer)):
         if ids.size and not 0 <= ids.min() <= ids.max() < num_classes:
             outside = np.unique(ids[(ids < 0) | (ids >= num_classes)])[:8]

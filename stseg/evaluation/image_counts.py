@@ -17,7 +17,7 @@ import numpy as np
 
 from stseg.evaluation.boundary import BoundaryCounts
 from stseg.evaluation.calibration import ConfidenceHistogram
-from stseg.evaluation.confusion import ConfusionMatrix
+from stseg.evaluation.confusion import ConfusionMatrix, masked_ids
 from stseg.evaluation.scoring import Score, Settings
 from stseg.files import write_atomically
 from stseg.structures import IGNORE_LABEL
@@ -83,9 +83,13 @@ class ImageCounts:
         num_classes = self.settings.num_classes
         if self.settings.fold_background:
             prediction = np.minimum(prediction, num_classes - 1)
-        matrix = ConfusionMatrix(num_classes)
-        matrix.update(prediction, label, IGNORE_LABEL, where)
-        tables = {"confusion": _table("confusion", matrix.counts.ravel())}
+        answer, truth, counted = masked_ids(prediction, label, IGNORE_LABEL, num_classes, where)
+        # As `ConfusionMatrix.update` does it, but for its N x N cells, most of which stay empty.
+        truth *= num_classes
+        truth += answer
+        cells = np.bincount(truth.ravel(), minlength=1)
+        cells[0] -= counted.size - np.count_nonzero(counted)  # ignored pixels are (0, 0) there
+        tables = {"confusion": _table("confusion", cells)}
         if self.settings.boundary:
             bands = BoundaryCounts(num_classes)
             bands.update(prediction, label, IGNORE_LABEL, where)
