@@ -7,6 +7,7 @@ import pytest
 
 from demo.demo import parse_args
 from stseg.engine.launch import argument_parser
+from stseg.evaluation.__main__ import _parser as evaluation_parser
 from stseg.structures import Background, Vocabulary
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,9 +41,14 @@ def test_training_commands_are_understood(command):
     assert (ROOT / args.config_file).is_file() and len(args.opts) % 2 == 0
 
 
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "stseg.evaluation" in c], ids=" ".join)
+def test_evaluation_commands_are_understood(command):
+    evaluation_parser().parse_args(command[command.index("stseg.evaluation") + 1 :])
+
+
 def test_python_blocks_are_python():
     blocks = [block for language, block in BLOCKS if language == "python"]
-    assert len(blocks) == 4
+    assert len(blocks) == 6
     for block in blocks:
         ast.parse(block)
 

@@ -18,6 +18,7 @@ from detectron2.utils import comm
 from stseg.data.datasets import dataset_ignore_labels, dataset_vocabulary
 from stseg.data.image_io import read_label
 from stseg.evaluation.calibration import ConfidenceHistogram
+from stseg.evaluation.confusion import ConfusionMatrix
 from stseg.evaluation.image_counts import ImageCounts, merge_totals
 from stseg.evaluation.results import make_provenance
 from stseg.evaluation.run_files import RunFiles, short_names
@@ -102,7 +103,7 @@ class STSegSemSegEvaluator(DatasetEvaluator):
         self._distributed = distributed
         self._provenance = make_provenance(weights=weights, packages=_PACKAGES)
         self._files = RunFiles(output_dir) if output_dir else None
-        self._label_files: dict[str, str] | None = None
+        self._label_files: dict[str, str | None] | None = None
         self._counts = ImageCounts(self._settings)
         self._unsaved = 0
 
@@ -112,6 +113,8 @@ class STSegSemSegEvaluator(DatasetEvaluator):
         self._unsaved = 0
         if self.resume:
             self.load_state()
+            if self._distributed:  # nobody may save before all have loaded
+                comm.synchronize()
 
     def is_counted(self, file_name: str) -> bool:
         """Whether this process has counted an image, to be asked before running a model on it."""
@@ -214,8 +217,8 @@ class STSegSemSegEvaluator(DatasetEvaluator):
             "weights": self._provenance["weights"],
         }
 
-    def confusion(self) -> Any:
-        """`ConfusionMatrix` over the images of all processes; None on all but the main process."""
+    def confusion(self) -> ConfusionMatrix | None:
+        """Sum over the images of all processes; None on all but the main process."""
         total = self._total()
         return None if total is None else total[0].matrix
 
