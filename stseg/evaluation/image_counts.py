@@ -200,7 +200,8 @@ def _confidence_table(
 
 def _table(kind: str, *columns: np.ndarray) -> np.ndarray:
     """Rows where any column is not 0."""
-    at = np.flatnonzero(columns[0] if len(columns) == 1 else np.any(columns, axis=0))
+    # Of bool, flatnonzero is six times as fast as of int64.
+    at = np.flatnonzero(np.logical_or.reduce([column != 0 for column in columns]))
     table = np.empty(len(at), dtype=_KINDS[kind])
     for name, column in zip(_KINDS[kind].names or (), (np.arange(0), *columns), strict=True):
         table[name] = at if name == "at" else column[at]
