@@ -242,11 +242,11 @@ class PromptTrainer(StepwiseTrainer):
         raise IndexError(f"step: expected below {recipe.steps}, got {self.step}.")
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
-        sam, alone = self.model, self.step < self.recipe.region_steps
-        joint = self.step >= self.recipe.steps - self.recipe.joint_steps
-        with torch.set_grad_enabled(alone or joint):
+        sam, recipe = self.model, self.recipe
+        frozen = recipe.region_steps <= self.step < recipe.steps - recipe.joint_steps
+        with torch.set_grad_enabled(not frozen):
             embedding = sam.image_encoder((batch.images - sam.pixel_mean) / sam.pixel_std)
-        if alone:
+        if self.step < recipe.region_steps:
             pixels = sam.mask_decoder.output_upscaling(embedding)
             return {"region": region_loss(pixels, batch.label_maps)}
         return prompt_losses(sam, embedding, batch)
