@@ -6,13 +6,12 @@ a batch carry one vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Sampler
 
-from stseg.data.sampling import PositionSampler
+from stseg.data.sampling import PositionSampler, StreamSampler
 from stseg.structures import IGNORE_LABEL, Vocabulary
 
 #: Key of a record, and of the item made of it: name of the source data set; absent in target ones.
@@ -69,7 +68,7 @@ def source_share(batch_size: int, fraction: float) -> int:
     return count
 
 
-class MixedSampler(Sampler[tuple[int, int]]):
+class MixedSampler(StreamSampler):
     """Yields (position, index) like PositionSampler, with source samples first in every batch.
 
     Indices below `target.size` are target samples, the rest source samples. Both streams run on
@@ -98,15 +97,9 @@ class MixedSampler(Sampler[tuple[int, int]]):
             rank: of this process, in [0, world_size).
             world_size: number of processes.
         """
+        super().__init__(start=start, rank=rank, world_size=world_size)
         self.target, self.source = target, source
         self.batch_size, self.source_per_batch = batch_size, source_per_batch
-        self.start, self.rank, self.world_size = start, rank, world_size
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        position = self.start + self.rank
-        while True:
-            yield position, self.index_at(position)
-            position += self.world_size
 
     def index_at(self, position: int) -> int:
         """Index of the sample at any position, counted from 0 over all processes."""

@@ -18,7 +18,35 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 
-class PositionSampler(Sampler[tuple[int, int]]):
+class StreamSampler(Sampler[tuple[int, int]]):
+    """Yields (position in an endless stream, index of the sample) for one process.
+
+    Process r of R takes the positions r, r + R, r + 2 R, ..., so that all processes together take
+    one contiguous block of positions per step.
+    """
+
+    def __init__(self, *, start: int = 0, rank: int = 0, world_size: int = 1) -> None:
+        """Enter the stream.
+
+        Args:
+            start: positions that all processes together have consumed already.
+            rank: of this process, in [0, world_size).
+            world_size: number of processes.
+        """
+        self.start, self.rank, self.world_size = start, rank, world_size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        position = self.start + self.rank
+        while True:
+            yield position, self.index_at(position)
+            position += self.world_size
+
+    def index_at(self, position: int) -> int:
+        """Index of the sample at any position, counted from 0 over all processes."""
+        raise NotImplementedError
+
+
+class PositionSampler(StreamSampler):
     """Yields (position in the stream, index of the sample) for one process, without end.
 
     The stream is one random order of the data set after another. Process r of R takes the
@@ -56,16 +84,10 @@ class PositionSampler(Sampler[tuple[int, int]]):
         """
         if size < 1:
             raise ValueError(f"Training data: expected at least one sample, got {size}.")
-        self.size, self.seed, self.start = size, seed, start
-        self.rank, self.world_size = rank, world_size
+        super().__init__(start=start, rank=rank, world_size=world_size)
+        self.size, self.seed = size, seed
         self.weights = None if weights is None else _checked_weights(weights, size)
         self._order = -1, np.empty(0, dtype=np.int64)
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        position = self.start + self.rank
-        while True:
-            yield position, self.index_at(position)
-            position += self.world_size
 
     def index_at(self, position: int) -> int:
         """Index of the sample at any position, counted from 0 over all processes."""

@@ -102,7 +102,7 @@ def normalised_entropy(probs: Tensor) -> float:
 
 
 def _source_miou(cfg: CfgNode, model: nn.Module) -> float | None:
-    """MIoU (points) on up to GUARD.IMAGES images of every source set; None without one."""
+    """Source mIoU (points) on up to GUARD.IMAGES images of every source set; None without one."""
     scores = []
     for name in cfg.SELF_TRAINING.SOURCE.DATASETS:
         records = first_images(cfg, DatasetCatalog.get(name))

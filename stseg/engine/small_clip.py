@@ -13,8 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +33,7 @@ from stseg.engine.small_clip_eval import (
     load_model,
     to_input,
 )
-from stseg.engine.small_training import parse_args, run_training
+from stseg.engine.small_training import StepwiseTrainer, parse_args, run_training
 from stseg.files import write_atomically
 from stseg.modeling.losses.caption_cells import cell_label_loss, matching_loss, pool_cells
 
@@ -142,22 +141,19 @@ def lr_factor(step: int, steps: int, warmup: int = 150) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-class CaptionTrainer:
-    """One run: model, average of its weights, optimizer and the two pools of pictures."""
+class CaptionTrainer(StepwiseTrainer):
+    """One run: the model and the two pools of pictures."""
 
     def __init__(self, recipe: Recipe, device: torch.device, workers: int = 2):
         torch.manual_seed(recipe.seed)
-        self.recipe = recipe
-        self.clip = build_model().to(device).train()
-        self.clip.visual.to(memory_format=torch.channels_last)
+        clip = build_model().to(device).train()
+        clip.visual.to(memory_format=torch.channels_last)
         with torch.no_grad():
-            self.clip.logit_scale.fill_(math.log(12.0))
-        self.average = deepcopy(self.clip).eval().requires_grad_(False)
-        self.optimizer = build_adamw(self.clip, recipe.lr)
+            clip.logit_scale.fill_(math.log(12.0))
+        super().__init__("clip", clip, build_adamw(clip, recipe.lr), recipe)
         kinds = ("object",) * 7 + ("stuff",)
         self.objects = build_pool(recipe.objects, recipe.object_size, kinds, recipe.seed, workers)
         self.scenes = build_pool(recipe.scenes, recipe.scene_size, ("scene",), recipe.seed, workers)
-        self.step = 0
 
     def run_step(self) -> dict[str, float]:
         """One update; returns the losses."""
@@ -165,45 +161,9 @@ class CaptionTrainer:
         early = self.step < recipe.object_share * recipe.steps
         pool = self.objects if early or rng.random() < recipe.mixed_share else self.scenes
         rows = rng.choice(len(pool), min(recipe.batch, len(pool)), replace=False)
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.lr * lr_factor(self.step, recipe.steps)
-        losses = caption_losses(self.clip, pool, rows, recipe, rng)
-        total = sum(losses.values())
-        if not torch.isfinite(total):
-            raise FloatingPointError(f"loss: expected a finite value at step {self.step}.")
-        self.optimizer.zero_grad()
-        total.backward()
-        nn.utils.clip_grad_norm_(self.clip.parameters(), 1.0)
-        self.optimizer.step()
-        self.step += 1
-        keep = min(0.998, self.step / (self.step + 10))
-        with torch.no_grad():
-            pairs = zip(self.average.parameters(), self.clip.parameters(), strict=True)
-            for mean, new in pairs:
-                mean.lerp_(new, 1 - keep)
-        return {k: v.item() for k, v in {"loss": total, **losses}.items()}
-
-    def state_dict(self) -> dict:
-        """All that a resumed run needs."""
-        return {
-            "step": self.step,
-            "recipe": asdict(self.recipe),
-            "clip": self.clip.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict) -> None:
-        """Go on from ``state_dict``."""
-        if state["recipe"] != asdict(self.recipe):
-            raise ValueError(
-                f"--out: expected a checkpoint of this run, got one made with {state['recipe']}. "
-                "Choose an empty folder or the same flags."
-            )
-        self.step = state["step"]
-        self.clip.load_state_dict(state["clip"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        losses = caption_losses(self.model, pool, rows, recipe, rng)
+        lr = recipe.lr * lr_factor(self.step, recipe.steps)
+        return self._update(losses, lr, average_from=0, highest_keep=0.998)
 
 
 def export_weights(clip: nn.Module, path: Path) -> None:
@@ -226,7 +186,7 @@ def train(
 
     def judge() -> dict[str, float]:
         export_weights(trainer.average, out / "clip_mini.pt")
-        scale = trainer.clip.logit_scale.exp().item()
+        scale = trainer.model.logit_scale.exp().item()
         return {"scale": scale, **evaluate(trainer.average, "dev", count)}
 
     run_training(trainer, recipe.steps, out, device, eval_period, judge)

@@ -16,8 +16,7 @@ from __future__ import annotations
 import json
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
-from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +37,7 @@ from stseg.engine.small_sam_data import (
     mask_prompt,
 )
 from stseg.engine.small_sam_eval import evaluate, predict_masks
-from stseg.engine.small_training import parse_args, run_training
+from stseg.engine.small_training import StepwiseTrainer, parse_args, run_training
 from stseg.files import write_atomically
 from stseg.modeling.encoders.sam import create_sam
 from stseg.modeling.encoders.sam_mini import build_sam_mini
@@ -207,19 +206,16 @@ def build_adamw(sam: Sam, recipe: Recipe) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.98), fused=True)
 
 
-class PromptTrainer:
-    """One run: model, average of its weights, optimizer and the pool of scenes."""
+class PromptTrainer(StepwiseTrainer):
+    """One run: the model and the pool of scenes."""
 
     def __init__(self, recipe: Recipe, device: torch.device, workers: int = 2):
         torch.manual_seed(recipe.seed)
-        self.recipe = recipe
-        self.sam = build_sam_mini().to(device).train()
-        nn.init.trunc_normal_(self.sam.image_encoder.pos_embed, std=0.02)
-        self.low = self.sam.prompt_encoder.mask_input_size[0]
-        self.average = deepcopy(self.sam).eval().requires_grad_(False)
-        self.optimizer = build_adamw(self.sam, recipe)
+        sam = build_sam_mini().to(device).train()
+        nn.init.trunc_normal_(sam.image_encoder.pos_embed, std=0.02)
+        super().__init__("sam", sam, build_adamw(sam, recipe), recipe)
+        self.low = sam.prompt_encoder.mask_input_size[0]
         self.pool = build_scene_pool(recipe.scenes, recipe.seed, workers)
-        self.step = 0
         self._drawer = ThreadPoolExecutor(1)
         self._drawn: dict[int, Future[Batch]] = {}
 
@@ -227,7 +223,7 @@ class PromptTrainer:
         """The batch of this step; that of the next one is drawn while this one is learned."""
         for step in (self.step, self.step + 1):
             if step not in self._drawn:
-                args = (self.pool, self.recipe, step, self.low, self.sam.device)
+                args = (self.pool, self.recipe, step, self.low, self.model.device)
                 self._drawn[step] = self._drawer.submit(draw_batch, *args)
         self._drawn = {step: batch for step, batch in self._drawn.items() if step >= self.step}
         return self._drawn.pop(self.step).result()
@@ -246,59 +242,22 @@ class PromptTrainer:
         raise IndexError(f"step: expected below {recipe.steps}, got {self.step}.")
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
-        sam, alone = self.sam, self.step < self.recipe.region_steps
-        joint = self.step >= self.recipe.steps - self.recipe.joint_steps
-        with torch.set_grad_enabled(alone or joint):
+        sam, recipe = self.model, self.recipe
+        frozen = recipe.region_steps <= self.step < recipe.steps - recipe.joint_steps
+        with torch.set_grad_enabled(not frozen):
             embedding = sam.image_encoder((batch.images - sam.pixel_mean) / sam.pixel_std)
-        if alone:
+        if self.step < recipe.region_steps:
             pixels = sam.mask_decoder.output_upscaling(embedding)
             return {"region": region_loss(pixels, batch.label_maps)}
         return prompt_losses(sam, embedding, batch)
 
     def run_step(self) -> dict[str, float]:
         """One update; returns the losses."""
-        batch = self._take_batch()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._lr()
-        losses = self._losses(batch)
-        total = sum(losses.values())
-        if not torch.isfinite(total):
-            raise FloatingPointError(f"loss: expected a finite value at step {self.step}.")
-        self.optimizer.zero_grad()
-        total.backward()
-        nn.utils.clip_grad_norm_(self.sam.parameters(), 1.0)
-        self.optimizer.step()
-        self.step += 1
+        losses = self._losses(self._take_batch())
         # The encoder is done when the decoder begins, so its average must not trail behind.
-        done = max(0, self.step - self.recipe.region_steps)
-        keep = min(0.995, done / (done + 10))
-        with torch.no_grad():
-            pairs = zip(self.average.parameters(), self.sam.parameters(), strict=True)
-            for mean, new in pairs:
-                mean.lerp_(new, 1 - keep)
-        return {k: v.item() for k, v in {"loss": total, **losses}.items()}
-
-    def state_dict(self) -> dict:
-        """All that a resumed run needs."""
-        return {
-            "step": self.step,
-            "recipe": asdict(self.recipe),
-            "sam": self.sam.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict) -> None:
-        """Go on from ``state_dict``."""
-        if state["recipe"] != asdict(self.recipe):
-            raise ValueError(
-                f"--out: expected a checkpoint of this run, got one made with {state['recipe']}. "
-                "Choose an empty folder or the same flags."
-            )
-        self.step = state["step"]
-        self.sam.load_state_dict(state["sam"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        return self._update(
+            losses, self._lr(), average_from=self.recipe.region_steps, highest_keep=0.995
+        )
 
 
 def export_weights(sam: Sam, path: Path) -> None:

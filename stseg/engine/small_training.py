@@ -1,15 +1,17 @@
-"""What the trainings of the miniature towers share: the loop and the command line."""
+"""What the trainings of the miniature towers share: the step, the loop and the command line."""
 
 import argparse
 import json
 import logging
 import time
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from stseg.files import write_atomically
 
@@ -18,19 +20,89 @@ logger = logging.getLogger(__name__)
 _LOG_PERIOD = 50
 
 
-class StepwiseTrainer(Protocol):
-    """What the loop drives."""
+class StepwiseTrainer:
+    """A model, the average of its weights and its optimizer; one call of `run_step` is one update.
 
-    step: int
+    Attributes:
+        step: updates done.
+        average: of the model's weights, in evaluation mode.
+    """
+
+    def __init__(
+        self, part: str, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Any
+    ) -> None:
+        """Start at step 0.
+
+        Args:
+            part: name of the model in a checkpoint.
+            model: in training mode.
+            optimizer: of its parameters.
+            recipe: dataclass instance of all that the run depends on.
+        """
+        self.part, self.model, self.optimizer, self.recipe = part, model, optimizer, recipe
+        self.average = deepcopy(model).eval().requires_grad_(False)
+        self.step = 0
 
     def run_step(self) -> dict[str, float]:
         """One update; returns the figures to log."""
+        raise NotImplementedError
+
+    def _update(
+        self, losses: dict[str, Tensor], lr: float, average_from: int, highest_keep: float
+    ) -> dict[str, float]:
+        """Descend on the sum of the losses, and let the average follow.
+
+        Args:
+            losses: scalars.
+            lr: learning rate of this step.
+            average_from: step up to which the average equals the model.
+            highest_keep: share of the average that stays at each later step, once it has settled.
+
+        Returns:
+            "loss", the sum, and the losses.
+
+        Raises:
+            FloatingPointError: if the sum is not finite.
+        """
+        total = torch.stack(list(losses.values())).sum()
+        if not torch.isfinite(total):
+            raise FloatingPointError(f"loss: expected a finite value at step {self.step}.")
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.zero_grad()
+        total.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        done = max(0, self.step - average_from)
+        keep = min(highest_keep, done / (done + 10))
+        with torch.no_grad():
+            pairs = zip(self.average.parameters(), self.model.parameters(), strict=True)
+            for mean, new in pairs:
+                mean.lerp_(new, 1 - keep)
+        return {name: value.item() for name, value in {"loss": total, **losses}.items()}
 
     def state_dict(self) -> dict:
         """All that a resumed run needs."""
+        return {
+            "step": self.step,
+            "recipe": asdict(self.recipe),
+            self.part: self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
 
     def load_state_dict(self, state: dict) -> None:
-        """Go on from `state_dict`."""
+        """Go on from ``state_dict``."""
+        if state["recipe"] != asdict(self.recipe):
+            raise ValueError(
+                f"--out: expected a checkpoint of this run, got one made with {state['recipe']}. "
+                "Choose an empty folder or the same flags."
+            )
+        self.step = state["step"]
+        self.model.load_state_dict(state[self.part])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
 
 
 def run_training(
