@@ -79,6 +79,8 @@ class Result:
         images: per image "name" and its "mIoU_gt" and "pACC", in the order of the names.
         bootstrap: "level", "seed", "intervals" (figure to [low, high]) and "means" (figure to what
             `Bootstrap.means` said); empty where not computed.
+        similarity: what the open figures gave credit for: "true" and "predicted" (ids of two
+            classes) with "credit" in (0, 1], each a column; empty where not asked for.
         provenance: "versions", "command", "created", "weights" (SHA-256 or None), and paths.
     """
 
@@ -89,6 +91,7 @@ class Result:
     confusions: list[dict[str, Any]] = field(default_factory=list)
     images: list[dict[str, Any]] = field(default_factory=list)
     bootstrap: dict[str, Any] = field(default_factory=dict)
+    similarity: dict[str, list[Any]] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @property

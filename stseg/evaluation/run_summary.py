@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from stseg.evaluation.calibration import ConfidenceHistogram
 from stseg.evaluation.results import Result
 from stseg.evaluation.scoring import Score, summarise
@@ -29,6 +31,7 @@ _TABLE = {
     "AURC": "AURC",
     "boundary_mIoU_gt": "boundary_mIoU_gt",
     "boundary_mIoU_union": "boundary_mIoU_union",
+    "open_mIoU_gt": "open_mIoU_gt",
 }
 
 
@@ -45,6 +48,7 @@ def run_result(
     data_set: str,
     histogram: ConfidenceHistogram | None,
     provenance: dict[str, Any],
+    similarity: np.ndarray | None = None,
 ) -> Result:
     """A result with calibration where there are confidences.
 
@@ -54,8 +58,11 @@ def run_result(
         data_set: name.
         histogram: confidences of all scored pixels, or None.
         provenance: of `make_provenance`.
+        similarity: (N, N) in [0, 1], how near two names are, or None.
     """
-    result = summarise(score, vocabulary, data_set=data_set, provenance=provenance)
+    result = summarise(
+        score, vocabulary, data_set=data_set, similarity=similarity, provenance=provenance
+    )
     if histogram is None:
         return result
     return replace(

@@ -183,7 +183,8 @@ def summarise(
         vocabulary: N names, with seen marks for the seen and unseen figures.
         data_set: name, if there is one.
         interest: (N,) bool, classes of interest.
-        similarity: (N, N) in [0, 1], how near two names are, for the open figures.
+        similarity: (N, N) in [0, 1], how near two names are, for the open figures; rounded to
+            four decimals and kept in the result.
         provenance: of `results.make_provenance`.
 
     Raises:
@@ -204,10 +205,12 @@ def summarise(
     values = figures(matrix, seen=seen, classes=interest)
     if score.boundary is not None:
         values |= score.boundary.summary()
-    meanings = dict(_DEFINITIONS)
+    meanings, credit = dict(_DEFINITIONS), {}
     if similarity is not None:
-        values |= open_figures(matrix, similarity)
-        meanings |= _open_definitions(similarity)
+        near = np.round(similarity.astype(np.float64), 4)
+        values |= open_figures(matrix, near)
+        meanings |= _open_definitions(near)
+        credit = _credit_columns(near)
     return Result(
         protocol=protocol,
         figures=values,
@@ -219,18 +222,31 @@ def summarise(
         ],
         images=score.images,
         bootstrap=_bootstrap_part(score),
+        similarity=credit,
         provenance=provenance or {},
     )
 
 
 def _open_definitions(similarity: np.ndarray) -> dict[str, str]:
     """With a hash: figures under two matrices are two figures."""
-    values = np.round(similarity.astype(np.float64), 4)
-    key = hashlib.sha256(values.tobytes()).hexdigest()[:12]
+    key = hashlib.sha256(similarity.tobytes()).hexdigest()[:12]
     return {
         "open_mIoU_gt": "mean IoU over classes in the labels with credit for near names "
         f"(similarity {key})",
         "open_gain": "open_mIoU_gt - mIoU_gt: mistakes between near names",
+    }
+
+
+def _credit_columns(similarity: np.ndarray) -> dict[str, list[Any]]:
+    """The pairs of unlike classes that get credit; most get none."""
+    between = similarity.copy()
+    np.fill_diagonal(between, 0.0)
+    true, predicted = np.nonzero(between)
+    credit = between[true, predicted]
+    return {
+        "true": true.tolist(),
+        "predicted": predicted.tolist(),
+        "credit": credit.tolist(),
     }
 
 

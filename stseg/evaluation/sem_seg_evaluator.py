@@ -20,6 +20,7 @@ from stseg.data.image_io import read_label
 from stseg.evaluation.calibration import ConfidenceHistogram
 from stseg.evaluation.confusion import ConfusionMatrix
 from stseg.evaluation.image_counts import ImageCounts, merge_totals
+from stseg.evaluation.open_vocab import check_similarity
 from stseg.evaluation.results import make_provenance
 from stseg.evaluation.run_files import RunFiles, short_names
 from stseg.evaluation.run_summary import percentages, plain_vocabulary, run_result
@@ -48,6 +49,7 @@ class STSegSemSegEvaluator(DatasetEvaluator):
         ignore_labels: Sequence[int] | None = None,
         fold_background: bool = False,
         boundary: bool = False,
+        similarity: np.ndarray | None = None,
         bootstrap: int = 0,
         seed: int = 0,
         weights: str | PathLike[str] | None = None,
@@ -66,6 +68,8 @@ class STSegSemSegEvaluator(DatasetEvaluator):
             ignore_labels: ids without a class in the label files; the metadata's by default.
             fold_background: the last label id stands for every class from that id on.
             boundary: boundary IoU too.
+            similarity: (N, N) in [0, 1], rows the truth, how near two names are: open mIoU too,
+                with credit for near names.
             bootstrap: replicates for a 95 % interval and a paired test; 0 for none.
             seed: of the bootstrap.
             weights: file of the model; its hash goes into the result and guards the state.
@@ -92,6 +96,9 @@ class STSegSemSegEvaluator(DatasetEvaluator):
                 f"Data set {dataset_name}: expected a vocabulary of {len(self.label_names)} "
                 f"classes as in its labels, got {len(self.vocabulary)}."
             )
+        if similarity is not None:
+            check_similarity(similarity, len(self.label_names))
+        self._similarity = similarity
         self._settings = Settings(
             num_classes=len(self.label_names),
             ignore=self.ignore_labels,
@@ -247,7 +254,8 @@ class STSegSemSegEvaluator(DatasetEvaluator):
             (classes in the truth), "mIoU_union", "fwIoU", "mACC", "pACC"; "seen mIoU", "unseen
             mIoU" and "harmonic mIoU" where the vocabulary marks both; "mIoU_low" and "mIoU_high"
             with a bootstrap; "ECE" and "AURC" where every image came with confidences;
-            "boundary_mIoU_gt", "boundary_mIoU_union" and "BoundaryIoU-<name>" where asked for;
+            "boundary_mIoU_gt", "boundary_mIoU_union", "BoundaryIoU-<name>" and "open_mIoU_gt"
+            where asked for;
             "IoU-<name>" and "ACC-<name>", NaN for classes absent from the truth.
         """
         total = self._total()
@@ -263,7 +271,12 @@ class STSegSemSegEvaluator(DatasetEvaluator):
             )
         complete = histogram if confident and confident == len(score.images) else None
         result = run_result(
-            score, self._label_vocabulary(), self.dataset_name, complete, self._provenance
+            score,
+            self._label_vocabulary(),
+            self.dataset_name,
+            complete,
+            self._provenance,
+            self._similarity,
         )
         figures = percentages(result, self.label_names)
         logger.info(

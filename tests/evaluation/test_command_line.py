@@ -211,6 +211,8 @@ def test_near_names_get_credit_and_another_matrix_is_another_figure(folder, caps
     a, b = (read_result(folder / f"{name}.json") for name in "ab")
     assert a.figures["open_mIoU_gt"] > a.figures["mIoU_gt"] == b.figures["mIoU_gt"]
     assert b.figures["open_mIoU_gt"] == pytest.approx(b.figures["mIoU_gt"])
+    assert set(a.similarity["credit"]) == {0.5} and b.similarity["credit"] == []
+    assert len(a.similarity["true"]) == len(NAMES) * (len(NAMES) - 1)
     assert main(["compare", str(folder / "a.json"), str(folder / "b.json")]) == 1
     assert "different definitions.open_mIoU_gt." in capsys.readouterr().err
     np.savez(folder / "many.npy.npz", near, near)

@@ -304,3 +304,15 @@ def test_two_processes_evaluate_as_one(tiny, tmp_path):
     launch(_in_a_process, parse_args([*flags, str(tmp_path / "tiny"), str(file)]))
     whole = _run(STSegSemSegEvaluator("tiny"), tiny, _scores(tiny, 4, right=0.5))
     assert json.loads(file.read_text()) == whole
+
+
+def test_near_names_get_credit_and_the_matrix_goes_into_the_result(tiny, tmp_path):
+    near = np.eye(len(NAMES))
+    near[0, 1] = near[1, 0] = 0.25
+    evaluator = STSegSemSegEvaluator("tiny", similarity=near, output_dir=str(tmp_path))
+    figures = _run(evaluator, tiny, _scores(tiny, len(NAMES)))
+    assert figures["open_mIoU_gt"] > figures["mIoU"]
+    stored = read_result(tmp_path / "sem_seg_result.json").similarity
+    assert stored == {"true": [0, 1], "predicted": [1, 0], "credit": [0.25, 0.25]}
+    with pytest.raises(ValueError, match="Similarity: expected shape"):
+        STSegSemSegEvaluator("tiny", similarity=np.eye(2 + len(NAMES)))
