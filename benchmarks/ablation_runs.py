@@ -69,8 +69,6 @@ EXTRA_ROWS = {
     ),
 }
 ROWS = {**PAPER_ROWS, **EXTRA_ROWS}
-#: What fits into an hour and a half on two cores.
-DEFAULT_ROWS = [row for row in ROWS if row != "dea_st_no_sam"]
 
 
 @dataclass(frozen=True)
