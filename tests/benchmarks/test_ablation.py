@@ -175,6 +175,14 @@ def test_stage_2_starts_from_the_weights_of_its_own_seed_after_stage_1(workspace
     assert all("MODEL.WEIGHTS" not in c["opts"] for c in calls[:-2])
 
 
+def test_other_rows_than_the_paper_s_have_fewer_seeds(workspace):
+    out = str(workspace.out)
+    assert ablation.main(["--out", out, "--rows", "dea_xavier", "--seeds", "2"]) == 0
+    assert trained(new_calls(workspace)) == ["seed0/baseline", "seed0/dea_xavier", "seed1/baseline"]
+    table = json.loads((workspace.out / "table_val.json").read_text())
+    assert table["summary"]["dea_xavier"]["seeds"] == [0]
+
+
 def test_no_training_run_is_given_an_evaluation_set(workspace):
     assert all(c["opts"]["DATASETS.TEST"] == "()" for c in training(call(workspace)))
 
