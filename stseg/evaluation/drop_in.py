@@ -58,7 +58,10 @@ class SemSegEvaluator(STSegSemSegEvaluator):
         self._ignored = (
             dataset_ignore_labels(dataset_name) if ignore_label is None else (ignore_label,)
         )
-        options = {"vocabulary": plain_vocabulary(names), "ignore_labels": self._ignored} | more
+        options: dict[str, Any] = {
+            "vocabulary": plain_vocabulary(names),
+            "ignore_labels": self._ignored,
+        } | more
         super().__init__(dataset_name, output_dir=output_dir, distributed=distributed, **options)
         self.sem_seg_loading_fn = sem_seg_loading_fn
 

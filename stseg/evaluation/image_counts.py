@@ -132,7 +132,10 @@ class ImageCounts:
             path: local file; its folder exists.
             protocol: JSON content that `load` must be given again.
         """
-        arrays = {"protocol": _packed(protocol), "names": _packed(self.names)}
+        arrays: dict[str, Any] = {
+            "protocol": _packed(protocol),
+            "names": _packed(self.names),
+        }
         for kind, dtype in _KINDS.items():
             tables = [tables.get(kind) for tables in self._images.values()]
             filled = [table for table in tables if table is not None]
@@ -163,7 +166,8 @@ class ImageCounts:
             ) from error
         _check_protocol(path, written, _unpacked(_packed(protocol)))
         for i, name in enumerate(names):
-            found = {kind: tables[kind][i] for kind in _KINDS if tables[kind][i] is not None}
+            pairs = ((kind, tables[kind][i]) for kind in _KINDS)
+            found = {kind: table for kind, table in pairs if table is not None}
             self._images.setdefault(name, found)
 
 
