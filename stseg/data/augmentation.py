@@ -31,9 +31,14 @@ class ExactResizeTransform(T.ResizeTransform):
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
         """Nearest neighbour at cell centres; (H, W) integers in, the same type out."""
-        image = Image.fromarray(segmentation.astype(np.int32))
-        resized = image.resize((self.new_w, self.new_h), Image.Resampling.NEAREST)
-        return np.asarray(resized).astype(segmentation.dtype)
+        dtype = segmentation.dtype
+        # Pillow has no signed 16 bits, but moves any.
+        pixels = (
+            segmentation.view(np.uint16) if dtype == np.int16 else segmentation.astype(np.int32)
+        )
+        image = Image.fromarray(pixels)
+        resized = np.asarray(image.resize((self.new_w, self.new_h), Image.Resampling.NEAREST))
+        return resized.view(dtype) if dtype == np.int16 else resized.astype(dtype)
 
 
 class ExactResizeShortestEdge(T.ResizeShortestEdge):
@@ -45,6 +50,14 @@ class ExactResizeShortestEdge(T.ResizeShortestEdge):
         if isinstance(resize, NoOpTransform):
             return resize
         return ExactResizeTransform(resize.h, resize.w, resize.new_h, resize.new_w, resize.interp)
+
+
+class QuickColorAugSSDTransform(ColorAugSSDTransform):
+    """Detectron2's change of colours, to the same pixels, by tables of the 256 values."""
+
+    def convert(self, img: np.ndarray, alpha: float = 1, beta: float = 0) -> np.ndarray:
+        """Scale by `alpha` and add `beta`; (H, W) or (H, W, 3) uint8 in and out."""
+        return cv2.LUT(img, super().convert(np.arange(256, dtype=np.uint8), alpha, beta))
 
 
 class PadToSize(T.Augmentation):
@@ -143,7 +156,7 @@ def build_augmentations(cfg: Any, is_train: bool) -> list[T.Augmentation | Trans
             )
         )
     if cfg.INPUT.COLOR_AUG_SSD:
-        augmentations.append(ColorAugSSDTransform(img_format="RGB"))
+        augmentations.append(QuickColorAugSSDTransform(img_format="RGB"))
     if cfg.INPUT.BLUR_SIGMA > 0:
         augmentations.append(RandomBlur(cfg.INPUT.BLUR_SIGMA))
     if cfg.INPUT.NOISE_STD > 0:

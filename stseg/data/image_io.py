@@ -66,14 +66,15 @@ def to_rgb(image: Image.Image) -> np.ndarray:
     Returns:
         (H, W, 3) uint8, RGB. Sixteen-bit grey keeps its upper eight bits.
     """
-    image = ImageOps.exif_transpose(image)
+    if image.getexif():  # exif_transpose copies all others
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         image = Image.fromarray(_upper_bits(np.asarray(image)))
     if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _upper_bits(values: np.ndarray) -> np.ndarray:

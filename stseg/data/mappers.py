@@ -17,6 +17,8 @@ from stseg.data.datasets import dataset_ignore_labels, dataset_vocabulary
 from stseg.data.image_io import read_image, read_label
 from stseg.structures import IGNORE_LABEL, Vocabulary
 
+_INT16_CLASSES = 2**15
+
 MAPPER_REGISTRY = Registry("MAPPER")
 MAPPER_REGISTRY.__doc__ = """
 Mappers, chosen by INPUT.MAPPER_NAME.
@@ -108,7 +110,7 @@ class STSegSemanticMapper:
         applied = self.augmentations(inputs)
         item["image"] = _image_tensor(inputs.image)
         if label is not None and not unlabelled:
-            item["sem_seg"] = torch.from_numpy(np.ascontiguousarray(inputs.sem_seg))
+            item["sem_seg"] = torch.from_numpy(inputs.sem_seg.astype(np.int64, order="C"))
         if self.weak_view:
             weak = geometric_part(applied)
             item["weak_image"] = _image_tensor(weak.apply_image(image))
@@ -131,12 +133,14 @@ class STSegSemanticMapper:
                 f"{item['width']}x{item['height']}, got {label.shape[1]}x{label.shape[0]} (width x "
                 "height). Prepare the label maps again, or remove the pair."
             )
-        return label if self.translation is None else self.translation[label]
+        label = label if self.translation is None else self.translation[label]
+        # Augmentations move four times fewer bytes than of int64.
+        return label.astype(np.int16 if len(self.vocabulary) <= _INT16_CLASSES else np.int32)
 
 
 def _no_label(image: np.ndarray) -> np.ndarray:
-    """(H, W) int64 of no class, for crops that look at the labels."""
-    return np.full(image.shape[:2], IGNORE_LABEL, dtype=np.int64)
+    """(H, W) int16 of no class, for crops that look at the labels."""
+    return np.full(image.shape[:2], IGNORE_LABEL, dtype=np.int16)
 
 
 def _image_tensor(image: np.ndarray) -> torch.Tensor:

@@ -110,7 +110,7 @@ def _gather(benchmark: Benchmark, root: Path, splits: Sequence[str] | None) -> l
     if not tasks:
         raise MissingDataError(absent[0][1])
     for split, error in absent:
-        _say(f"{benchmark.title}, {split}: left out, {error}.")
+        _complain(f"{benchmark.title}, {split}: left out, {error}.")
     return tasks
 
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 
 # Runs a script, and kills a process in place of its N-th move of a file. Without torch, which
 # preparation does not need and which takes seconds to import.
-BOMB = """
+BOMB = r"""
 import os, runpy, signal, sys
 sys.modules["torch"] = None
 script, moves, victim = sys.argv[1], int(sys.argv[2]), sys.argv[3]
@@ -28,10 +28,9 @@ move, root = os.replace, os.getpid()
 def bomb(source, target):
     global moves
     moves -= 1
+    with open(os.environ["MOVERS"], "a") as file:
+        file.write(f"{os.getpid()}\n")
     if not moves:
-        if victim == "run":
-            with open(os.environ["WORKER"], "w") as file:
-                file.write(str(os.getpid()))
         os.kill(root if victim == "run" else os.getpid(), signal.SIGKILL)
         signal.pause()
     move(source, target)
@@ -40,8 +39,9 @@ runpy.run_path(script, run_name="__main__")
 """
 
 
-def killed_run(script, flags, moves, victim="run", tmp_path=Path(".")) -> subprocess.Popen:
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "WORKER": str(tmp_path / "worker.pid")}
+def killed_run(script, flags, moves, movers, victim="run") -> subprocess.CompletedProcess:
+    """Run until the kill; `movers` gets the processes that wrote files."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "MOVERS": str(movers)}
     command = [sys.executable, "-c", BOMB, str(SCRIPTS / script), str(moves), victim, *flags]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
 
@@ -83,7 +83,7 @@ def test_a_killed_script_resumes_without_loss(script, tmp_path):
     build(tmp_path / "raw")
     flags = ["--root", str(tmp_path / "raw"), "--jobs", "1", "--out"]
     assert main(benchmark, [*flags, str(tmp_path / "straight")]) == 0
-    done = killed_run(script, [*flags, str(tmp_path / "out")], moves=2)
+    done = killed_run(script, [*flags, str(tmp_path / "out")], 2, tmp_path / "movers")
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert sum(map(is_temporary, files_below(tmp_path / "out"))) == 1
     straight = files_below(tmp_path / "straight")
@@ -98,7 +98,7 @@ def test_a_script_killed_on_real_data_resumes_without_loss(script, shared_dir, t
     benchmark = TREES[script][0]
     flags = ["--root", str(shared_dir / "data" / "real"), "--jobs", "1", "--out"]
     assert main(benchmark, [*flags, str(tmp_path / "straight")]) == 0
-    done = killed_run(script, [*flags, str(tmp_path / "out")], moves=2)
+    done = killed_run(script, [*flags, str(tmp_path / "out")], 2, tmp_path / "movers")
     assert done.returncode == -signal.SIGKILL, done.stderr
     straight = files_below(tmp_path / "straight")
     check_resumed(benchmark, [*flags, str(tmp_path / "out")], tmp_path / "out", straight)
@@ -118,13 +118,14 @@ def test_workers_end_with_a_killed_run_and_the_work_resumes(tmp_path):
     flags = ["--root", str(tmp_path / "raw"), "--splits", "val2017", "--jobs", "2", "--out"]
     assert main(benchmark, [*flags, str(tmp_path / "straight")]) == 0
     run = [*flags, str(tmp_path / "out")]
-    done = killed_run("prepare_coco_stuff.py", run, moves=5, tmp_path=tmp_path)
+    done = killed_run("prepare_coco_stuff.py", run, 5, tmp_path / "movers")
     assert done.returncode == -signal.SIGKILL, done.stderr
-    worker = int((tmp_path / "worker.pid").read_text())
+    workers = {int(line) for line in (tmp_path / "movers").read_text().split()}
+    assert workers
     end = time.monotonic() + 60
-    while not is_over(worker) and time.monotonic() < end:
+    while not all(map(is_over, workers)) and time.monotonic() < end:
         time.sleep(0.05)
-    assert is_over(worker)
+    assert all(map(is_over, workers))
     straight = files_below(tmp_path / "straight")
     check_resumed(benchmark, run, tmp_path / "out", straight)
 
@@ -133,7 +134,7 @@ def test_a_killed_worker_ends_the_run_with_a_message(tmp_path):
     many_maps(tmp_path / "raw")
     out = str(tmp_path / "out")
     flags = ["--root", str(tmp_path / "raw"), "--splits", "val2017", "--jobs", "2", "--out", out]
-    done = killed_run("prepare_coco_stuff.py", flags, moves=5, victim="worker")
+    done = killed_run("prepare_coco_stuff.py", flags, 5, tmp_path / "movers", "worker")
     assert done.returncode == 1
     assert "A worker process was killed" in done.stderr
     assert "Traceback" not in done.stderr
