@@ -14,7 +14,6 @@ import numpy as np
 from detectron2.data import transforms as T
 from detectron2.projects.point_rend import ColorAugSSDTransform
 from fvcore.transforms.transform import NoOpTransform, PadTransform, Transform
-from PIL import Image
 
 from stseg.structures import IGNORE_LABEL
 
@@ -31,14 +30,11 @@ class ExactResizeTransform(T.ResizeTransform):
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
         """Nearest neighbour at cell centres; (H, W) integers in, the same type out."""
-        dtype = segmentation.dtype
-        # Pillow has no signed 16 bits, but moves any.
-        pixels = (
-            segmentation.view(np.uint16) if dtype == np.int16 else segmentation.astype(np.int32)
-        )
-        image = Image.fromarray(pixels)
-        resized = np.asarray(image.resize((self.new_w, self.new_h), Image.Resampling.NEAREST))
-        return resized.view(dtype) if dtype == np.int16 else resized.astype(dtype)
+        # OpenCV has no 64 bits. Its "exact" is Pillow's nearest neighbour, and quicker.
+        ids = segmentation.astype(np.int32) if segmentation.itemsize > 4 else segmentation
+        size = (self.new_w, self.new_h)
+        resized = cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST_EXACT)
+        return resized.astype(segmentation.dtype, copy=False)
 
 
 class ExactResizeShortestEdge(T.ResizeShortestEdge):
@@ -53,7 +49,19 @@ class ExactResizeShortestEdge(T.ResizeShortestEdge):
 
 
 class QuickColorAugSSDTransform(ColorAugSSDTransform):
-    """Detectron2's change of colours, to the same pixels, by tables of the 256 values."""
+    """Detectron2's change of colours, to the same bits.
+
+    Quicker by tables of the 256 values, and because channels are reordered without leaving them
+    apart in memory.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(img_format="BGR")
+
+    def apply_image(self, img: np.ndarray, interp: int | None = None) -> np.ndarray:
+        """(H, W, 3) uint8 RGB in and out."""
+        changed = super().apply_image(cv2.cvtColor(img, cv2.COLOR_RGB2BGR))
+        return cv2.cvtColor(changed, cv2.COLOR_BGR2RGB)
 
     def convert(self, img: np.ndarray, alpha: float = 1, beta: float = 0) -> np.ndarray:
         """Scale by `alpha` and add `beta`; (H, W) or (H, W, 3) uint8 in and out."""
@@ -156,7 +164,7 @@ def build_augmentations(cfg: Any, is_train: bool) -> list[T.Augmentation | Trans
             )
         )
     if cfg.INPUT.COLOR_AUG_SSD:
-        augmentations.append(QuickColorAugSSDTransform(img_format="RGB"))
+        augmentations.append(QuickColorAugSSDTransform())
     if cfg.INPUT.BLUR_SIGMA > 0:
         augmentations.append(RandomBlur(cfg.INPUT.BLUR_SIGMA))
     if cfg.INPUT.NOISE_STD > 0:

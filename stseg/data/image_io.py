@@ -109,12 +109,14 @@ def _stored_ids(path: str | PathLike[str], what: str) -> np.ndarray:
             f"{what} {path}: expected one 8- or 16-bit id per pixel (grey or palette), got "
             f"mode {image.mode}. Convert its colours to class ids first."
         )
-    if image.mode == "L" and _is_stretched(path):
+    ids = np.array(image)
+    # Stretched values are multiples of 17, so that most files need no second look.
+    if image.mode == "L" and not (ids[::16, ::16] % 17).any() and _is_stretched(path):
         raise ValueError(
             f"{what} {path}: expected grey of 8 or 16 bits, got 2 or 4 bits, which readers stretch "
             "to 0..255, so that the ids are lost. Save it as grey of 8 bits or with a palette."
         )
-    return np.array(image)
+    return ids
 
 
 def _is_stretched(path: str | PathLike[str]) -> bool:
