@@ -310,7 +310,8 @@ def _looks_like_path(source: Any) -> bool:
 def _shipped_list(source: str) -> Path:
     """The file of "vocab:<list>"."""
     stem = source.removeprefix(_LIST_PREFIX).strip()
-    known = sorted(path.stem for path in _LIST_DIR.glob("*.json"))
+    stems = sorted(path.stem for path in _LIST_DIR.glob("*.json"))
+    known = [name for name in stems if not name.endswith("_ids")]  # tables lie there, too
     if stem not in known:
         raise FileNotFoundError(
             f"Vocabulary: expected {_LIST_PREFIX} with one of {', '.join(known)}, got {source!r}."

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from stseg.data.datasets import (
     dataset_layout,
     register,
 )
+from stseg.evaluation import SemSegEvaluator
 from stseg.evaluation.sem_seg_evaluator import STSegSemSegEvaluator
 
 N = -1  # no class
@@ -416,3 +418,37 @@ def test_data_sets_of_two_orders_of_ids_do_not_train_together(root, data_cfg):
     names = ["context_59_test_sem_seg", "context_59_ovseg_test_sem_seg"]
     with pytest.raises(ValueError, match="one order of ids, got context_59_test_sem_seg, context"):
         build_mapper(data_cfg, True, names)
+
+
+def test_another_projects_reader_of_label_files_is_translated_too(root):
+    _, name, image, label, ids, classes = next(row for row in FILES if row[0] == "ov-seg")
+    _write(root, image, label, ids)
+    evaluator = SemSegEvaluator(name, sem_seg_loading_fn=lambda path, dtype: np.array([ids]))
+    assert evaluator._read_label(label).tolist() == [classes]
+    evaluator = SemSegEvaluator(name, sem_seg_loading_fn=lambda path, dtype: np.array([[59]]))
+    with pytest.raises(ValueError, match="ids 0 to 58 or the ignored 255, got 59"):
+        evaluator._read_label(label)
+
+
+def test_seen_and_unseen_figures_come_of_the_zero_shot_name_alone(root):
+    image = "VOCdevkit/VOC2012/JPEGImages/a.jpg"
+    _write(root, image, "VOCdevkit/VOC2012/annotations_detectron2/val/a.png", [0, 0, 15, 15])
+    for ending in ("", "_zero_shot"):
+        name = f"voc_2012_test_sem_seg{ending}"
+        evaluator = STSegSemSegEvaluator(name)
+        evaluator.process(DatasetCatalog.get(name), [{"sem_seg": np.array([[0, 0, 15, 14]])}])
+        figures = evaluator.evaluate()["sem_seg"]
+        assert figures["mIoU"] == pytest.approx(75)
+        assert ("unseen mIoU" in figures) == bool(ending)
+    assert (figures["seen mIoU"], figures["unseen mIoU"]) == (100, 50)
+
+
+def test_the_readme_tells_every_name_folder_and_script():
+    readme = (Path(__file__).parents[2] / "datasets" / "README.md").read_text(encoding="utf-8")
+    for spec in SPECS:
+        assert f"`{spec.name}`" in readme
+        assert spec.prepare_script in readme
+        assert not spec.label_dir or f"`{spec.label_dir}" in readme, spec.label_dir
+    for spec in VARIANTS:
+        told = spec.asked in readme if spec.asked else f"`{spec.name}`" in readme
+        assert told, spec.name
