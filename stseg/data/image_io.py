@@ -126,7 +126,10 @@ def _is_stretched(path: str | PathLike[str]) -> bool:
 
 
 def read_label(
-    path: str | PathLike[str], num_classes: int, ignore_labels: Sequence[int]
+    path: str | PathLike[str],
+    num_classes: int,
+    ignore_labels: Sequence[int],
+    label_ids: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Read a label map of 8 or 16 bits without loss.
 
@@ -134,6 +137,8 @@ def read_label(
         path: grey or palette PNG or TIFF; the palette index is the id.
         num_classes: ids 0 .. num_classes - 1 are classes.
         ignore_labels: ids in the file that carry no class.
+        label_ids: for every id in the file from 0 on the class it stands for, or `IGNORE_LABEL`;
+            by default ids are classes.
 
     Returns:
         (H, W) int64 in [0, num_classes), `IGNORE_LABEL` where the file holds one of
@@ -150,13 +155,14 @@ def read_label(
         ids = ids.astype(np.int64).clip(-1, _MAX_ID + 1)
     # The last entry, which is also entry -1, takes whatever 16 bits cannot hold.
     table = np.full(_MAX_ID + 2, _OUTSIDE, dtype=np.int64)
-    table[:num_classes] = np.arange(num_classes)
+    known = np.arange(num_classes) if label_ids is None else np.asarray(label_ids)
+    table[: len(known)] = known
     table[list(ignore_labels)] = IGNORE_LABEL
     label = table.take(ids)  # faster than table[ids]
     outside = np.unique(ids[label == _OUTSIDE])
     if outside.size:
         raise ValueError(
-            f"Label map {path}: expected ids 0 to {num_classes - 1} ({num_classes} classes) or "
+            f"Label map {path}: expected ids 0 to {len(known) - 1} ({num_classes} classes) or "
             f"the ignored {_join(ignore_labels)}, got {_join(outside.tolist())}. Prepare the "
             "label maps again, or give the names and the ignored id that belong to them."
         )
