@@ -130,6 +130,7 @@ def read_label(
     num_classes: int,
     ignore_labels: Sequence[int],
     label_ids: Sequence[int] | None = None,
+    dtype: type[np.signedinteger] = np.int64,
 ) -> np.ndarray:
     """Read a label map of 8 or 16 bits without loss.
 
@@ -139,9 +140,10 @@ def read_label(
         ignore_labels: ids in the file that carry no class.
         label_ids: for every id in the file from 0 on the class it stands for, or `IGNORE_LABEL`;
             by default ids are classes.
+        dtype: of the result; 16 bits are read several times as fast as 64.
 
     Returns:
-        (H, W) int64 in [0, num_classes), `IGNORE_LABEL` where the file holds one of
+        (H, W) of `dtype` in [0, num_classes), `IGNORE_LABEL` where the file holds one of
         `ignore_labels`.
 
     Raises:
@@ -158,7 +160,8 @@ def read_label(
     known = np.arange(num_classes) if label_ids is None else np.asarray(label_ids)
     table[: len(known)] = known
     table[list(ignore_labels)] = IGNORE_LABEL
-    label = table.take(ids)  # faster than table[ids]
+    table = table[:256] if ids.dtype == np.uint8 else table
+    label = table.astype(dtype).take(ids)  # faster than table[ids]
     outside = np.unique(ids[label == _OUTSIDE])
     if outside.size:
         raise ValueError(

@@ -140,16 +140,16 @@ class STSegSemanticMapper:
                 "Give the data set a label folder, or leave it out of DATASETS.TRAIN."
             )
         num_classes = len(self.vocabulary if self.translation is None else self.translation[:-1])
-        label = read_label(path, num_classes, self.ignore_labels, self.label_ids)
+        # Augmentations move four times fewer bytes than of int64.
+        dtype = np.int16 if max(num_classes, len(self.vocabulary)) <= _INT16_CLASSES else np.int32
+        label = read_label(path, num_classes, self.ignore_labels, self.label_ids, dtype)
         if label.shape != (item["height"], item["width"]):
             raise ValueError(
                 f"Label map {path}: expected the size of its image {item['file_name']}, "
                 f"{item['width']}x{item['height']}, got {label.shape[1]}x{label.shape[0]} (width x "
                 "height). Prepare the label maps again, or remove the pair."
             )
-        label = label if self.translation is None else self.translation[label]
-        # Augmentations move four times fewer bytes than of int64.
-        return label.astype(np.int16 if len(self.vocabulary) <= _INT16_CLASSES else np.int32)
+        return label if self.translation is None else self.translation[label].astype(dtype)
 
 
 def _no_label(image: np.ndarray) -> np.ndarray:

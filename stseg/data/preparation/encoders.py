@@ -11,25 +11,32 @@ import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-_ID_TABLES = Path(__file__).parents[1] / "datasets" / "vocab"
+_VOCAB = Path(__file__).parents[1] / "datasets" / "vocab"
 _REFUSED = -1
 
 VOC_CLASSES = 20
-#: pottedplant, sheep, sofa, train, tvmonitor: the unseen of the 15/5 split (SPNet, ZegFormer).
-VOC_NOVEL = (15, 16, 17, 18, 19)
 
 
 @cache
-def id_table(stem: str, key: str = "ids") -> tuple[int, ...]:
-    """The numbers at `key` in `stseg/data/datasets/vocab/<stem>.json`; "source" there says whose.
+def _facts(path: str) -> dict[str, Any]:
+    """A file below `stseg/data/datasets/vocab`; "source" in it says whose. Needs no Detectron2."""
+    return json.loads((_VOCAB / f"{path}.json").read_text(encoding="utf-8"))
 
-    The k-th of "ids" is the number by which the download calls class k.
-    """
-    with open(_ID_TABLES / f"{stem}.json", encoding="utf-8") as file:
-        return tuple(json.load(file)[key])
+
+def id_table(stem: str) -> tuple[int, ...]:
+    """A table of ids; the k-th number in `*_ids` is what the download calls class k."""
+    return tuple(_facts(stem)["ids"])
+
+
+def unseen_ids(split: str) -> tuple[int, ...]:
+    """Ids of the classes that a zero-shot split keeps from training."""
+    content = _facts(f"splits/{split}")
+    names = _facts(content["of"])["classes"]
+    return tuple(names.index(name) for name in content["unseen"])
 
 
 def coco_stuff(raw: np.ndarray) -> np.ndarray:
@@ -44,7 +51,7 @@ def coco_stuff(raw: np.ndarray) -> np.ndarray:
 
 def coco_stuff_base(raw: np.ndarray) -> np.ndarray:
     """As `coco_stuff`, without the 15 unseen classes of the 156/15 split; other ids stay."""
-    return _without(coco_stuff(raw), id_table("coco_stuff_ids", "novel"))
+    return _without(coco_stuff(raw), unseen_ids("coco_stuff_156_15"))
 
 
 def ade20k_150(raw: np.ndarray) -> np.ndarray:
@@ -80,7 +87,9 @@ def pascal_context_59(raw: np.ndarray) -> np.ndarray:
     Args:
         raw: (H, W) in 0..459, numbers of PASCAL-Context (1-based), 0 where nothing is annotated.
     """
-    table = _table(460, id_table("pascal_context_59_ids"), 255, unlabelled=range(460))
+    frequent = id_table("tables/pascal_context_459_to_59")  # of the number less one
+    numbers = [frequent.index(k) + 1 for k in range(max(frequent) + 1)]
+    table = _table(460, numbers, 255, unlabelled=range(460))
     return _translate(raw, table, np.uint8, "0 to 459")
 
 
@@ -116,7 +125,7 @@ def voc_21(raw: np.ndarray) -> np.ndarray:
 
 def voc_20_base(raw: np.ndarray) -> np.ndarray:
     """As `voc_20`, without the five unseen classes of the 15/5 split; other ids stay."""
-    return _without(voc_20(raw), VOC_NOVEL)
+    return _without(voc_20(raw), unseen_ids("voc_15_5"))
 
 
 def cityscapes_19(raw: np.ndarray) -> np.ndarray:

@@ -1,21 +1,16 @@
 """What becomes of ids, and which are refused."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-import stseg.data.datasets as datasets
+from stseg.data.datasets.class_lists import VOCAB_DIR as VOCAB
+from stseg.data.datasets.class_lists import load_class_list, load_unseen
 from stseg.data.preparation import encoders
 
-VOCAB = Path(datasets.__file__).parent / "vocab"
 
-
-@pytest.mark.parametrize(
-    "table",
-    ["coco_stuff_ids", "ade20k_847_ids", "pascal_context_59_ids"],
-)
+@pytest.mark.parametrize("table", ["coco_stuff_ids", "ade20k_847_ids", "cityscapes_19_ids"])
 def test_an_id_table_has_one_id_per_class_and_names_its_source(table):
     content = json.loads((VOCAB / f"{table}.json").read_text())
     classes = json.loads((VOCAB / f"{content['classes_from']}.json").read_text())["classes"]
@@ -23,17 +18,21 @@ def test_an_id_table_has_one_id_per_class_and_names_its_source(table):
     assert content["source"]
 
 
-def test_the_unseen_classes_are_those_of_the_literature():
-    stuff = json.loads((VOCAB / "coco_stuff_171.json").read_text())["classes"]
-    novel = {stuff[k] for k in encoders.id_table("coco_stuff_ids", "novel")}
-    assert novel == {
-        *("cow", "giraffe", "suitcase", "frisbee", "skateboard", "carrot", "scissors"),
-        *("cardboard", "clouds", "grass", "playingfield", "river", "road", "tree"),
-        "wall-concrete",
-    }
-    objects = json.loads((VOCAB / "voc_20.json").read_text())["classes"]
-    unseen = [objects[k] for k in encoders.VOC_NOVEL]
-    assert unseen == ["pottedplant", "sheep", "sofa", "train", "tvmonitor"]
+def test_base_maps_lack_the_unseen_classes_and_nothing_else():
+    raw = np.array([encoders.id_table("coco_stuff_ids")])
+    base, unseen = encoders.coco_stuff_base(raw)[0], set(load_unseen("coco_stuff_156_15"))
+    assert set(np.flatnonzero(base == 255)) == unseen and len(unseen) == 15
+    assert all(base[k] == k for k in set(range(171)) - unseen)
+    base, unseen = encoders.voc_20_base(np.arange(1, 21)[None])[0], load_unseen("voc_15_5")
+    assert [k for k in range(20) if base[k] == 255] == sorted(unseen) == [15, 16, 17, 18, 19]
+
+
+def test_the_59_are_taken_by_name_from_the_459():
+    prepared = encoders.pascal_context_59(np.arange(1, 460)[None])[0]
+    names, all_names = load_class_list("pascal_context_59"), load_class_list("pascal_context_459")
+    found = {all_names[i]: names[k] for i, k in enumerate(prepared) if k != 255}
+    assert len(found) == 59
+    assert {a: b for a, b in found.items() if a != b} == {"table": "diningtable"}
 
 
 @pytest.mark.parametrize(
