@@ -45,6 +45,7 @@ setup(
         "numpy>=1.26",
         "opencv-python-headless",
         "pillow",
+        "scipy",  # reads the .mat files of PASCAL-Context
         *DETECTRON2_NEEDS,
     ],
     extras_require={"dev": ["hypothesis", "mypy", "pylint", "pytest", "ruff", "scikit-learn"]},

@@ -29,8 +29,7 @@ import numpy as np
 from detectron2.data import DatasetCatalog
 
 from stseg import Predictor, Vocabulary
-from stseg.data.datasets import dataset_ignore_labels, dataset_vocabulary
-from stseg.data.image_io import read_label
+from stseg.data.datasets import dataset_label_reader, dataset_vocabulary
 from stseg.evaluation.confusion import ConfusionMatrix
 from stseg.evaluation.open_vocab import (
     VocabularyVariant,
@@ -142,12 +141,11 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
     tables = json.loads(args.tables.read_text(encoding="utf-8")) if args.tables else {}
     asked = variants(vocabulary, pool, args.distractors, tables)
     predictor = Predictor(args.config_file, weights=args.weights)
-    ignored = dataset_ignore_labels(args.data_set)
     rows = measure(
         lambda path, names: predictor(path, names).label_map,
         DatasetCatalog.get(args.data_set)[: args.images],
         asked,
-        lambda path: read_label(path, len(vocabulary), ignored),
+        dataset_label_reader(args.data_set),
     )
     show(rows)
     if args.json:

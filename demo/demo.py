@@ -58,7 +58,8 @@ def parse_args(argv: Sequence[str] | None) -> tuple[argparse.ArgumentParser, arg
         "--vocabulary",
         required=True,
         metavar="NAMES",
-        help='"cat, kitten; dog" (commas: synonyms, semicolons: classes), or a .txt or .json file',
+        help='"cat, kitten; dog" (commas: synonyms, semicolons: classes), a .txt or .json file, or '
+        "a list that ships: vocab:ade20k_150",
     )
     parser.add_argument("--output", default="output/demo", metavar="DIR", type=Path)
     parser.add_argument(

@@ -21,6 +21,8 @@ import numpy as np
 IGNORE_LABEL = -1
 
 _TEMPLATE_DIR = Path(__file__).parent / "assets" / "templates"
+_LIST_DIR = Path(__file__).parent / "data" / "datasets" / "vocab"
+_LIST_PREFIX = "vocab:"
 _POLICIES = ("none", "threshold", "distractors")
 
 VocabularyLike = Union["Vocabulary", str, PathLike[str], Sequence[str | Sequence[str]]]
@@ -228,7 +230,8 @@ class Vocabulary:
                 new lines part classes); a path to a .txt (one class a line, commas part synonyms,
                 lines that start with # are left out) or .json file (a list of names or of synonym
                 lists, or an object with "classes" and optionally "templates", "seen" and
-                "allow_shared_names"); a list of names or of synonym lists; or a Vocabulary.
+                "allow_shared_names"); "vocab:ade20k_150" for a list that ships with the data sets;
+                a list of names or of synonym lists; or a Vocabulary.
             templates: prompts instead of the source's own or the 80 ImageNet ones.
             background: policy for pixels of no class, instead of the source's own.
             allow_shared_names: accept two classes with one display name but different synonyms,
@@ -237,11 +240,14 @@ class Vocabulary:
         Raises:
             ValueError: for an empty vocabulary, or an empty or repeated name; the text names the
                 entry and its position, counted from 1.
-            FileNotFoundError: if `source` looks like a path and no such file exists.
+            FileNotFoundError: if `source` looks like a path and no such file exists, or names a
+                list that does not ship.
             TypeError: for a source or an entry of another type.
         """
         if isinstance(source, Vocabulary):
             parsed = source
+        elif isinstance(source, str) and source.strip().startswith(_LIST_PREFIX):
+            parsed = _read_file(cls, _shipped_list(source.strip()), allow_shared_names)
         elif isinstance(source, PathLike) or _looks_like_path(source):
             parsed = _read_file(cls, Path(source), allow_shared_names)  # type: ignore[arg-type]
         elif isinstance(source, str):
@@ -299,6 +305,18 @@ class Vocabulary:
 
 def _looks_like_path(source: Any) -> bool:
     return isinstance(source, str) and source.strip().lower().endswith((".txt", ".json"))
+
+
+def _shipped_list(source: str) -> Path:
+    """The file of "vocab:<list>"."""
+    stem = source.removeprefix(_LIST_PREFIX).strip()
+    stems = sorted(path.stem for path in _LIST_DIR.glob("*.json"))
+    known = [name for name in stems if not name.endswith("_ids")]  # tables lie there, too
+    if stem not in known:
+        raise FileNotFoundError(
+            f"Vocabulary: expected {_LIST_PREFIX} with one of {', '.join(known)}, got {source!r}."
+        )
+    return _LIST_DIR / f"{stem}.json"
 
 
 def _split_text(text: str) -> list[str]:

@@ -14,7 +14,6 @@ import numpy as np
 from detectron2.data import transforms as T
 from detectron2.projects.point_rend import ColorAugSSDTransform
 from fvcore.transforms.transform import NoOpTransform, PadTransform, Transform
-from PIL import Image
 
 from stseg.structures import IGNORE_LABEL
 
@@ -31,9 +30,11 @@ class ExactResizeTransform(T.ResizeTransform):
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
         """Nearest neighbour at cell centres; (H, W) integers in, the same type out."""
-        image = Image.fromarray(segmentation.astype(np.int32))
-        resized = image.resize((self.new_w, self.new_h), Image.Resampling.NEAREST)
-        return np.asarray(resized).astype(segmentation.dtype)
+        # OpenCV has no 64 bits. Its "exact" is Pillow's nearest neighbour, and quicker.
+        ids = segmentation.astype(np.int32) if segmentation.itemsize > 4 else segmentation
+        size = (self.new_w, self.new_h)
+        resized = cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST_EXACT)
+        return resized.astype(segmentation.dtype, copy=False)
 
 
 class ExactResizeShortestEdge(T.ResizeShortestEdge):
@@ -45,6 +46,26 @@ class ExactResizeShortestEdge(T.ResizeShortestEdge):
         if isinstance(resize, NoOpTransform):
             return resize
         return ExactResizeTransform(resize.h, resize.w, resize.new_h, resize.new_w, resize.interp)
+
+
+class QuickColorAugSSDTransform(ColorAugSSDTransform):
+    """Detectron2's change of colours, to the same bits.
+
+    Quicker by tables of the 256 values, and because channels are reordered without leaving them
+    apart in memory.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(img_format="BGR")
+
+    def apply_image(self, img: np.ndarray, interp: int | None = None) -> np.ndarray:
+        """(H, W, 3) uint8 RGB in and out."""
+        changed = super().apply_image(cv2.cvtColor(img, cv2.COLOR_RGB2BGR))
+        return cv2.cvtColor(changed, cv2.COLOR_BGR2RGB)
+
+    def convert(self, img: np.ndarray, alpha: float = 1, beta: float = 0) -> np.ndarray:
+        """Scale by `alpha` and add `beta`; (H, W) or (H, W, 3) uint8 in and out."""
+        return cv2.LUT(img, super().convert(np.arange(256, dtype=np.uint8), alpha, beta))
 
 
 class PadToSize(T.Augmentation):
@@ -143,7 +164,7 @@ def build_augmentations(cfg: Any, is_train: bool) -> list[T.Augmentation | Trans
             )
         )
     if cfg.INPUT.COLOR_AUG_SSD:
-        augmentations.append(ColorAugSSDTransform(img_format="RGB"))
+        augmentations.append(QuickColorAugSSDTransform())
     if cfg.INPUT.BLUR_SIGMA > 0:
         augmentations.append(RandomBlur(cfg.INPUT.BLUR_SIGMA))
     if cfg.INPUT.NOISE_STD > 0:

@@ -118,9 +118,9 @@ def build_self_training_loader(
     share, seed = _stream_share(cfg, start_iter), _stream_seed(cfg)
     options: dict[str, Any] = {"vocabulary": vocabulary, "weak_view": online}
     ignored = (label_encoding(len(vocabulary))[1],)
-    mapper = build_mapper(
-        cfg, True, [dataset_name], ignore_labels=ignored, allow_unlabelled=online, **options
-    )
+    # Pseudo-labels are written in class ids, whatever the files of the data set hold.
+    encoding = {"ignore_labels": ignored, "label_ids": None}
+    mapper = build_mapper(cfg, True, [dataset_name], allow_unlabelled=online, **encoding, **options)
     sampler = PositionSampler(len(records), seed, weights=weights, **share)
     if not source_names:
         return _train_loader(cfg, list(records), mapper, sampler, seed)

@@ -66,14 +66,15 @@ def to_rgb(image: Image.Image) -> np.ndarray:
     Returns:
         (H, W, 3) uint8, RGB. Sixteen-bit grey keeps its upper eight bits.
     """
-    image = ImageOps.exif_transpose(image)
+    if image.getexif():  # exif_transpose copies all others
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         image = Image.fromarray(_upper_bits(np.asarray(image)))
     if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _upper_bits(values: np.ndarray) -> np.ndarray:
@@ -108,12 +109,14 @@ def _stored_ids(path: str | PathLike[str], what: str) -> np.ndarray:
             f"{what} {path}: expected one 8- or 16-bit id per pixel (grey or palette), got "
             f"mode {image.mode}. Convert its colours to class ids first."
         )
-    if image.mode == "L" and _is_stretched(path):
+    ids = np.array(image)
+    # Stretched values are multiples of 17, so that most files need no second look.
+    if image.mode == "L" and not (ids[::16, ::16] % 17).any() and _is_stretched(path):
         raise ValueError(
             f"{what} {path}: expected grey of 8 or 16 bits, got 2 or 4 bits, which readers stretch "
             "to 0..255, so that the ids are lost. Save it as grey of 8 bits or with a palette."
         )
-    return np.array(image)
+    return ids
 
 
 def _is_stretched(path: str | PathLike[str]) -> bool:
@@ -123,7 +126,11 @@ def _is_stretched(path: str | PathLike[str]) -> bool:
 
 
 def read_label(
-    path: str | PathLike[str], num_classes: int, ignore_labels: Sequence[int]
+    path: str | PathLike[str],
+    num_classes: int,
+    ignore_labels: Sequence[int],
+    label_ids: Sequence[int] | None = None,
+    dtype: type[np.signedinteger] = np.int64,
 ) -> np.ndarray:
     """Read a label map of 8 or 16 bits without loss.
 
@@ -131,9 +138,12 @@ def read_label(
         path: grey or palette PNG or TIFF; the palette index is the id.
         num_classes: ids 0 .. num_classes - 1 are classes.
         ignore_labels: ids in the file that carry no class.
+        label_ids: for every id in the file from 0 on the class it stands for, or `IGNORE_LABEL`;
+            by default ids are classes.
+        dtype: of the result; 16 bits are read several times as fast as 64.
 
     Returns:
-        (H, W) int64 in [0, num_classes), `IGNORE_LABEL` where the file holds one of
+        (H, W) of `dtype` in [0, num_classes), `IGNORE_LABEL` where the file holds one of
         `ignore_labels`.
 
     Raises:
@@ -147,13 +157,15 @@ def read_label(
         ids = ids.astype(np.int64).clip(-1, _MAX_ID + 1)
     # The last entry, which is also entry -1, takes whatever 16 bits cannot hold.
     table = np.full(_MAX_ID + 2, _OUTSIDE, dtype=np.int64)
-    table[:num_classes] = np.arange(num_classes)
+    known = np.arange(num_classes) if label_ids is None else np.asarray(label_ids)
+    table[: len(known)] = known
     table[list(ignore_labels)] = IGNORE_LABEL
-    label = table.take(ids)  # faster than table[ids]
+    table = table[:256] if ids.dtype == np.uint8 else table
+    label = table.astype(dtype).take(ids)  # faster than table[ids]
     outside = np.unique(ids[label == _OUTSIDE])
     if outside.size:
         raise ValueError(
-            f"Label map {path}: expected ids 0 to {num_classes - 1} ({num_classes} classes) or "
+            f"Label map {path}: expected ids 0 to {len(known) - 1} ({num_classes} classes) or "
             f"the ignored {_join(ignore_labels)}, got {_join(outside.tolist())}. Prepare the "
             "label maps again, or give the names and the ignored id that belong to them."
         )

@@ -13,9 +13,15 @@ from fvcore.common.registry import Registry
 from fvcore.transforms.transform import Transform
 
 from stseg.data.augmentation import build_augmentations, geometric_part
-from stseg.data.datasets import dataset_ignore_labels, dataset_vocabulary
+from stseg.data.datasets import (
+    dataset_ignore_labels,
+    dataset_label_ids,
+    dataset_vocabulary,
+)
 from stseg.data.image_io import read_image, read_label
 from stseg.structures import IGNORE_LABEL, Vocabulary
+
+_INT16_CLASSES = 2**15
 
 MAPPER_REGISTRY = Registry("MAPPER")
 MAPPER_REGISTRY.__doc__ = """
@@ -47,6 +53,7 @@ class STSegSemanticMapper:
         augmentations: Sequence[T.Augmentation | Transform],
         vocabulary: Vocabulary,
         ignore_labels: Sequence[int] = (255,),
+        label_ids: Sequence[int] | None = None,
         translation: np.ndarray | None = None,
         weak_view: bool = False,
         allow_unlabelled: bool = False,
@@ -58,6 +65,8 @@ class STSegSemanticMapper:
             augmentations: applied in order to image and label map together.
             vocabulary: handed on in every input; its length bounds the label ids.
             ignore_labels: ids in the label files that become IGNORE_LABEL.
+            label_ids: class of every id in the label files, see `read_label`; None for ids that
+                are classes.
             translation: (T_files,) ids in `vocabulary`, or IGNORE_LABEL, of the T_files classes
                 of the label files, see `stseg.data.mixing.label_translation`; None where they
                 are those of `vocabulary`.
@@ -68,7 +77,7 @@ class STSegSemanticMapper:
         self.is_train = is_train
         self.augmentations = T.AugmentationList(list(augmentations))
         self.vocabulary = vocabulary
-        self.ignore_labels = tuple(ignore_labels)
+        self.ignore_labels, self.label_ids = tuple(ignore_labels), label_ids
         # One more entry, so that index IGNORE_LABEL, the last one, stays what it is.
         self.translation = None if translation is None else np.append(translation, IGNORE_LABEL)
         self.weak_view, self.allow_unlabelled = weak_view, allow_unlabelled
@@ -79,11 +88,18 @@ class STSegSemanticMapper:
         if cfg.INPUT.FORMAT != "RGB":
             raise ValueError(f"INPUT.FORMAT: expected 'RGB', got {cfg.INPUT.FORMAT!r}. Set it so.")
         ignored = {label for name in dataset_names for label in dataset_ignore_labels(name)}
+        orders = {name: dataset_label_ids(name) for name in dataset_names}
+        if len(set(orders.values())) > 1:
+            raise ValueError(
+                f"DATASETS.TRAIN: expected label files of one order of ids, got {', '.join(orders)}"
+                ", which differ in it. Prepare them in one layout, see datasets/README.md."
+            )
         return {
             "is_train": is_train,
             "augmentations": build_augmentations(cfg, is_train),
             "vocabulary": dataset_vocabulary(dataset_names[0]),
             "ignore_labels": sorted(ignored),
+            "label_ids": orders[dataset_names[0]],
         }
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
@@ -108,7 +124,7 @@ class STSegSemanticMapper:
         applied = self.augmentations(inputs)
         item["image"] = _image_tensor(inputs.image)
         if label is not None and not unlabelled:
-            item["sem_seg"] = torch.from_numpy(np.ascontiguousarray(inputs.sem_seg))
+            item["sem_seg"] = torch.from_numpy(inputs.sem_seg.astype(np.int64, order="C"))
         if self.weak_view:
             weak = geometric_part(applied)
             item["weak_image"] = _image_tensor(weak.apply_image(image))
@@ -124,19 +140,21 @@ class STSegSemanticMapper:
                 "Give the data set a label folder, or leave it out of DATASETS.TRAIN."
             )
         num_classes = len(self.vocabulary if self.translation is None else self.translation[:-1])
-        label = read_label(path, num_classes, self.ignore_labels)
+        # Augmentations move four times fewer bytes than of int64.
+        dtype = np.int16 if max(num_classes, len(self.vocabulary)) <= _INT16_CLASSES else np.int32
+        label = read_label(path, num_classes, self.ignore_labels, self.label_ids, dtype)
         if label.shape != (item["height"], item["width"]):
             raise ValueError(
                 f"Label map {path}: expected the size of its image {item['file_name']}, "
                 f"{item['width']}x{item['height']}, got {label.shape[1]}x{label.shape[0]} (width x "
                 "height). Prepare the label maps again, or remove the pair."
             )
-        return label if self.translation is None else self.translation[label]
+        return label if self.translation is None else self.translation[label].astype(dtype)
 
 
 def _no_label(image: np.ndarray) -> np.ndarray:
-    """(H, W) int64 of no class, for crops that look at the labels."""
-    return np.full(image.shape[:2], IGNORE_LABEL, dtype=np.int64)
+    """(H, W) int16 of no class, for crops that look at the labels."""
+    return np.full(image.shape[:2], IGNORE_LABEL, dtype=np.int16)
 
 
 def _image_tensor(image: np.ndarray) -> torch.Tensor:

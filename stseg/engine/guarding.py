@@ -12,8 +12,7 @@ from detectron2.utils import comm
 from torch import Tensor, nn
 
 from stseg.data.build import first_images
-from stseg.data.datasets import dataset_ignore_labels, dataset_vocabulary
-from stseg.data.image_io import read_label
+from stseg.data.datasets import dataset_label_reader, dataset_vocabulary
 from stseg.engine.labelling import predict, spread, target_items
 from stseg.engine.random_state import kept_random_state
 from stseg.engine.targets import Target
@@ -107,12 +106,12 @@ def _source_miou(cfg: CfgNode, model: nn.Module) -> float | None:
     for name in cfg.SELF_TRAINING.SOURCE.DATASETS:
         records = first_images(cfg, DatasetCatalog.get(name))
         chosen = spread(cfg.SELF_TRAINING.GUARD.IMAGES, len(records))
-        vocabulary, ignored = dataset_vocabulary(name), dataset_ignore_labels(name)
+        vocabulary, read = dataset_vocabulary(name), dataset_label_reader(name)
         confusion = ConfusionMatrix(len(vocabulary))
         mine = [records[k] for k in chosen[comm.get_rank() :: comm.get_world_size()]]
         for item in target_items(cfg, mine, name, vocabulary):
             labels = predict(model, item, max(item["height"], item["width"]))[0].argmax(dim=0)
-            truth = read_label(item["sem_seg_file_name"], len(vocabulary), ignored)
+            truth = read(item["sem_seg_file_name"])
             confusion.update(labels.cpu().numpy(), truth)
         merged = ConfusionMatrix(len(vocabulary))
         for part in comm.all_gather(confusion):

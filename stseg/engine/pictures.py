@@ -12,8 +12,8 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 
-from stseg.data.datasets import dataset_ignore_labels
-from stseg.data.image_io import read_image, read_label
+from stseg.data.datasets import dataset_label_reader
+from stseg.data.image_io import read_image
 from stseg.engine.hooks import AtEvaluation
 from stseg.engine.random_state import kept_random_state
 from stseg.visualization import draw_overlay
@@ -81,7 +81,7 @@ def pick_samples(loader: DataLoader, dataset_name: str, count: int) -> list[Samp
 def _sample(item: dict, metadata: object, dataset_name: str) -> Sample:
     names = tuple(getattr(metadata, "stuff_classes", item["vocabulary"].names))
     path = item.get("sem_seg_file_name")
-    label = read_label(path, len(names), dataset_ignore_labels(dataset_name)) if path else None
+    label = dataset_label_reader(dataset_name)(path) if path else None
     return Sample(item, read_image(item["file_name"]), label, names)
 
 

@@ -109,14 +109,16 @@ def target_vocabulary(cfg: CfgNode) -> Vocabulary:
 
 
 def source_vocabulary(name: str) -> VocabularyLike | None:
-    """What SELF_TRAINING.SOURCE_VOCABULARY names: a registered data set or a file; None for ""."""
+    """What SELF_TRAINING.SOURCE_VOCABULARY names: a data set, a list or a file; None for ""."""
     if not name:
         return None
     if name in DatasetCatalog:
         return dataset_vocabulary(name)
+    if name.startswith("vocab:"):
+        return name
     if not Path(name).suffix:
         raise ValueError(
-            "SELF_TRAINING.SOURCE_VOCABULARY: expected a registered data set or a names file "
-            f"(.txt, .json), got {name!r}."
+            "SELF_TRAINING.SOURCE_VOCABULARY: expected a registered data set, a list that ships "
+            f"(vocab:...) or a names file (.txt, .json), got {name!r}."
         )
     return Path(name)

@@ -70,11 +70,12 @@ class SemSegEvaluator(STSegSemSegEvaluator):
             return super()._read_label(path)
         ids = np.asarray(self.sem_seg_loading_fn(path, dtype=int))
         ignored = np.isin(ids, self._ignored)
-        outside = np.unique(ids[~ignored & ((ids < 0) | (ids >= len(self.label_names)))])
+        known = np.arange(len(self.label_names)) if self.label_ids is None else self.label_ids
+        outside = np.unique(ids[~ignored & ((ids < 0) | (ids >= len(known)))])
         if outside.size:
             raise ValueError(
-                f"Label map {path}: expected ids 0 to {len(self.label_names) - 1} or the ignored "
+                f"Label map {path}: expected ids 0 to {len(known) - 1} or the ignored "
                 f"{', '.join(map(str, self._ignored))}, got "
                 f"{', '.join(map(str, outside[:8].tolist()))}."
             )
-        return np.where(ignored, IGNORE_LABEL, ids)
+        return np.where(ignored, IGNORE_LABEL, np.take(known, ids, mode="clip"))

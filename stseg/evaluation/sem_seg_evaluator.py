@@ -15,7 +15,11 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from stseg.data.datasets import dataset_ignore_labels, dataset_vocabulary
+from stseg.data.datasets import (
+    dataset_ignore_labels,
+    dataset_label_ids,
+    dataset_vocabulary,
+)
 from stseg.data.image_io import read_label
 from stseg.evaluation.calibration import ConfidenceHistogram
 from stseg.evaluation.confusion import ConfusionMatrix
@@ -88,6 +92,7 @@ class STSegSemSegEvaluator(DatasetEvaluator):
             ignore_labels = dataset_ignore_labels(dataset_name)
         # Others mark "none" by -1, which no file holds.
         self.ignore_labels = tuple(i for i in ignore_labels if i >= 0)
+        self.label_ids = dataset_label_ids(dataset_name)
         self.fold_background = fold_background
         self.save_every = save_every
         self.resume = resume
@@ -192,7 +197,7 @@ class STSegSemSegEvaluator(DatasetEvaluator):
 
     def _read_label(self, path: str) -> np.ndarray:
         """(H, W) in [0, N), `IGNORE_LABEL` where not scored."""
-        return read_label(path, len(self.label_names), self.ignore_labels)
+        return read_label(path, len(self.label_names), self.ignore_labels, self.label_ids)
 
     def save_state(self) -> None:
         """Write this process's counts into the output folder."""
@@ -221,6 +226,7 @@ class STSegSemSegEvaluator(DatasetEvaluator):
             "vocabulary": self.vocabulary.key,
             "label names": plain_vocabulary(self.label_names).key,
             "settings": vars(self._settings),
+            "label ids": None if self.label_ids is None else list(self.label_ids),
             "weights": self._provenance["weights"],
         }
 

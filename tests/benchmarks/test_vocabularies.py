@@ -60,9 +60,9 @@ def test_the_command_prints_and_writes_the_table(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(vocabularies, "Predictor", Fake)
     monkeypatch.setattr(vocabularies, "dataset_vocabulary", lambda _: NAMES)
-    monkeypatch.setattr(vocabularies, "dataset_ignore_labels", lambda _: [255])
     monkeypatch.setattr(vocabularies.DatasetCatalog, "get", lambda _: RECORDS)
-    monkeypatch.setattr(vocabularies, "read_label", lambda path, *_: np.array(LABELS[path]))
+    reader = lambda path: np.array(LABELS[path])  # noqa: E731
+    monkeypatch.setattr(vocabularies, "dataset_label_reader", lambda _: reader)
     tables = tmp_path / "tables.json"
     tables.write_text(json.dumps({"hypernyms": {"cat": "animal"}}))
     flags = ["--tables", tables, "--pool", "cloud", "--distractors", 1, "--images", 1]

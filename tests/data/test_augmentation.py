@@ -3,10 +3,14 @@ import random
 import numpy as np
 import pytest
 from detectron2.data import transforms as T
+from detectron2.projects.point_rend import ColorAugSSDTransform
+from PIL import Image
 
 from stseg.data.augmentation import (
     ExactResizeShortestEdge,
+    ExactResizeTransform,
     PadToSize,
+    QuickColorAugSSDTransform,
     RandomBlur,
     RandomNoise,
     build_augmentations,
@@ -22,7 +26,7 @@ def _apply(augmentations, image, label):
     return inputs.image, inputs.sem_seg
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int64])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64])
 @pytest.mark.parametrize("edge", [10, 20, 57, 80])
 def test_resized_labels_stay_exact_and_aligned_with_the_image(dtype, edge):
     label = np.zeros((40, 60), dtype=dtype)
@@ -40,6 +44,36 @@ def test_negative_and_sixteen_bit_ids_survive_resizing():
     image = np.zeros((2, 2, 3), dtype=np.uint8)
     _, resized = _apply([ExactResizeShortestEdge([4, 4])], image, label)
     assert resized.tolist() == np.kron(label, np.ones((2, 2), dtype=int)).tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.int64])
+def test_labels_are_resized_as_pillow_would(dtype):
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        height, width, new_height, new_width = rng.integers(5, 90, 4)
+        label = rng.integers(0, 100, (height, width)).astype(dtype)
+        resize = ExactResizeTransform(height, width, new_height, new_width)
+        size = (int(new_width), int(new_height))
+        wanted = Image.fromarray(label.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
+        np.testing.assert_array_equal(resize.apply_segmentation(label), np.asarray(wanted))
+
+
+def test_ignored_ids_survive_resizing_in_sixteen_bits():
+    label = np.array([[-1, 846], [458, 32766]], dtype=np.int16)
+    image = np.zeros((2, 2, 3), dtype=np.uint8)
+    _, resized = _apply([ExactResizeShortestEdge([4, 4])], image, label)
+    assert resized.dtype == np.int16
+    assert resized.tolist() == np.kron(label, np.ones((2, 2), dtype=int)).tolist()
+
+
+def test_colours_change_as_detectron2_changes_them_to_the_bit():
+    image = np.random.default_rng(0).integers(0, 256, (9, 11, 3), dtype=np.uint8)
+    for seed in range(40):
+        changed = []
+        for transform in (ColorAugSSDTransform("RGB"), QuickColorAugSSDTransform()):
+            random.seed(seed)
+            changed.append(transform.apply_image(image.copy()))
+        np.testing.assert_array_equal(*changed)
 
 
 def test_padding_is_128_in_the_image_and_ignored_in_the_label():

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from detectron2.data import MetadataCatalog
 from PIL import Image
 
 from stseg.data import build as build_module
@@ -115,6 +116,12 @@ def test_pseudo_labels_have_an_ignored_id_of_their_own(target, tmp_path):
     register_folder("other", *paths, ignore_label=77)
     loader = build_self_training_loader(target[0], 0, target[1], "other", TARGET)
     assert IGNORE_LABEL in next(iter(loader))[0]["sem_seg"]
+
+
+def test_pseudo_labels_are_class_ids_whatever_the_files_of_the_data_set_hold(target):
+    MetadataCatalog.get("target").__dict__["label_ids"] = (2, 1, 0)
+    assert 2 in _batches(target, 1)[0][0]["sem_seg"]
+    assert 0 not in _batches(target, 1)[0][0]["sem_seg"]
 
 
 def test_source_items_carry_translated_labels_and_the_target_vocabulary(target):

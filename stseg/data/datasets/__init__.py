@@ -5,11 +5,14 @@ from stseg.data.datasets.register import (
     check_registered,
     data_root,
     dataset_ignore_labels,
+    dataset_label_ids,
+    dataset_label_reader,
+    dataset_layout,
     dataset_vocabulary,
     register_benchmarks,
 )
 from stseg.data.datasets.small_world import register_small_world
-from stseg.data.datasets.specs import SPECS, DatasetSpec
+from stseg.data.datasets.specs import SPECS, VARIANTS, DatasetSpec
 from stseg.data.datasets.unlabelled import list_images, register_images
 
 register_benchmarks()
@@ -17,10 +20,14 @@ register_small_world()
 
 __all__ = [
     "SPECS",
+    "VARIANTS",
     "DatasetSpec",
     "check_registered",
     "data_root",
     "dataset_ignore_labels",
+    "dataset_label_ids",
+    "dataset_label_reader",
+    "dataset_layout",
     "dataset_vocabulary",
     "list_images",
     "register_benchmarks",

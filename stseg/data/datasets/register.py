@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from stseg.data.datasets.layouts import Layout, present_layouts
 from stseg.data.datasets.listing import list_pairs, select_listed
-from stseg.data.datasets.specs import SPECS, DatasetSpec, load_class_list
+from stseg.data.datasets.specs import SPECS, VARIANTS, DatasetSpec
+from stseg.data.image_io import read_label
 from stseg.structures import Vocabulary
 
 logger = logging.getLogger(__name__)
 
 ROOT_VARIABLE = "DETECTRON2_DATASETS"
+
+_benchmarks: dict[str, DatasetSpec] = {}
 
 
 def data_root() -> Path:
@@ -27,7 +34,7 @@ def data_root() -> Path:
 
 
 def load_benchmark(spec: DatasetSpec) -> list[dict[str, Any]]:
-    """List one benchmark split below the present data root.
+    """List one benchmark split below the present data root, in the first layout found there.
 
     Returns:
         Records with "file_name" and, where the split has labels, "sem_seg_file_name", sorted by
@@ -37,12 +44,42 @@ def load_benchmark(spec: DatasetSpec) -> list[dict[str, Any]]:
         FileNotFoundError: if a folder or a list is missing; names the path, the root and the cure.
         ValueError: if an image or a label has no partner, or a listed image is missing.
     """
-    image_dir = _existing(spec, spec.image_dir)
-    label_dir = _existing(spec, spec.label_dir) if spec.label_dir else None
-    listed = _existing(spec, spec.image_list) if spec.image_list else None
-    _renew(spec.name, image_root=str(image_dir), sem_seg_root=str(label_dir or ""))
-    records = list_pairs(spec.name, image_dir, label_dir, spec.labels_select)
+    present = present_layouts(spec.layouts, data_root())
+    layout = present[0] if present else spec
+    image_dir = _existing(spec, layout.image_dir)
+    label_dir = _existing(spec, layout.label_dir) if layout.label_dir else None
+    listed = _existing(spec, layout.image_list) if layout.image_list else None
+    _tell(spec.name, tuple(present), layout is spec)
+    _describe(spec.name, layout)
+    records = list_pairs(
+        spec.name,
+        image_dir,
+        label_dir,
+        layout.labels_select,
+        nested=layout.nested,
+        image_ending=layout.image_ending,
+        label_ending=layout.label_ending,
+    )
     return records if listed is None else select_listed(spec.name, records, listed)
+
+
+def dataset_layout(spec: DatasetSpec) -> Layout:
+    """The first layout whose files lie below the data root; the row's own where there are none."""
+    return next(iter(present_layouts(spec.layouts, data_root())), spec)
+
+
+@cache  # once for every finding
+def _tell(name: str, present: tuple[Layout, ...], is_own: bool) -> None:
+    """Log which of several layouts is used, or that it is a peer's."""
+    if not present or (is_own and len(present) == 1):
+        return
+    used, *more = (
+        f"{found.label_dir or found.image_dir} ({found.convention})" for found in present
+    )
+    if more:
+        logger.warning("%s: %s is used; %s is there, too.", name, used, ", ".join(more))
+    else:
+        logger.info("%s: %s is used.", name, used)
 
 
 def _existing(spec: DatasetSpec, path: str) -> Path:
@@ -53,9 +90,24 @@ def _existing(spec: DatasetSpec, path: str) -> Path:
     setting = f"is {value!r}" if value else f"is not set, so {data_root().resolve()} is used"
     script = spec.prepare_script
     cure = f" and run datasets/prepare_scripts/{script}" if script else ""
+    peers = ", ".join(layout.label_dir or layout.image_dir for layout in spec.others)
+    also = f" or in the peers' {peers}" if peers else ""
     raise FileNotFoundError(
-        f"Data set {spec.name}: expected {found}, got nothing there. {ROOT_VARIABLE} {setting}. "
-        f"Point it at your data{cure}; see datasets/README.md."
+        f"Data set {spec.name}: expected {found}, got nothing there{also}. {ROOT_VARIABLE} "
+        f"{setting}. Point it at your data{cure}; see datasets/README.md."
+    )
+
+
+def _describe(name: str, layout: Layout) -> None:
+    """Let metadata say what holds for the files of a layout."""
+    label_dir = layout.label_dir
+    _renew(
+        name,
+        image_root=str(data_root() / layout.image_dir),
+        sem_seg_root=str(data_root() / label_dir) if label_dir else "",
+        ignore_label=layout.ignore_labels[0],
+        ignore_labels=layout.ignore_labels,
+        label_ids=layout.label_ids,
     )
 
 
@@ -66,7 +118,7 @@ def _renew(name: str, **attributes: Any) -> None:
         metadata.__dict__[key] = value
 
 
-def register_benchmarks(specs: tuple[DatasetSpec, ...] = SPECS) -> None:
+def register_benchmarks(specs: tuple[DatasetSpec, ...] = (*SPECS, *VARIANTS)) -> None:
     """Register every split of the table that the process does not know yet."""
     for spec in specs:
         if spec.name in DatasetCatalog:
@@ -75,14 +127,17 @@ def register_benchmarks(specs: tuple[DatasetSpec, ...] = SPECS) -> None:
             continue
         register_with_metadata(
             spec.name,
-            lambda spec=spec: load_benchmark(spec),
-            vocabulary=Vocabulary.from_names(load_class_list(spec.vocab), allow_shared_names=True),
-            stuff_classes=spec.label_names,
+            partial(load_benchmark, spec),
+            vocabulary=spec.vocabulary,
+            stuff_classes=spec.class_names,
             ignore_labels=spec.ignore_labels,
             evaluator_type=spec.evaluator_type,
-            image_root=str(data_root() / spec.image_dir),
-            sem_seg_root=str(data_root() / spec.label_dir) if spec.label_dir else "",
+            image_root="",
+            sem_seg_root="",
+            label_ids=spec.label_ids,
         )
+        _describe(spec.name, spec)
+        _benchmarks[spec.name] = spec
 
 
 def register_with_metadata(
@@ -95,6 +150,7 @@ def register_with_metadata(
     evaluator_type: str,
     image_root: str,
     sem_seg_root: str,
+    label_ids: tuple[int, ...] | None = None,
 ) -> None:
     """Register a data set together with all metadata that mapper and evaluators read.
 
@@ -102,19 +158,22 @@ def register_with_metadata(
         name: in DatasetCatalog; must be new.
         load: called without arguments when the records are wanted.
         vocabulary: the classes a model is asked for.
-        stuff_classes: names of the ids in the label files.
+        stuff_classes: names of the class ids.
         ignore_labels: ids in the files without a class, the official one first.
         evaluator_type: key in `stseg.evaluation.EVALUATOR_REGISTRY`.
         image_root: folder of the images.
         sem_seg_root: folder of the label maps, "" if there are none.
+        label_ids: for every id in the label files its class id, IGNORE_LABEL for none; None where
+            the files hold class ids.
 
     Raises:
         ValueError: if an ignored id is also a class id or does not fit 16 bits.
     """
+    ids_in_files = len(stuff_classes if label_ids is None else label_ids)
     for label in ignore_labels:
-        if not len(stuff_classes) <= label <= 65535:
+        if not ids_in_files <= label <= 65535:
             raise ValueError(
-                f"Data set {name}: expected an ignored id from {len(stuff_classes)} (the number "
+                f"Data set {name}: expected an ignored id from {ids_in_files} (the number "
                 f"of classes) to 65535, got {label}."
             )
     DatasetCatalog.register(name, load)
@@ -125,7 +184,7 @@ def register_with_metadata(
         ignore_labels=ignore_labels,
         evaluator_type=evaluator_type,
     )
-    _renew(name, image_root=image_root, sem_seg_root=sem_seg_root)
+    _renew(name, image_root=image_root, sem_seg_root=sem_seg_root, label_ids=label_ids)
 
 
 def check_registered(name: str, key: str) -> None:
@@ -136,10 +195,16 @@ def check_registered(name: str, key: str) -> None:
     """
     if name in DatasetCatalog:
         return
-    ours = [n for n in DatasetCatalog.list() if hasattr(MetadataCatalog.get(n), "vocabulary")]
+    variants = {spec.name for spec in VARIANTS}
+    ours = [
+        n
+        for n in DatasetCatalog.list()
+        if n not in variants and hasattr(MetadataCatalog.get(n), "vocabulary")
+    ]
     raise ValueError(
-        f"{key}: expected a registered data set, got {name!r}. Known: {', '.join(ours)}. "
-        "Add folders of your own with DATASETS.FOLDERS."
+        f"{key}: expected a registered data set, got {name!r}. Known: {', '.join(ours)}; other "
+        "words for their classes have names that end in _synonyms, see datasets/README.md. Add "
+        "folders of your own with DATASETS.FOLDERS."
     )
 
 
@@ -158,5 +223,29 @@ def dataset_vocabulary(name: str) -> Vocabulary:
 
 def dataset_ignore_labels(name: str) -> tuple[int, ...]:
     """Ids without a class in the label files of a registered data set."""
-    metadata = MetadataCatalog.get(name)
+    metadata = _metadata(name)
     return tuple(getattr(metadata, "ignore_labels", (getattr(metadata, "ignore_label", 255),)))
+
+
+def dataset_label_ids(name: str) -> tuple[int, ...] | None:
+    """For every id in the label files its class id, see `read_label`; None for class ids."""
+    return getattr(_metadata(name), "label_ids", None)
+
+
+def dataset_label_reader(name: str) -> Callable[[str], np.ndarray]:
+    """Reader of the label files of a registered data set, see `read_label`."""
+    metadata = MetadataCatalog.get(name)
+    classes = len(getattr(metadata, "stuff_classes", None) or dataset_vocabulary(name))
+    return partial(
+        read_label,
+        num_classes=classes,
+        ignore_labels=dataset_ignore_labels(name),
+        label_ids=dataset_label_ids(name),
+    )
+
+
+def _metadata(name: str) -> Any:
+    """Metadata that holds for the layout found now, whether the records were listed or not."""
+    if name in _benchmarks:
+        _describe(name, dataset_layout(_benchmarks[name]))
+    return MetadataCatalog.get(name)

@@ -1,68 +1,26 @@
 """The table of benchmark data sets: one frozen row per registered name.
 
 Names, folders and encodings are those of the open-vocabulary peers (SED, CAT-Seg), so that a
-`DETECTRON2_DATASETS` root prepared for them works as it is. Class lists lie in `vocab/*.json`.
+`DETECTRON2_DATASETS` root prepared for them works as it is; where its files are missing, those of
+SAN, EBSeg and FC-CLIP are looked for. Class lists lie in `vocab/*.json`.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
+from dataclasses import fields, replace
 
-VOCAB_DIR = Path(__file__).parent / "vocab"
+from stseg.data.datasets import peers
+from stseg.data.datasets.class_lists import (
+    STYLES,
+    VOCAB_DIR,
+    load_class_list,
+    load_id_table,
+    load_unseen,
+)
+from stseg.data.datasets.layouts import DatasetSpec, Layout
+from stseg.structures import IGNORE_LABEL
 
-
-@dataclass(frozen=True)
-class DatasetSpec:
-    """One benchmark split.
-
-    Attributes:
-        name: name in Detectron2's DatasetCatalog.
-        image_dir: folder of the images below the data root, with forward slashes.
-        label_dir: folder of the prepared label maps below the data root, "" for images only.
-        vocab: stem of the class list in `vocab/`: the names the model is asked for.
-        ignore_labels: ids in the label FILES that carry no class; the first one is the official.
-        prepare_script: the script in `datasets/prepare_scripts/` that writes what the download
-            lacks, "" if it lacks nothing.
-        labels_select: True where `image_dir` also holds images of other splits, so that the
-            labels say which images belong to this one; an image without a label is no error then.
-        image_list: the download's file below the data root that lists the stems of this split, one
-            a line; "" takes the whole of `image_dir`. For images only.
-        background_id: None, or the label id that stands for "none of the first background_id
-            classes". Predictions at or above it count as it (evaluator "sem_seg_background").
-    """
-
-    name: str
-    image_dir: str
-    label_dir: str
-    vocab: str
-    ignore_labels: tuple[int, ...]
-    prepare_script: str
-    labels_select: bool = False
-    image_list: str = ""
-    background_id: int | None = None
-
-    @property
-    def evaluator_type(self) -> str:
-        """Key of the evaluator in `stseg.evaluation.EVALUATOR_REGISTRY`."""
-        return "sem_seg" if self.background_id is None else "sem_seg_background"
-
-    @property
-    def label_names(self) -> list[str]:
-        """Names of the ids in the label files (not the vocabulary's where background is folded)."""
-        names = load_class_list(self.vocab)
-        if self.background_id is None:
-            return list(names)
-        return [*names[: self.background_id], "background"]
-
-
-@cache
-def load_class_list(stem: str) -> tuple[str, ...]:
-    """Read the class entries of `vocab/<stem>.json`; ", " inside an entry separates synonyms."""
-    with open(VOCAB_DIR / f"{stem}.json", encoding="utf-8") as f:
-        return tuple(json.load(f)["classes"])
+__all__ = ["SPECS", "VARIANTS", "VOCAB_DIR", "DatasetSpec", "load_class_list"]
 
 
 def _coco_stuff(name: str, split: str) -> DatasetSpec:
@@ -73,13 +31,125 @@ def _coco_stuff(name: str, split: str) -> DatasetSpec:
         vocab="coco_stuff_171",
         ignore_labels=(255,),
         prepare_script="prepare_coco_stuff.py",
+        others=peers.coco_stuff(split, split),
     )
 
 
-def _train_images(
-    name: str, image_dir: str, vocab: str, *, image_list: str = "", prepare_script: str = ""
+def _ade20k(name: str, split: str) -> DatasetSpec:
+    return DatasetSpec(
+        convention="SED, CAT-Seg, SAN, EBSeg, FC-CLIP",
+        name=name,
+        image_dir=f"ADEChallengeData2016/images/{split}",
+        label_dir=f"ADEChallengeData2016/annotations_detectron2/{split}",
+        vocab="ade20k_150",
+        ignore_labels=(255,),
+        prepare_script="prepare_ade20k_150.py",
+    )
+
+
+def _ade20k_full(name: str, split: str) -> DatasetSpec:
+    return DatasetSpec(
+        convention="SED, CAT-Seg, SAN, EBSeg, FC-CLIP",
+        name=name,
+        image_dir=f"ADE20K_2021_17_01/images_detectron2/{split}",
+        label_dir=f"ADE20K_2021_17_01/annotations_detectron2/{split}",
+        vocab="ade20k_847",
+        ignore_labels=(65535,),
+        prepare_script="prepare_ade20k_full.py",
+    )
+
+
+def _context(name: str, classes: int, split: str) -> DatasetSpec:
+    return DatasetSpec(
+        name=name,
+        image_dir="VOCdevkit/VOC2010/JPEGImages",
+        label_dir=f"VOCdevkit/VOC2010/annotations_detectron2/pc{classes}_{split}",
+        vocab=f"pascal_context_{classes}",
+        # The maps of 459 are uint16 LabelMap - 1, so an unlabelled 0 became 65535; SED registers
+        # 459.
+        ignore_labels=(255,) if classes == 59 else (459, 65535),
+        prepare_script=f"prepare_pascal_context_{classes}.py",
+        labels_select=True,
+        others=peers.context(classes, split),
+    )
+
+
+def _voc(
+    name: str,
+    split: str,
+    others: tuple[Layout, ...],
+    *,
+    vocab: str = "voc_20",
+    suffix: str = "",
+    background_id: int | None = None,
 ) -> DatasetSpec:
-    """What stage 2 may see of a benchmark: images of its training split and its names."""
+    return DatasetSpec(
+        name=name,
+        image_dir="VOCdevkit/VOC2012/JPEGImages",
+        label_dir=f"VOCdevkit/VOC2012/annotations_detectron2{suffix}/{split}",
+        vocab=vocab,
+        ignore_labels=(255,),
+        prepare_script="prepare_voc.py",
+        labels_select=True,
+        background_id=background_id,
+        others=others,
+    )
+
+
+def _cityscapes(name: str, split: str) -> DatasetSpec:
+    return DatasetSpec(
+        convention="stseg",
+        name=name,
+        image_dir=f"cityscapes/leftImg8bit/{split}",
+        label_dir=f"cityscapes/annotations_detectron2/{split}",
+        vocab="cityscapes_19",
+        ignore_labels=(255,),
+        prepare_script="prepare_cityscapes.py",
+        nested=True,
+        others=peers.cityscapes(split),
+    )
+
+
+def _base(name: str, full: DatasetSpec, label_dir: str, split: str, *others: Layout) -> DatasetSpec:
+    """Training labels of the seen classes of a zero-shot split, asked for by their names alone.
+
+    The maps keep the ids of all classes. Where there are only maps of all classes these do: what
+    they hold of unseen classes is ignored.
+    """
+    unseen, count = load_unseen(split), len(load_class_list(full.vocab))
+    seen = [i for i in range(count) if i not in unseen]
+    ids = tuple(seen.index(i) if i not in unseen else IGNORE_LABEL for i in range(count))
+    whole = [_layout(layout, label_ids=ids) for layout in full.layouts]
+    return replace(
+        full,
+        name=name,
+        label_dir=label_dir,
+        label_ids=ids,
+        labels_select=True,
+        split=split,
+        seen_only=True,
+        others=(*others, *whole),
+    )
+
+
+def _layout(layout: Layout, **changes: object) -> Layout:
+    """The layout alone, also out of a whole row."""
+    kept = {field.name: getattr(layout, field.name) for field in fields(Layout)}
+    return Layout(**(kept | changes))
+
+
+def _train_images(
+    name: str,
+    image_dir: str,
+    vocab: str,
+    *others: tuple[str, str, str],
+    image_list: str = "",
+    prepare_script: str = "",
+) -> DatasetSpec:
+    """What stage 2 may see of a benchmark: images of its training split and its names.
+
+    `others` are (convention, folder of the images, list or "").
+    """
     return DatasetSpec(
         name=name,
         image_dir=image_dir,
@@ -88,69 +158,68 @@ def _train_images(
         ignore_labels=(65535,),
         prepare_script=prepare_script,
         image_list=image_list,
+        others=tuple(
+            Layout(
+                convention=convention,
+                image_dir=folder,
+                label_dir="",
+                ignore_labels=(65535,),
+                image_list=listed,
+            )
+            for convention, folder, listed in others
+        ),
     )
 
 
 #: PASCAL-Context annotates the trainval images of VOC 2010 and keeps its split.
 _VOC_2010 = ("VOCdevkit/VOC2010/JPEGImages", "VOCdevkit/VOC2010/ImageSets/Main/train.txt")
 _VOC_2012 = ("VOCdevkit/VOC2012/JPEGImages", "VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt")
+_CONTEXT_FC_CLIP = ("FC-CLIP", "pascal_ctx_d2/images/training", "")
 
+_COCO_TRAIN = _coco_stuff("coco_2017_train_stuff_all_sem_seg", "train2017")
+_COCO_TEST = _coco_stuff("coco_2017_test_stuff_all_sem_seg", "val2017")
+_CONTEXT_59_TEST = _context("context_59_test_sem_seg", 59, "val")
+_VOC_TRAIN = _voc("voc_2012_train_sem_seg", "train", peers.voc_20("train"))
+_VOC_TEST = _voc("voc_2012_test_sem_seg", "val", peers.voc_20("val"))
+
+#: One row per set of label maps or images.
 SPECS: tuple[DatasetSpec, ...] = (
-    _coco_stuff("coco_2017_train_stuff_all_sem_seg", "train2017"),
-    _coco_stuff("coco_2017_test_stuff_all_sem_seg", "val2017"),
-    DatasetSpec(
-        name="ade20k_150_test_sem_seg",
-        image_dir="ADEChallengeData2016/images/validation",
-        label_dir="ADEChallengeData2016/annotations_detectron2/validation",
-        vocab="ade20k_150",
-        ignore_labels=(255,),
-        prepare_script="prepare_ade20k_150.py",
-    ),
-    DatasetSpec(
-        name="ade20k_full_sem_seg_freq_val_all",
-        image_dir="ADE20K_2021_17_01/images_detectron2/validation",
-        label_dir="ADE20K_2021_17_01/annotations_detectron2/validation",
-        vocab="ade20k_847",
-        ignore_labels=(65535,),
-        prepare_script="prepare_ade20k_full.py",
-    ),
-    DatasetSpec(
-        name="context_59_test_sem_seg",
-        image_dir="VOCdevkit/VOC2010/JPEGImages",
-        label_dir="VOCdevkit/VOC2010/annotations_detectron2/pc59_val",
-        vocab="pascal_context_59",
-        ignore_labels=(255,),
-        prepare_script="prepare_pascal_context_59.py",
-        labels_select=True,
-    ),
-    DatasetSpec(
-        name="context_459_test_sem_seg",
-        image_dir="VOCdevkit/VOC2010/JPEGImages",
-        label_dir="VOCdevkit/VOC2010/annotations_detectron2/pc459_val",
-        vocab="pascal_context_459",
-        # The maps are uint16 LabelMap - 1, so an unlabelled 0 became 65535; the peers register 459.
-        ignore_labels=(459, 65535),
-        prepare_script="prepare_pascal_context_459.py",
-        labels_select=True,
-    ),
-    DatasetSpec(
-        name="voc_2012_test_sem_seg",
-        image_dir="VOCdevkit/VOC2012/JPEGImages",
-        label_dir="VOCdevkit/VOC2012/annotations_detectron2/val",
-        vocab="voc_20",
-        ignore_labels=(255,),
-        prepare_script="prepare_voc.py",
-        labels_select=True,
-    ),
-    DatasetSpec(
-        name="voc_2012_test_background_sem_seg",
-        image_dir="VOCdevkit/VOC2012/JPEGImages",
-        label_dir="VOCdevkit/VOC2012/annotations_detectron2_bg/val",
+    _COCO_TRAIN,
+    _COCO_TEST,
+    _ade20k("ade20k_150_train_sem_seg", "training"),
+    _ade20k("ade20k_150_test_sem_seg", "validation"),
+    _ade20k_full("ade20k_full_train_sem_seg", "training"),
+    _ade20k_full("ade20k_full_sem_seg_freq_val_all", "validation"),
+    _context("context_59_train_sem_seg", 59, "train"),
+    _CONTEXT_59_TEST,
+    _context("context_459_train_sem_seg", 459, "train"),
+    _context("context_459_test_sem_seg", 459, "val"),
+    _VOC_TRAIN,
+    _VOC_TEST,
+    _voc(
+        "voc_2012_test_background_sem_seg",
+        "val",
+        peers.voc_21("val", label_ids=load_id_table("voc_21_to_20b")),
         vocab="voc_20b",
-        ignore_labels=(255,),
-        prepare_script="prepare_voc.py",
-        labels_select=True,
+        suffix="_bg",
         background_id=20,
+    ),
+    _voc("voc_2012_21_test_sem_seg", "val", peers.voc_21("val"), vocab="voc_21", suffix="_21"),
+    _cityscapes("cityscapes_19_train_sem_seg", "train"),
+    _cityscapes("cityscapes_19_test_sem_seg", "val"),
+    _base(
+        "coco_2017_train_stuff_base_sem_seg",
+        _COCO_TRAIN,
+        "coco-stuff/annotations_detectron2_base/train2017",
+        "coco_stuff_156_15",
+        # These count the seen classes through.
+        *peers.coco_stuff("train2017", "train2017_base"),
+    ),
+    _base(
+        "voc_2012_train_base_sem_seg",
+        _VOC_TRAIN,
+        "VOCdevkit/VOC2012/annotations_detectron2_base/train",
+        "voc_15_5",
     ),
     _train_images("ade20k_150_train_images", "ADEChallengeData2016/images/training", "ade20k_150"),
     _train_images(
@@ -160,10 +229,53 @@ SPECS: tuple[DatasetSpec, ...] = (
         prepare_script="prepare_ade20k_full.py",
     ),
     _train_images(
-        "context_59_train_images", _VOC_2010[0], "pascal_context_59", image_list=_VOC_2010[1]
+        "context_59_train_images",
+        _VOC_2010[0],
+        "pascal_context_59",
+        ("SAN, EBSeg", "pcontext/train/image", ""),
+        _CONTEXT_FC_CLIP,
+        image_list=_VOC_2010[1],
     ),
     _train_images(
-        "context_459_train_images", _VOC_2010[0], "pascal_context_459", image_list=_VOC_2010[1]
+        "context_459_train_images",
+        _VOC_2010[0],
+        "pascal_context_459",
+        ("SAN, EBSeg", "pcontext_full/train/image", ""),
+        _CONTEXT_FC_CLIP,
+        image_list=_VOC_2010[1],
     ),
-    _train_images("voc_2012_train_images", _VOC_2012[0], "voc_20", image_list=_VOC_2012[1]),
+    _train_images(
+        "voc_2012_train_images",
+        _VOC_2012[0],
+        "voc_20",
+        ("SAN", "VOC2012/JPEGImages", "VOC2012/train.txt"),
+        ("EBSeg", "VOC2012/JPEGImages", "VOC2012/trainaug.txt"),
+        ("FC-CLIP", "pascal_voc_d2/images/training", ""),
+        image_list=_VOC_2012[1],
+    ),
 )
+
+
+def _variants() -> tuple[DatasetSpec, ...]:
+    styled = [
+        replace(spec, name=f"{spec.name}_{style}", asked=asked)
+        for spec in SPECS
+        for style, asked in STYLES[spec.vocab].items()
+    ]
+    zero_shot = [
+        replace(spec, name=f"{spec.name}_zero_shot", split=split)
+        for spec, split in ((_COCO_TEST, "coco_stuff_156_15"), (_VOC_TEST, "voc_15_5"))
+    ]
+    ovseg = replace(
+        _CONTEXT_59_TEST,
+        convention="ov-seg, SCAN",
+        name="context_59_ovseg_test_sem_seg",
+        label_ids=load_id_table("pascal_context_59_ovseg"),
+        others=(),
+    )
+    return (*styled, *zero_shot, ovseg)
+
+
+#: The same files under other names: asked for in other words, with the marks of a zero-shot split,
+#: or read in another order of ids.
+VARIANTS: tuple[DatasetSpec, ...] = _variants()

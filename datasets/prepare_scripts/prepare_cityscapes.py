@@ -1,0 +1,17 @@
+r"""Label maps of the 19 classes of Cityscapes.
+
+    python datasets/prepare_scripts/prepare_cityscapes.py --root DIR --jobs 8
+
+See --help for the official download and the flags, datasets/README.md for the layout.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from stseg.data.preparation.cityscapes import CITYSCAPES  # noqa: E402
+from stseg.data.preparation.command import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main(CITYSCAPES))
