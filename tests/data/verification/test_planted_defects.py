@@ -88,7 +88,7 @@ def test_the_class_order_of_ov_seg_is_known_by_sky_tree_and_grass(root):
 
 
 def test_the_class_order_of_ov_seg_is_known_from_one_459_class_map(root):
-    dog_459, dog_sorted, dog_ov_seg = 104, 22, 11
+    dog_459, dog_sorted, dog_ov_seg = 112, 22, 11
     for name, ids, suffix, dtype in (
         (PC459, [dog_459, 430], ".tif", np.uint16),
         (PC59, [dog_ov_seg, 255], ".png", np.uint8),
@@ -178,7 +178,7 @@ def test_a_label_drawn_before_the_exif_rotation_is_named(root):
     assert codes(check(ADE)) == []
 
 
-@pytest.mark.parametrize("keep", [0, 60, -12])
+@pytest.mark.parametrize("keep", [0, 60])
 def test_a_damaged_label_is_named(root, keep):
     _, labels = plant(root, ADE, GOOD)
     labels[0].write_bytes(labels[0].read_bytes()[:keep])
