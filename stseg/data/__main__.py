@@ -135,9 +135,9 @@ def _find(name: str, folders: dict[str, Listed]) -> Listed:
 
 def _registered_names() -> list[str]:
     require_detectron2("verify all (single folders do without)")
-    from stseg.data.verification.registered import known_names
+    from stseg.data.verification.registered import distinct_names
 
-    return known_names()
+    return distinct_names()
 
 
 def _folders(entries: Sequence[Sequence[str]] | None) -> dict[str, Listed]:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from stseg.data.verification.finding import Finding, about_files, join_ids
-from stseg.data.verification.official import OFFICIAL
+from stseg.data.verification.official import official_for
 from stseg.data.verification.scan import FileFacts, Histogram
 from stseg.data.verification.target import Target
 
@@ -219,7 +219,7 @@ def _never_seen(target: Target, histogram: Histogram, whole: bool) -> list[Findi
     unseen = sorted(classes - set(histogram.ids.tolist()))
     if not unseen:
         return []
-    official = OFFICIAL.get(target.name)
+    official = official_for(target.name)
     known = official.absent if official else None
     # A zero-shot split names all classes; those it withholds are not counted here.
     allowed = None if known is None else max(known - len(target.withheld), 0)

@@ -43,6 +43,7 @@ OFFICIAL = {
     "context_59_train_sem_seg": Official((4998,), _CONTEXT),
     "context_59_train_images": Official((4998,), _CONTEXT),
     "context_59_test_sem_seg": Official((5105,), _CONTEXT),
+    "context_59_ovseg_test_sem_seg": Official((5105,), _CONTEXT),
     "context_459_train_sem_seg": Official((4998,), _CONTEXT, absent=None),
     "context_459_train_images": Official((4998,), _CONTEXT),
     "context_459_test_sem_seg": Official((5105,), _CONTEXT, absent=114),
@@ -57,6 +58,17 @@ OFFICIAL = {
 }
 
 
+#: Endings of names for the same files under other words.
+_VARIANTS = ("_synonyms", "_spaced", "_zero_shot")
+
+
+def official_for(name: str) -> Official | None:
+    """What the makers of a registered data set say, None if it is no benchmark."""
+    for ending in _VARIANTS:
+        name = name.removesuffix(ending)
+    return OFFICIAL.get(name)
+
+
 def check_count(name: str, num_images: int, *, strict: bool = False) -> list[Finding]:
     """Compare the number of images with the official one.
 
@@ -65,7 +77,7 @@ def check_count(name: str, num_images: int, *, strict: bool = False) -> list[Fin
         num_images: found.
         strict: too few are a finding; otherwise a note, for a sample may be meant to be one.
     """
-    official = OFFICIAL.get(name)
+    official = official_for(name)
     if official is None or num_images in official.images:
         return []
     most = max(official.images)
@@ -80,5 +92,5 @@ def check_count(name: str, num_images: int, *, strict: bool = False) -> list[Fin
 
 def is_whole(name: str, num_images: int) -> bool:
     """Whether this is the official number of images."""
-    official = OFFICIAL.get(name)
+    official = official_for(name)
     return official is not None and num_images in official.images

@@ -34,13 +34,15 @@ def list_folder(target: Target) -> Listed:
     Returns:
         Every pair that is certain, and a finding for every kind of file that is not.
     """
-    images, nested = _search(target.image_dir, IMAGE_SUFFIXES)
-    findings = _double(images, "images") + (_nested(target.image_dir) if nested else [])
+    images, is_below = _images(target)
+    findings = _double(images, "images")
+    if is_below and not target.nested:
+        findings += _nested(target.image_dir)
     if not images.good:
         findings.append(_empty("images", IMAGE_SUFFIXES, target.image_dir, images))
     if target.label_dir is None:
         return Listed(target, tuple(Pair(p) for _, p in sorted(images.good.items())), (*findings,))
-    labels, _ = _search(target.label_dir, LABEL_SUFFIXES)
+    labels, _ = _labels(target)
     findings += _double(labels, "label maps")
     if not labels.good:
         findings.append(_empty("label maps", LABEL_SUFFIXES, target.label_dir, labels))
@@ -57,14 +59,20 @@ def wrong_suffixes(target: Target) -> list[Finding]:
         return []
     if not (target.image_dir.is_dir() and target.label_dir.is_dir()):
         return []
-    images, _ = _search(target.image_dir, IMAGE_SUFFIXES)
-    labels, _ = _search(target.label_dir, LABEL_SUFFIXES)
-    return _suffixes(images, labels)
+    return _suffixes(_images(target)[0], _labels(target)[0])
 
 
-def _search(folder: Path, suffixes: tuple[str, ...]) -> tuple[_Files, bool]:
+def _images(target: Target) -> tuple[_Files, bool]:
+    return _search(target.image_dir, IMAGE_SUFFIXES, target.image_ending)
+
+
+def _labels(target: Target) -> tuple[_Files, bool]:
+    return _search(target.label_dir, LABEL_SUFFIXES, target.label_ending)
+
+
+def _search(folder: Path, suffixes: tuple[str, ...], ending: str) -> tuple[_Files, bool]:
     """Files right in the folder; in folders below if there are none (and then True)."""
-    files = _collect(folder, (entry.path for entry in os.scandir(folder)), suffixes)
+    files = _collect(folder, (entry.path for entry in os.scandir(folder)), suffixes, ending)
     if files.good or files.strays:
         return files, False
     below = (
@@ -73,17 +81,20 @@ def _search(folder: Path, suffixes: tuple[str, ...]) -> tuple[_Files, bool]:
         for name in names
         if not os.path.basename(path).startswith(".")
     )
-    files = _collect(folder, below, suffixes)
+    files = _collect(folder, below, suffixes, ending)
     return files, bool(files.good)
 
 
-def _collect(folder: Path, paths: Iterable[str], suffixes: tuple[str, ...]) -> _Files:
+def _collect(folder: Path, paths: Iterable[str], suffixes: tuple[str, ...], ending: str) -> _Files:
     files = _Files()
     for path in sorted(paths):
         name = os.path.relpath(path, folder)
         stem, suffix = os.path.splitext(name)
-        if os.path.basename(name).startswith(".") or not os.path.isfile(path):
+        if os.path.basename(name).startswith(".") or not stem.endswith(ending):
             continue
+        if not os.path.isfile(path):
+            continue
+        stem = stem.removesuffix(ending)
         if suffix.lower() not in suffixes:
             files.strays.setdefault(stem, path)
         elif stem in files.good:

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from stseg.data import datasets
 from stseg.data.datasets import SPECS, data_root, dataset_ignore_labels, dataset_vocabulary
 from stseg.data.verification.finding import Finding
 from stseg.data.verification.pairing import list_folder, wrong_suffixes
 from stseg.data.verification.target import Listed, Pair, Target
+from stseg.structures import IGNORE_LABEL
 
-_BASE = "_base_"
+_BASE = "_detectron2_base"
+
+_VARIANTS = getattr(datasets, "VARIANTS", ())
+dataset_layout = getattr(datasets, "dataset_layout", None)
 
 
 def known_names() -> list[str]:
     """Names of every data set that this project registered, or that has its metadata."""
     return [n for n in DatasetCatalog.list() if hasattr(MetadataCatalog.get(n), "vocabulary")]
+
+
+def distinct_names() -> list[str]:
+    """The same without the names that only ask for the files of another one in other words."""
+    variants = {spec.name for spec in _VARIANTS}
+    return [name for name in known_names() if name not in variants]
 
 
 def find_registered(name: str) -> Listed:
@@ -54,29 +66,43 @@ def _refused(target: Target, refusal: str) -> Listed:
 
 
 def _target(name: str) -> Target:
-    metadata = MetadataCatalog.get(name)
-    spec = _spec(name)
+    metadata, spec = MetadataCatalog.get(name), _spec(name)
+    layout = _layout(spec)
+    label_dir = _folder(metadata, "sem_seg_root")
     names = tuple(getattr(metadata, "stuff_classes", None) or dataset_vocabulary(name).names)
+    ids = getattr(metadata, "label_ids", None)
     script = getattr(spec, "prepare_script", "")
     command = f"python datasets/prepare_scripts/{script} --root {data_root()} --force"
     return Target(
         name=name,
-        names=names,
+        names=names if ids is None else _file_names(spec, names, ids),
         ignore=dataset_ignore_labels(name),
         image_dir=_folder(metadata, "image_root"),
-        label_dir=_folder(metadata, "sem_seg_root"),
-        labels_select=getattr(spec, "labels_select", False),
+        label_dir=label_dir,
+        labels_select=getattr(layout, "labels_select", False),
+        nested=getattr(layout, "nested", False),
+        image_ending=getattr(layout, "image_ending", ""),
+        label_ending=getattr(layout, "label_ending", ""),
         cure=f"Prepare them anew: {command}" if script else "",
-        withheld=_withheld(name),
+        withheld=_withheld(label_dir, ids),
     )
 
 
-def _withheld(name: str) -> tuple[int, ...]:
-    """Ids of unseen classes, which the labels of a zero-shot training split must not hold."""
-    if _BASE not in name:
+def _file_names(spec: Any, names: Sequence[str], ids: Sequence[int]) -> tuple[str, ...]:
+    """Names of the ids in the files, which stand for other class ids."""
+    if getattr(spec, "seen_only", False):
+        return tuple(spec.label_names)
+    return tuple(names[i] if i != IGNORE_LABEL else f"id {k}" for k, i in enumerate(ids))
+
+
+def _withheld(label_dir: Path | None, ids: Sequence[int] | None) -> tuple[int, ...]:
+    """Ids of unseen classes that the label maps of a zero-shot training split must not hold.
+
+    Maps of all classes serve such a split, too; what they hold of unseen classes is ignored.
+    """
+    if ids is None or label_dir is None or _BASE not in str(label_dir):
         return ()
-    seen = dataset_vocabulary(name).seen
-    return tuple(i for i, is_seen in enumerate(seen or ()) if not is_seen)
+    return tuple(k for k, i in enumerate(ids) if i == IGNORE_LABEL)
 
 
 def _folder(metadata: Any, key: str) -> Path | None:
@@ -85,7 +111,12 @@ def _folder(metadata: Any, key: str) -> Path | None:
 
 
 def _spec(name: str) -> Any:
-    return next((spec for spec in SPECS if spec.name == name), None)
+    return next((spec for spec in (*SPECS, *_VARIANTS) if spec.name == name), None)
+
+
+def _layout(spec: Any) -> Any:
+    """Where the files of a benchmark lie: this project's folders or a peer's."""
+    return dataset_layout(spec) if spec is not None and dataset_layout else spec
 
 
 def _has_images(name: str) -> bool:

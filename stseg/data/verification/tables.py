@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from stseg.data.verification.official import OFFICIAL
+from stseg.data.verification.official import official_for
 from stseg.data.verification.verify import Report
 
 _HEAD = ("data set", "state", "images", "official", "looked into", "classes seen", "ignored")
@@ -40,7 +40,7 @@ def _row(report: Report) -> tuple[str, ...]:
     name = report.target.name
     if report.absent:
         return (name, report.status, *[""] * 5)
-    official = OFFICIAL.get(name)
+    official = official_for(name)
     has_labels = report.histogram.num_images > 0
     return (
         name,

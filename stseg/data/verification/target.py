@@ -41,6 +41,9 @@ class Target:
         image_dir: folder of the images, None where records only say where they lie.
         label_dir: folder of the label maps, None likewise or without labels.
         labels_select: images without a label belong to other splits.
+        nested: files lie in folders below, of the same names for images and labels.
+        image_ending: end of the images' stems that their labels lack or have otherwise.
+        label_ending: the same of the labels; files without it are no labels.
         cure: how to make the label maps anew; "" for data of one's own.
         withheld: ids that must not occur (unseen classes of a zero-shot training split).
     """
@@ -51,6 +54,9 @@ class Target:
     image_dir: Path | None = None
     label_dir: Path | None = None
     labels_select: bool = False
+    nested: bool = False
+    image_ending: str = ""
+    label_ending: str = ""
     cure: str = ""
     withheld: tuple[int, ...] = ()
 

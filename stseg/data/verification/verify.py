@@ -8,7 +8,7 @@ from typing import Any
 
 from stseg.data.verification import checks
 from stseg.data.verification.finding import Finding
-from stseg.data.verification.official import OFFICIAL, check_count, is_whole
+from stseg.data.verification.official import check_count, is_whole, official_for
 from stseg.data.verification.raw_copy import find_raw_copies
 from stseg.data.verification.scan import FileFacts, Histogram, scan, spread
 from stseg.data.verification.target import Listed, Target
@@ -82,7 +82,7 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """For a file; numbers and texts only."""
         target, histogram = self.target, self.histogram
-        official = OFFICIAL.get(target.name)
+        official = official_for(target.name)
         return {
             "name": target.name,
             "status": self.status,
