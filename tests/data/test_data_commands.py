@@ -5,6 +5,7 @@ import pytest
 from stseg.data.__main__ import main
 from tests.helpers.planted import blocks, plant
 from tests.helpers.tiny_data import write_folder
+from tests.test_package import run_without
 
 ADE = "ade20k_150_test_sem_seg"
 
@@ -84,3 +85,17 @@ def test_help_has_an_example(capsys, command):
         main([*command, "--help"])
     assert left.value.code == 0
     assert "example" in capsys.readouterr().out
+
+
+def test_folders_are_checked_and_shown_without_torch(tmp_path):
+    entry = ["--folder", "mine", *write_folder(tmp_path)]
+    code = f"""
+from stseg.data.__main__ import main
+entry = {entry!r}
+assert main(["verify", *entry]) == 0
+assert main(["show", "mine", *entry, "--output", {str(tmp_path / "sheet.png")!r}]) == 0
+main(["verify", "ade20k_150_test_sem_seg"])
+"""
+    result = run_without(("torch", "detectron2"), code)
+    assert result.returncode == 2 and "needs torch and detectron2" in result.stderr
+    assert "mine" in result.stdout and (tmp_path / "sheet.png").is_file()

@@ -30,21 +30,21 @@ def find_raw_copies(target: Target, facts: Sequence[FileFacts]) -> list[Finding]
     first = _FIRST_CHANGED.get(target.family)
     if first is None:
         return []
-    pairs = [
-        (fact.label, raw)
-        for fact in facts
-        if fact.has_ids
-        and ((fact.ids >= first) & (fact.ids < 255)).any()
-        and (raw := _raw_map(Path(fact.label))) is not None
-    ]
-    copies = [label for label, raw in spread(pairs, SAMPLES) if _are_equal(label, raw)]
-    text = "expected prepared maps, got {count} of " + str(min(len(pairs), SAMPLES))
+    changed = [f.label for f in facts if f.has_ids and _holds_between(f, first, 255)]
+    raws = [(label, _raw_map(Path(label))) for label in spread(changed, SAMPLES)]
+    pairs = [(label, raw) for label, raw in raws if raw is not None]
+    copies = [label for label, raw in pairs if _are_equal(label, raw)]
+    text = "expected prepared maps, got {count} of " + str(len(pairs))
     return about_files(
         "raw-copies",
         f"{text} looked at that equal the unprepared map of the download",
         target.remedy,
         copies,
     )
+
+
+def _holds_between(fact: FileFacts, first: int, end: int) -> bool:
+    return bool(((fact.ids >= first) & (fact.ids < end)).any())
 
 
 def _raw_map(label: Path) -> Path | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,10 +19,19 @@ from stseg.data.verification.target import Pair
 _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap width and height
 _TAIL = 64  # bytes at the end of a file in which a JPEG or PNG says that it is complete
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
-_BROKEN = (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError)
+# What Pillow raises on damaged files, beside ValueError.
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    EOFError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FileFacts:
     """What one pair of files holds.
 
@@ -31,6 +42,7 @@ class FileFacts:
         image_size: (width, height) as stored; None if it cannot be read.
         orientation: of EXIF, 1 to 8; 1 is upright.
         label_error: why the label map cannot be read, "" if it can.
+        is_undecodable: the label file is damaged or missing, not just of a kind without ids.
         label_mode: Pillow's mode, "" if it cannot be opened.
         label_format: Pillow's format, "PNG".
         label_size: (width, height).
@@ -45,6 +57,7 @@ class FileFacts:
     image_size: tuple[int, int] | None = None
     orientation: int = 1
     label_error: str = ""
+    is_undecodable: bool = False
     label_mode: str = ""
     label_format: str = ""
     label_size: tuple[int, int] | None = None
@@ -102,7 +115,7 @@ def _with_image(facts: FileFacts, decode: bool) -> FileFacts:
             orientation = image.getexif().get(_ORIENTATION, 1) if may_turn else 1
         if decode or not _is_complete(facts.image, format_name):
             read_image(facts.image)
-    except _BROKEN as error:
+    except (*_BROKEN, ValueError) as error:
         return replace(facts, image_error=_reason(error))
     return replace(facts, image_size=size, orientation=orientation)
 
@@ -123,7 +136,9 @@ def _with_label(facts: FileFacts) -> FileFacts:
         facts = replace(facts, label_mode=mode, label_size=size, label_format=format_name)
         ids = read_ids(facts.label)
     except _BROKEN as error:
-        return replace(facts, label_error=_reason(error))
+        return replace(facts, label_error=_reason(error), is_undecodable=True)
+    except ValueError as error:
+        return replace(facts, label_error=_reason(error), is_undecodable=not facts.label_mode)
     present, counts = _count(ids.ravel())
     top, top_counts = _count(ids[0])
     return replace(facts, ids=present, counts=counts, top_id=int(top[top_counts.argmax()]))

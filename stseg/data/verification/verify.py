@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from stseg.data.verification import checks
+from stseg.data.verification import checks, id_checks
 from stseg.data.verification.finding import Finding
 from stseg.data.verification.official import check_count, is_whole, official_for
 from stseg.data.verification.raw_copy import find_raw_copies
@@ -167,8 +167,8 @@ def judge(
         *checks.check_encoding(target, facts),
         *checks.check_sizes(target, facts),
         *found,
-        *checks.check_ids(target, facts, histogram, explained),
-        *checks.check_histogram(target, facts, histogram, whole=whole),
+        *id_checks.check_ids(target, facts, histogram, explained),
+        *id_checks.check_histogram(target, facts, histogram, whole=whole),
     ]
 
 
