@@ -80,8 +80,7 @@ def make_sheet(listed: Listed, n: int, *, seed: int = 0, classes: str = "") -> S
         classes: names, as `Vocabulary.parse` reads them; only images with one of these are taken.
 
     Raises:
-        ValueError: if a name is not a class, no image has one, or a label map holds no ids.
-        OSError: if a file cannot be read.
+        ValueError: if a name is not a class, or no image has one.
     """
     target = listed.target
     pairs = choose(listed.pairs, n, seed=seed, wanted=class_ids(target, classes))
@@ -117,7 +116,8 @@ def choose(
     for pair in shuffled:
         if len(chosen) == n:
             break
-        if not wanted or (pair.label and np.isin(read_ids(pair.label), wanted).any()):
+        ids = _read_ids(pair) if wanted else None
+        if not wanted or (ids is not None and np.isin(ids, wanted).any()):
             chosen.append(pair)
     return sorted(chosen, key=_stem)
 
@@ -144,22 +144,36 @@ def class_ids(target: Target, classes: str) -> list[int]:
 
 
 def read_card(pair: Pair, target: Target) -> Card:
-    """Read one image with its label map, fitted into the box."""
-    image = read_image(pair.image)
+    """Read one image with its label map, fitted into the box; say what cannot be read."""
+    title = Path(pair.image).name
+    try:
+        image = read_image(pair.image)
+    except (OSError, ValueError):
+        nothing = np.full((_BOX[1], _BOX[0], 3), _PANEL, dtype=np.uint8)
+        return Card(title, "image cannot be read", nothing, None, ())
     height, width = image.shape[:2]
     scale = min(_BOX[0] / width, _BOX[1] / height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     photo = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
-    title = Path(pair.image).name
     if not pair.label:
         return Card(title, "no label map", photo, None, ())
-    ids = read_ids(pair.label)
+    ids = _read_ids(pair)
+    if ids is None:
+        return Card(title, "label map cannot be read", photo, None, ())
     remark = ""
     if ids.shape != (height, width):
         label_size = f"{ids.shape[1]} x {ids.shape[0]}"
         remark = f"label {label_size}, image {width} x {height}"
     label, names = _name_ids(ids, target)
     return Card(title, remark, photo, _nearest(label, size), names)
+
+
+def _read_ids(pair: Pair) -> np.ndarray | None:
+    """The ids of the label map, None if there are none that can be read."""
+    try:
+        return read_ids(pair.label) if pair.label else None
+    except (OSError, ValueError):
+        return None
 
 
 def _name_ids(ids: np.ndarray, target: Target) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -63,6 +63,19 @@ def test_a_sheet_and_a_page_are_written_twice_alike(listed, tmp_path):
     assert page.count("<article") == 5 and "0 sky" in page and 'src="http' not in page
 
 
+def test_files_that_cannot_be_read_are_shown_as_such(listed, tmp_path):
+    (tmp_path / "images" / "scene1.png").write_bytes(b"")
+    (tmp_path / "labels" / "scene2.png").write_bytes(b"")
+    Image.new("RGB", (56, 40)).save(tmp_path / "labels" / "scene4.png")
+    sheet = make_sheet(listed, 8)
+    assert {card.title: card.remark for card in sheet.cards if card.remark} == {
+        "scene1.png": "image cannot be read",
+        "scene2.png": "label map cannot be read",
+        "scene4.png": "label map cannot be read",
+    }
+    write_sheet(tmp_path / "sheet.png", sheet)
+
+
 def test_images_without_labels_are_shown_alone(tmp_path):
     images, _, names = write_folder(tmp_path, count=2)
     sheet = make_sheet(list_folder(folder_target("tiny", images, "", names)), 5)

@@ -112,7 +112,7 @@ def check_encoding(target: Target, facts: Sequence[FileFacts]) -> list[Finding]:
 
 def check_sizes(target: Target, facts: Sequence[FileFacts]) -> list[Finding]:
     """Label maps whose size is not that of the image as people see it."""
-    sized = [f for f in facts if f.image_size and f.label_size]
+    sized = [f for f in facts if all(f.image_size) and all(f.label_size)]
     wrong = [(f, _size_fault(target, f)) for f in sized if f.label_size != _seen_size(f)]
     findings = []
     for code, (text, cure) in _SIZE_FAULTS.items():

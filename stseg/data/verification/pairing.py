@@ -34,7 +34,8 @@ def list_folder(target: Target) -> Listed:
     Returns:
         Every pair that is certain, and a finding for every kind of file that is not.
     """
-    images, is_below = _images(target)
+    assert target.image_dir is not None, "a folder data set has an image folder"
+    images, is_below = _search(target.image_dir, IMAGE_SUFFIXES, target.image_ending)
     findings = _double(images, "images")
     if is_below and not target.nested:
         findings += _nested(target.image_dir)
@@ -42,7 +43,7 @@ def list_folder(target: Target) -> Listed:
         findings.append(_empty("images", IMAGE_SUFFIXES, target.image_dir, images))
     if target.label_dir is None:
         return Listed(target, tuple(Pair(p) for _, p in sorted(images.good.items())), (*findings,))
-    labels, _ = _labels(target)
+    labels, _ = _search(target.label_dir, LABEL_SUFFIXES, target.label_ending)
     findings += _double(labels, "label maps")
     if not labels.good:
         findings.append(_empty("label maps", LABEL_SUFFIXES, target.label_dir, labels))
@@ -59,15 +60,9 @@ def wrong_suffixes(target: Target) -> list[Finding]:
         return []
     if not (target.image_dir.is_dir() and target.label_dir.is_dir()):
         return []
-    return _suffixes(_images(target)[0], _labels(target)[0])
-
-
-def _images(target: Target) -> tuple[_Files, bool]:
-    return _search(target.image_dir, IMAGE_SUFFIXES, target.image_ending)
-
-
-def _labels(target: Target) -> tuple[_Files, bool]:
-    return _search(target.label_dir, LABEL_SUFFIXES, target.label_ending)
+    images, _ = _search(target.image_dir, IMAGE_SUFFIXES, target.image_ending)
+    labels, _ = _search(target.label_dir, LABEL_SUFFIXES, target.label_ending)
+    return _suffixes(images, labels)
 
 
 def _search(folder: Path, suffixes: tuple[str, ...], ending: str) -> tuple[_Files, bool]:

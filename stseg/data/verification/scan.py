@@ -39,13 +39,13 @@ class FileFacts:
         image: path.
         label: path, "" if there is none.
         image_error: why the image cannot be read, "" if it can.
-        image_size: (width, height) as stored; None if it cannot be read.
+        image_size: (width, height) as stored; zeros if it cannot be read.
         orientation: of EXIF, 1 to 8; 1 is upright.
         label_error: why the label map cannot be read, "" if it can.
         is_undecodable: the label file is damaged or missing, not just of a kind without ids.
         label_mode: Pillow's mode, "" if it cannot be opened.
         label_format: Pillow's format, "PNG".
-        label_size: (width, height).
+        label_size: (width, height); zeros if it cannot be opened.
         ids: (k,) int64, the ids that occur, rising.
         counts: (k,) int64, pixels of each.
         top_id: id that covers most of the first row, -1 if there is none. The sky, if there is one.
@@ -54,13 +54,13 @@ class FileFacts:
     image: str
     label: str = ""
     image_error: str = ""
-    image_size: tuple[int, int] | None = None
+    image_size: tuple[int, int] = (0, 0)
     orientation: int = 1
     label_error: str = ""
     is_undecodable: bool = False
     label_mode: str = ""
     label_format: str = ""
-    label_size: tuple[int, int] | None = None
+    label_size: tuple[int, int] = (0, 0)
     ids: Any = ()
     counts: Any = ()
     top_id: int = -1

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stseg.data.names_file import ignore_label
+from stseg.data.verification.finding import Finding
 from stseg.structures import Vocabulary
 
 # Number of classes and first name in the label files -> the benchmark whose variants are known.
@@ -86,7 +87,7 @@ class Listed:
 
     target: Target
     pairs: tuple[Pair, ...] = ()
-    findings: tuple = ()
+    findings: tuple[Finding, ...] = ()
     absent: str = ""
     is_prepared: bool = True
 
