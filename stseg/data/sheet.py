@@ -211,17 +211,16 @@ def write_sheet(path: Path, sheet: Sheet) -> None:
     width, height = _BOX[0] + legend_width + _GAP, _BOX[1] + _CAPTION + _GAP
     columns = min(_COLUMNS, len(legends))
     rows = -(-len(legends) // columns)
-    top = _CAPTION + _GAP
+    top = 2 * _CAPTION + _GAP
     paper = Image.new("RGB", (columns * width + _GAP, rows * height + top + _GAP), _PAPER)
     draw = ImageDraw.Draw(paper)
     summary = "   ".join(f"{what}: {value}" for what, value in sheet.summary)
     draw.text((_GAP, _GAP), sheet.name, _INK, label_font(18))
-    after = _GAP + label_font(18).getlength(sheet.name) + 2 * _GAP
-    draw.text((after, _GAP + 3), summary, _FAINT, label_font(14))
+    draw.text((_GAP, _GAP + _CAPTION), summary, _FAINT, label_font(14))
     for k, (card, legend) in enumerate(zip(sheet.cards, legends, strict=True)):
         left, upper = _GAP + (k % columns) * width, top + _GAP + (k // columns) * height
         caption = f"{card.title}   {card.remark.upper()}" if card.remark else card.title
-        draw.text((left, upper), caption, _INK, label_font(14))
+        draw.text((left, upper), _cut(caption, width - _GAP), _INK, label_font(14))
         upper += _CAPTION - 4
         draw.rectangle((left, upper, left + width - _GAP - 1, upper + _BOX[1] - 1), fill=_PANEL)
         picture = Image.fromarray(card.overlay)
@@ -231,6 +230,16 @@ def write_sheet(path: Path, sheet: Sheet) -> None:
     buffer = io.BytesIO()
     paper.save(buffer, "PNG")
     write_atomically(path, buffer.getvalue())
+
+
+def _cut(text: str, width: int) -> str:
+    """The text, its end left out if it is wider than `width` pixels."""
+    font = label_font(14)
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"
 
 
 def _legend(card: Card) -> np.ndarray:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -99,6 +101,30 @@ def test_images_in_folders_below_are_named(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "moved").rename(tmp_path / "images" / "train")
     assert "nested" in codes(check_folder(tmp_path))
+
+
+def test_folders_below_and_endings_of_names_are_followed_where_a_data_set_has_them(tmp_path):
+    for folder, ending in (("images", "_leftImg8bit"), ("labels", "_labelTrainIds")):
+        for city in ("aachen", "bonn"):
+            path = tmp_path / folder / city / f"{city}_1{ending}.png"
+            path.parent.mkdir(parents=True)
+            Image.fromarray(blocks([0, 1])).save(path)
+    other = tmp_path / "labels" / "bonn" / "bonn_1_color.png"
+    Image.new("RGB", (4, 4)).save(other)
+    (tmp_path / "labels" / "aachen" / "aachen_1_labelTrainIds.png").unlink()
+    target = Target(
+        "streets",
+        tuple(NAMES),
+        (255,),
+        tmp_path / "images",
+        tmp_path / "labels",
+        nested=True,
+        image_ending="_leftImg8bit",
+        label_ending="_labelTrainIds",
+    )
+    listed = list_folder(target)
+    assert [Path(pair.label).name for pair in listed.pairs] == ["bonn_1_labelTrainIds.png"]
+    assert [finding.code for finding in listed.findings] == ["missing-label"]
 
 
 def test_harmless_files_beside_are_left_alone(tmp_path):
