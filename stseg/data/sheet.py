@@ -261,17 +261,16 @@ def write_page(path: Path, sheet: Sheet) -> None:
 
 def _article(card: Card) -> str:
     panels = [_figure(card.photo, "Image")]
-    rows = []
     if card.label is not None:
         panels.append(_figure(card.overlay, "Label map"))
         shares = area_shares(card.label, len(card.names))
         order = sorted(np.flatnonzero(shares).tolist(), key=lambda i: -shares[i])
         rows = [[class_name(i, card.names[i]), f"{100 * shares[i]:.1f} %"] for i in order]
+        panels.append(f"<div>{table(['Class', '# Share'], rows)}</div>")
     remark = f'<span class="bad">{escape(card.remark)}</span>' if card.remark else ""
-    legend = table(["Class", "# Share"], rows) if rows else ""
     return (
         f'<article class="card"><div class="head"><h3>{escape(card.title)}</h3>{remark}</div>'
-        f'<div class="panels">{"".join(panels)}</div>{legend}</article>'
+        f'<div class="panels">{"".join(panels)}</div></article>'
     )
 
 
