@@ -14,6 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from stseg.data.verification import (
+    FileFacts,
     Listed,
     Report,
     Settings,
@@ -78,19 +79,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return args.run(args)
     except (OSError, ValueError, TypeError, ImportError) as error:
         parser.exit(2, f"{_PROGRAM}: error: {error}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, "Stopped.\n")
 
 
 def _verify(args: argparse.Namespace) -> int:
     settings = Settings(args.jobs, args.limit, args.decode, args.strict)
     folders = _folders(args.folder)
-    names = args.names or list(folders)
+    named = [*folders, *(name for name in args.names if name != "all")]
+    names = [*named, *(_registered_names() if "all" in args.names else ())]
     if not names:
         raise ValueError("verify: expected the name of a data set, `all` or --folder, got nothing.")
-    is_all = names == ["all"]
     reports = []
-    for name in _registered_names() + list(folders) if is_all else names:
-        report = verify(_find(name, folders), settings, partial(_progress, name))
-        reports.append(report if is_all and name not in folders else demand(report))
+    for name in dict.fromkeys(names):
+        listed = _find(name, folders)
+        total = min(len(listed.pairs), args.limit or len(listed.pairs))
+        report = verify(listed, settings, partial(_progress, name, total))
+        reports.append(demand(report) if name in named else report)
     _say(overview(reports))
     for report in reports:
         text = details(report)
@@ -153,8 +158,9 @@ def _write_json(path: Path, reports: Sequence[Report]) -> None:
     write_atomically(path, json.dumps(content, indent=1).encode("utf-8"))
 
 
-def _progress(name: str, items: Iterable) -> Iterable:
-    return tqdm(items, desc=name, unit=" images", delay=1.0, leave=False, file=sys.stderr)
+def _progress(name: str, total: int, items: Iterable[FileFacts]) -> Iterable[FileFacts]:
+    """With a bar on stderr, if it takes longer than a second."""
+    return tqdm(items, name, total, leave=False, unit=" images", delay=1.0)
 
 
 def _say(text: str, end: str = "\n") -> None:

@@ -42,6 +42,15 @@ def test_what_is_not_there_fails_only_where_it_is_named(root, capsys):
     assert "prepare_voc.py" in capsys.readouterr().out
 
 
+def test_names_and_folders_are_checked_together_and_once(root, tmp_path, capsys):
+    plant(root, ADE, [blocks([2, 1, 255])])
+    entry = ["--folder", "mine", *write_folder(tmp_path)]
+    assert main(["verify", ADE, "all", *entry, "--limit", "1"]) == 0
+    rows = [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:] if "good" in line]
+    assert rows == ["mine", ADE]
+    assert main(["verify", "all", "voc_2012_test_sem_seg", *entry]) == 1
+
+
 def test_a_root_without_any_data_set_is_no_success(root, capsys):
     assert main(["verify", "all"]) == 1
     assert "Nothing is there" in capsys.readouterr().out

@@ -89,8 +89,11 @@ def scan(
     Returns:
         Facts in the order of the pairs.
     """
-    with ThreadPoolExecutor(jobs) as pool:
+    pool = ThreadPoolExecutor(jobs)
+    try:
         return list(progress(pool.map(lambda pair: look(pair, decode=decode), pairs)))
+    finally:
+        pool.shutdown(cancel_futures=True)  # so that Ctrl+C does not wait for all of them
 
 
 def look(pair: Pair, *, decode: bool = False) -> FileFacts:
