@@ -19,7 +19,7 @@ from stseg.data.verification.target import Target
 
 #: Without a witness: so many images with sky, tree or grass of either order at least; ids that are
 #: these in the other order cover this share of the labelled pixels, and so many times the share of
-#: those here. In the right order they are table, truck and mouse, less than 0.02 together.
+#: those here. In the right order they are table, truck and mouse, which are rare or small.
 IMAGES, SHARE, TIMES = 10, 0.1, 3.0
 #: With a witness: so large a share of the pixels agrees with the other order, at so many images.
 AGREEMENT, WITNESSES = 0.9, 16

@@ -11,8 +11,8 @@ from stseg.data.verification.official import official_for
 from stseg.data.verification.scan import FileFacts, Histogram
 from stseg.data.verification.target import Target
 
-#: Share of ignored pixels from which a whole data set is suspect. VOC-20, where background is
-#: ignored, has about 0.75; its 15/5 training split about 0.85.
+#: Share of ignored pixels from which a whole data set is suspect. The most has VOC-20, where
+#: background is ignored, about three quarters; its 15/5 training split somewhat more.
 MOST_IGNORED = 0.95
 
 
