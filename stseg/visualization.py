@@ -98,6 +98,23 @@ def area_shares(label_map: np.ndarray, num_classes: int) -> np.ndarray:
     return counts[:num_classes] / max(label_map.size, 1)
 
 
+def draw_legend(
+    label_map: np.ndarray, names: Sequence[str], height: int, *, max_rows: int = _MAX_ROWS
+) -> np.ndarray:
+    """The legend of `draw_overlay` alone: swatch, name and share of what is present.
+
+    Args:
+        label_map: (H, W) integers, index into `names`, -1 where unknown.
+        names: T class names.
+        height: of the legend in pixels.
+        max_rows: classes to list, largest first; the rest is summed up in one line.
+
+    Returns:
+        (height, W', 3) uint8 RGB.
+    """
+    return _draw_legend(_legend_rows(label_map, names, None, max_rows), height)
+
+
 def _enlarge(image: np.ndarray, label_map: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both, at least 360 pixels on the shorter side, and labels as int32."""
     labels = label_map.astype(np.int32)
@@ -129,7 +146,10 @@ def label_font(size: int) -> _Font:
 
 
 def _legend_rows(
-    label_map: np.ndarray, names: Sequence[str], ids: Sequence[int] | None
+    label_map: np.ndarray,
+    names: Sequence[str],
+    ids: Sequence[int] | None,
+    max_rows: int = _MAX_ROWS,
 ) -> list[_Row]:
     shares = area_shares(label_map, len(names))
     unknown = 1 - float(shares.sum())
@@ -139,9 +159,9 @@ def _legend_rows(
     else:
         with_unknown = IGNORE_LABEL in ids
         ids = [i for i in ids if i != IGNORE_LABEL]
-    rows = [_Row(i, names[i], shares[i]) for i in ids[:_MAX_ROWS]]
-    if len(ids) > _MAX_ROWS:
-        rest = ids[_MAX_ROWS:]
+    rows = [_Row(i, names[i], shares[i]) for i in ids[:max_rows]]
+    if len(ids) > max_rows:
+        rest = ids[max_rows:]
         rows.append(_Row(None, f"and {len(rest)} more", sum(shares[i] for i in rest)))
     if with_unknown:
         rows.append(_Row(IGNORE_LABEL, "unknown", unknown))

@@ -1,0 +1,124 @@
+"""Data sets of Detectron2's catalogue as targets of verification."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from stseg.data import datasets
+from stseg.data.datasets import SPECS, data_root, dataset_ignore_labels, dataset_vocabulary
+from stseg.data.verification.finding import Finding
+from stseg.data.verification.pairing import list_folder, wrong_suffixes
+from stseg.data.verification.target import Listed, Pair, Target
+from stseg.structures import IGNORE_LABEL
+
+_BASE = "_detectron2_base"
+
+_VARIANTS = getattr(datasets, "VARIANTS", ())
+dataset_layout = getattr(datasets, "dataset_layout", None)
+
+
+def known_names() -> list[str]:
+    """Names of every data set that this project registered, or that has its metadata."""
+    return [n for n in DatasetCatalog.list() if hasattr(MetadataCatalog.get(n), "vocabulary")]
+
+
+def distinct_names() -> list[str]:
+    """The same without the names that only ask for the files of another one in other words."""
+    variants = {spec.name for spec in _VARIANTS}
+    return [name for name in known_names() if name not in variants]
+
+
+def find_registered(name: str) -> Listed:
+    """What a registered data set ought to be, and its files as training sees them.
+
+    Where the loader refuses the folder, the files are paired here, and every defect is a finding.
+
+    Args:
+        name: in DatasetCatalog.
+    """
+    try:
+        records, refusal = DatasetCatalog.get(name), ""
+    except FileNotFoundError as error:
+        return Listed(_target(name), absent=str(error), is_prepared=not _has_images(name))
+    except ValueError as error:
+        records, refusal = [], str(error)
+    target = _target(name)
+    if refusal:
+        return _refused(target, refusal)
+    pairs = tuple(
+        Pair(record["file_name"], record.get("sem_seg_file_name", "")) for record in records
+    )
+    return Listed(target, pairs, tuple(wrong_suffixes(target)))
+
+
+def _refused(target: Target, refusal: str) -> Listed:
+    """Pair what the loader does not: it stops at the first defect."""
+    finding = Finding("refused", refusal)
+    if target.image_dir is None or not target.image_dir.is_dir():
+        return Listed(target, findings=(finding,))
+    listed = list_folder(target)
+    # Whatever this pairing does not see either, the loader's own words must not be lost.
+    return listed if listed.findings else Listed(target, findings=(finding,))
+
+
+def _target(name: str) -> Target:
+    metadata, spec = MetadataCatalog.get(name), _spec(name)
+    layout = _layout(spec)
+    label_dir = _folder(metadata, "sem_seg_root")
+    names = tuple(getattr(metadata, "stuff_classes", None) or dataset_vocabulary(name).names)
+    ids = getattr(metadata, "label_ids", None)
+    script = getattr(spec, "prepare_script", "")
+    command = f"python datasets/prepare_scripts/{script} --root {data_root()} --force"
+    return Target(
+        name=name,
+        names=names if ids is None else _file_names(spec, names, ids),
+        ignore=dataset_ignore_labels(name),
+        image_dir=_folder(metadata, "image_root"),
+        label_dir=label_dir,
+        labels_select=getattr(layout, "labels_select", False),
+        nested=getattr(layout, "nested", False),
+        image_ending=getattr(layout, "image_ending", ""),
+        label_ending=getattr(layout, "label_ending", ""),
+        cure=f"Prepare them anew: {command}" if script else "",
+        withheld=_withheld(label_dir, ids),
+    )
+
+
+def _file_names(spec: Any, names: Sequence[str], ids: Sequence[int]) -> tuple[str, ...]:
+    """Names of the ids in the files, which stand for other class ids."""
+    if getattr(spec, "seen_only", False):
+        return tuple(spec.label_names)
+    return tuple(names[i] if i != IGNORE_LABEL else f"id {k}" for k, i in enumerate(ids))
+
+
+def _withheld(label_dir: Path | None, ids: Sequence[int] | None) -> tuple[int, ...]:
+    """Ids of unseen classes that the label maps of a zero-shot training split must not hold.
+
+    Maps of all classes serve such a split, too; what they hold of unseen classes is ignored.
+    """
+    if ids is None or label_dir is None or _BASE not in str(label_dir):
+        return ()
+    return tuple(k for k, i in enumerate(ids) if i == IGNORE_LABEL)
+
+
+def _folder(metadata: Any, key: str) -> Path | None:
+    value = getattr(metadata, key, "")
+    return Path(value) if value else None
+
+
+def _spec(name: str) -> Any:
+    return next((spec for spec in (*SPECS, *_VARIANTS) if spec.name == name), None)
+
+
+def _layout(spec: Any) -> Any:
+    """Where the files of a benchmark lie: this project's folders or a peer's."""
+    return dataset_layout(spec) if spec is not None and dataset_layout else spec
+
+
+def _has_images(name: str) -> bool:
+    spec = _spec(name)
+    return spec is not None and bool(spec.label_dir) and (data_root() / spec.image_dir).is_dir()

@@ -1,0 +1,110 @@
+import json
+
+import pytest
+
+from stseg.data.__main__ import main
+from tests.helpers.planted import blocks, plant
+from tests.helpers.tiny_data import write_folder
+from tests.test_package import run_without
+
+ADE = "ade20k_150_test_sem_seg"
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "root"))
+    return tmp_path / "root"
+
+
+def test_good_data_leave_with_0_and_a_table(root, capsys):
+    plant(root, ADE, [blocks([2, 1, 255])])
+    assert main(["verify", ADE]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].split() == [ADE, "good", "1", "2000", "1", "2", "of", "150", "33.3", "%"]
+
+
+def test_findings_leave_with_1_and_say_what_to_do(root, capsys, tmp_path):
+    plant(root, ADE, [blocks([2, 150, 0])])
+    assert main(["verify", ADE, "--json", str(tmp_path / "out.json")]) == 1
+    text = capsys.readouterr().out
+    assert "FINDING unprepared-ade" in text and "What to do: Prepare them anew" in text
+    entry = json.loads((tmp_path / "out.json").read_text())["data_sets"][0]
+    assert entry["name"] == ADE and entry["images"] == 1 and entry["official"] == [2000]
+    assert [f["code"] for f in entry["findings"] if f["kind"] == "finding"] == ["unprepared-ade"]
+    assert {row["id"] for row in entry["histogram"]} == {0, 2, 150}
+
+
+def test_what_is_not_there_fails_only_where_it_is_named(root, capsys):
+    plant(root, ADE, [blocks([2, 1, 255])])
+    assert main(["verify", "all"]) == 0
+    assert "not there" in capsys.readouterr().out
+    assert main(["verify", "voc_2012_test_sem_seg"]) == 1
+    assert "prepare_voc.py" in capsys.readouterr().out
+
+
+def test_names_and_folders_are_checked_together_and_once(root, tmp_path, capsys):
+    plant(root, ADE, [blocks([2, 1, 255])])
+    entry = ["--folder", "mine", *write_folder(tmp_path)]
+    assert main(["verify", ADE, "all", *entry, "--limit", "1"]) == 0
+    rows = [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:] if "good" in line]
+    assert rows == ["mine", ADE]
+    assert main(["verify", "all", "voc_2012_test_sem_seg", *entry]) == 1
+
+
+def test_a_root_without_any_data_set_is_no_success(root, capsys):
+    assert main(["verify", "all"]) == 1
+    assert "Nothing is there" in capsys.readouterr().out
+
+
+def test_folders_need_no_registration(tmp_path, capsys):
+    entry = ["--folder", "mine", *write_folder(tmp_path)]
+    assert main(["verify", *entry]) == 0
+    assert "mine" in capsys.readouterr().out
+    assert main(["show", "mine", *entry, "--n", "2", "--output", str(tmp_path / "a.png")]) == 0
+    assert (tmp_path / "a.png").is_file()
+
+
+def test_a_registered_data_set_can_be_shown(root, tmp_path, capsys):
+    plant(root, ADE, [blocks([2, 1, 255])] * 3)
+    assert main(["show", ADE, "--html", str(tmp_path / "a.html")]) == 0
+    assert capsys.readouterr().out.startswith("3 of 3 images")
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["verify"], "expected the name of a data set"),
+        (["verify", "ade"], "expected a data set, got 'ade'"),
+        (["verify", "all", "--jobs", "0"], "a number from 1"),
+        (["verify", "m", "--folder", "m", "gone", "", "n.txt"], "image folder gone"),
+        (["show", ADE], "expected images"),
+        (["show"], "required"),
+        ([], "required"),
+    ],
+)
+def test_wrong_use_leaves_with_2_and_says_why(root, capsys, command, message):
+    with pytest.raises(SystemExit) as left:
+        main(command)
+    assert left.value.code == 2 and message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [[], ["verify"], ["show"]])
+def test_help_has_an_example(capsys, command):
+    with pytest.raises(SystemExit) as left:
+        main([*command, "--help"])
+    assert left.value.code == 0
+    assert "example" in capsys.readouterr().out
+
+
+def test_folders_are_checked_and_shown_without_torch(tmp_path):
+    entry = ["--folder", "mine", *write_folder(tmp_path)]
+    code = f"""
+from stseg.data.__main__ import main
+entry = {entry!r}
+assert main(["verify", *entry]) == 0
+assert main(["show", "mine", *entry, "--output", {str(tmp_path / "sheet.png")!r}]) == 0
+main(["verify", "ade20k_150_test_sem_seg"])
+"""
+    result = run_without(("torch", "detectron2"), code)
+    assert result.returncode == 2 and "needs torch and detectron2" in result.stderr
+    assert "mine" in result.stdout and (tmp_path / "sheet.png").is_file()
