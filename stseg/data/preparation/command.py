@@ -106,11 +106,11 @@ def _gather(benchmark: Benchmark, root: Path, splits: Sequence[str] | None) -> l
         except MissingDataError as error:
             if splits:
                 raise
-            absent.append((split, error))
+            absent.append((split, str(error)))
     if not tasks:
         raise MissingDataError(absent[0][1])
-    for split, error in absent:
-        _complain(f"{benchmark.title}, {split}: left out, {error}.")
+    for split, reason in absent:
+        _complain(f"{benchmark.title}, {split}: left out, {reason}.")
     return tasks
 
 

@@ -8,17 +8,21 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from stseg.data import datasets
-from stseg.data.datasets import SPECS, data_root, dataset_ignore_labels, dataset_vocabulary
+from stseg.data.datasets import (
+    SPECS,
+    VARIANTS,
+    DatasetSpec,
+    data_root,
+    dataset_ignore_labels,
+    dataset_layout,
+    dataset_vocabulary,
+)
 from stseg.data.verification.finding import Finding
 from stseg.data.verification.pairing import list_folder, wrong_suffixes
 from stseg.data.verification.target import Listed, Pair, Target
 from stseg.structures import IGNORE_LABEL
 
 _BASE = "_detectron2_base"
-
-_VARIANTS = getattr(datasets, "VARIANTS", ())
-dataset_layout = getattr(datasets, "dataset_layout", None)
 
 
 def known_names() -> list[str]:
@@ -28,7 +32,7 @@ def known_names() -> list[str]:
 
 def distinct_names() -> list[str]:
     """The same without the names that only ask for the files of another one in other words."""
-    variants = {spec.name for spec in _VARIANTS}
+    variants = {spec.name for spec in VARIANTS}
     return [name for name in known_names() if name not in variants]
 
 
@@ -67,7 +71,8 @@ def _refused(target: Target, refusal: str) -> Listed:
 
 def _target(name: str) -> Target:
     metadata, spec = MetadataCatalog.get(name), _spec(name)
-    layout = _layout(spec)
+    # Where the files of a benchmark lie: this project's folders or a peer's.
+    layout = None if spec is None else dataset_layout(spec)
     label_dir = _folder(metadata, "sem_seg_root")
     names = tuple(getattr(metadata, "stuff_classes", None) or dataset_vocabulary(name).names)
     ids = getattr(metadata, "label_ids", None)
@@ -88,9 +93,11 @@ def _target(name: str) -> Target:
     )
 
 
-def _file_names(spec: Any, names: Sequence[str], ids: Sequence[int]) -> tuple[str, ...]:
+def _file_names(
+    spec: DatasetSpec | None, names: Sequence[str], ids: Sequence[int]
+) -> tuple[str, ...]:
     """Names of the ids in the files, which stand for other class ids."""
-    if getattr(spec, "seen_only", False):
+    if spec is not None and spec.seen_only:
         return tuple(spec.label_names)
     return tuple(names[i] if i != IGNORE_LABEL else f"id {k}" for k, i in enumerate(ids))
 
@@ -110,13 +117,8 @@ def _folder(metadata: Any, key: str) -> Path | None:
     return Path(value) if value else None
 
 
-def _spec(name: str) -> Any:
-    return next((spec for spec in (*SPECS, *_VARIANTS) if spec.name == name), None)
-
-
-def _layout(spec: Any) -> Any:
-    """Where the files of a benchmark lie: this project's folders or a peer's."""
-    return dataset_layout(spec) if spec is not None and dataset_layout else spec
+def _spec(name: str) -> DatasetSpec | None:
+    return next((spec for spec in (*SPECS, *VARIANTS) if spec.name == name), None)
 
 
 def _has_images(name: str) -> bool:

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from detectron2.data import DatasetCatalog
 from PIL import Image
 
 from tests.helpers.planted import blocks, check, codes, plant
@@ -11,10 +10,6 @@ COCO, COCO_BASE = "coco_2017_train_stuff_all_sem_seg", "coco_2017_train_stuff_ba
 PC59, PC59_OVSEG = "context_59_test_sem_seg", "context_59_ovseg_test_sem_seg"
 VOC_21, VOC_20B = "voc_2012_21_test_sem_seg", "voc_2012_test_background_sem_seg"
 COW, SUITCASE = 19, 28  # unseen of the 156/15 split
-
-pytestmark = pytest.mark.skipif(
-    not {COCO_BASE, PC59_OVSEG, VOC_21} <= set(DatasetCatalog.list()), reason="not registered"
-)
 
 
 def write(root, folders, labels, size=(24, 32)):
