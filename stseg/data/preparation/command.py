@@ -109,8 +109,8 @@ def _gather(benchmark: Benchmark, root: Path, splits: Sequence[str] | None) -> l
             absent.append((split, error))
     if not tasks:
         raise MissingDataError(absent[0][1])
-    for split, error in absent:
-        _complain(f"{benchmark.title}, {split}: left out, {error}.")
+    for split, reason in absent:
+        _complain(f"{benchmark.title}, {split}: left out, {reason}.")
     return tasks
 
 
