@@ -42,7 +42,7 @@ def main(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
     try:
         tasks = _gather(benchmark, args.root, args.splits)
     except (MissingDataError, ValueError) as error:
-        return _fail(benchmark, f"{error}", hint=isinstance(error, MissingDataError))
+        return _fail(benchmark, str(error), hint=isinstance(error, MissingDataError))
     try:
         if args.dry_run:
             return _announce(tasks, out, args.force)
@@ -164,7 +164,7 @@ def _report_check(benchmark: Benchmark, outcomes: Iterable[Outcome], extra: Sequ
 
 
 def _fail(benchmark: Benchmark, message: str, hint: bool) -> int:
-    _complain(f"{benchmark.title}: {message}.".replace("..", "."))
+    _complain(f"{benchmark.title}: {message.removesuffix('.')}.")
     if hint:
         _complain(f"{benchmark.download}\nNothing is fetched by this script.")
     return 2

@@ -1,6 +1,7 @@
 """Every benchmark from a tiny download to its maps, through the shared command line."""
 
 import io
+import pickle
 import runpy
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stseg.data.preparation.ade20k import read_index
 from stseg.data.preparation.command import main
 from tests.helpers.raw_trees import TREES, files_below
 
@@ -89,11 +91,12 @@ def test_the_script_runs_the_benchmark_below_the_root_of_the_environment(
 def test_a_missing_download_is_named_with_its_source_and_layout(case, tmp_path, capsys):
     _, benchmark, _, _ = case
     (tmp_path / "empty").mkdir()
-    assert main(benchmark, ["--root", str(tmp_path / "empty")]) == 2
+    root = tmp_path / "empty" / ".." / "empty"
+    assert main(benchmark, ["--root", str(root)]) == 2
     told = capsys.readouterr().err
     assert "http" in told
     assert "Expected below the root" in told
-    assert str(tmp_path / "empty") in told
+    assert str(root) in told
     assert not files_below(tmp_path / "empty")
 
 
@@ -107,3 +110,54 @@ def test_a_dry_run_announces_and_writes_nothing(case, tmp_path, capsys):
         assert f"{out / folder}: " in told
     count = sum(int(line.split(": ")[1].split(" of ")[0]) for line in told.splitlines())
     assert count == len(expected)
+
+
+def test_a_split_asked_for_must_be_there_and_one_not_asked_for_is_left_out(tmp_path, capsys):
+    benchmark, build = TREES["prepare_voc.py"]
+    build(tmp_path)
+    (tmp_path / "VOCdevkit/VOC2012/ImageSets/Segmentation/trainaug.txt").unlink()
+    flags = ["--root", str(tmp_path), "--jobs", "1"]
+    assert main(benchmark, [*flags, "--splits", "train"]) == 2
+    assert main(benchmark, flags) == 0
+    told = capsys.readouterr().err
+    assert "train: left out" in told and "train.txt" in told
+    assert (tmp_path / "VOCdevkit/VOC2012/annotations_detectron2/val/val_000001.png").is_file()
+
+
+def test_a_broken_raw_file_is_named_and_holds_up_no_other(tmp_path, capsys):
+    benchmark, build = TREES["prepare_coco_stuff.py"]
+    expected = build(tmp_path)
+    broken = tmp_path / "coco-stuff/annotations/val2017/000000000001.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:40])
+    flags = ["--root", str(tmp_path), "--jobs", "1"]
+    assert main(benchmark, flags) == 1
+    assert f"{broken}: Raw label map: expected a complete image" in capsys.readouterr().err
+    there = {path for path in expected if (tmp_path / path).is_file()}
+    missing = "coco-stuff/annotations_detectron2/val2017/000000000001.png"
+    assert set(expected) - there == {missing}
+    broken.write_bytes(whole)
+    assert main(benchmark, flags) == 0
+    assert (tmp_path / missing).is_file()
+
+
+def test_the_longer_list_of_voc_is_taken_for_training_where_it_is_there(tmp_path):
+    benchmark, build = TREES["prepare_voc.py"]
+    build(tmp_path)
+    (tmp_path / "VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt").write_text("train_000001")
+    tasks = benchmark.splits["train"](tmp_path)
+    assert [task.source.stem for task in tasks] == ["train_000001", "train_jpg_000002"]
+
+
+def test_the_index_of_full_ade20k_runs_no_code(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "exploded",)
+
+    path = tmp_path / "index_ade20k.pkl"
+    path.write_bytes(pickle.dumps({"folder": ["a"], "filename": ["b"], "more": Bomb()}))
+    assert read_index(path) == {"folder": ["a"], "filename": ["b"]}
+    assert not (tmp_path / "exploded").exists()
+    path.write_bytes(b"no pickle")
+    with pytest.raises(ValueError, match="index of ADE20K"):
+        read_index(path)
