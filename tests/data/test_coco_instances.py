@@ -107,3 +107,12 @@ def test_of_several_json_one_must_be_named(tmp_path):
     with pytest.raises(ValueError, match="expected one JSON in .*captions.json, instances.json"):
         register(tmp_path / "set", "coco")
     register(tmp_path / "set", "coco", annotation=str(tmp_path / "set/annotations/instances.json"))
+
+
+def test_images_may_lie_beside_the_json(tmp_path):
+    write_coco(tmp_path, lambda content: None)
+    images = tmp_path / "set" / "images"
+    (images / "00.png").rename(tmp_path / "set" / "00.png")
+    images.rmdir()
+    register(tmp_path / "set", "coco")
+    assert (label_maps()[0] == data.truth(0)).all()

@@ -71,6 +71,10 @@ def test_label_maps_are_drawn_once_and_anew_after_a_change(tmp_path, label_cache
     register_data({"name": "mine", **entry})
     assert {p: p.stat().st_mtime_ns for p in label_cache_dir.rglob("*.png")} == files
     forget("mine")
+    next(iter(files)).unlink()
+    register_data({"name": "mine", **entry})
+    assert len(label_maps()) == 4
+    forget("mine")
     content = data.labelme_json(0)
     content["shapes"].pop()
     data.write_json(root / "00.json", content)

@@ -41,6 +41,19 @@ def test_bare_pixels_may_be_a_class(tmp_path):
     assert (label_maps()[0] == data.truth(0)).all()
 
 
+def test_labels_that_differ_in_case_or_blanks_are_one_class(tmp_path):
+    square = [[15, 15], [20, 20]]
+    one_labelme(
+        tmp_path,
+        data.shape("Car", data.block(0), "rectangle"),
+        data.shape(" car", square, "rectangle"),
+        data.shape("sky", square, "rectangle"),
+    )
+    register(tmp_path / "set", "labelme", ignore=["SKY"], background="ground")
+    assert MetadataCatalog.get("mine").stuff_classes == ["car", "ground"]
+    assert label_maps()[0][5, 5] == 0 and label_maps()[0][16, 16] == -1
+
+
 def test_mask_shapes_are_pasted(tmp_path):
     mask = np.zeros((3, 4), np.uint8)
     mask[1:, 2:] = 1

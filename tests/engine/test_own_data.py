@@ -1,6 +1,7 @@
 """Training, evaluation and demo on data of one's own, by command line alone."""
 
 import json
+from pathlib import Path
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -9,10 +10,13 @@ from PIL import Image
 from demo import demo
 from stseg.engine.launch import parse_args
 from stseg.engine.setup import check_data, setup_cfg
+from stseg.engine.targets import load_target
 from tests.helpers import annotated_data as data
 from tests.helpers.colour_net import ColourTestNet
 
 from . import fakes
+
+ADAPT = Path(__file__).resolve().parents[2] / "configs" / "mini" / "adapt_folder.yaml"
 
 pytestmark = pytest.mark.usefixtures("_own_catalog")
 
@@ -67,6 +71,16 @@ def test_images_and_flags_of_several_data_sets_are_registered(tmp_path):
     check_data(setup_cfg(opts=keys(tmp_path), data=flags))
     assert "sem_seg_file_name" in DatasetCatalog.get("a")[0]
     assert "sem_seg_file_name" not in DatasetCatalog.get("b")[0]
+
+
+def test_images_of_a_data_set_can_be_adapted_to_and_their_labels_are_not_seen(tmp_path):
+    root = data.write_labelme(tmp_path / "set", 2)
+    opts = ["DATASETS.TRAIN", "('mine',)", "DATASETS.TEST", "('mine',)"]
+    cfg = setup_cfg(ADAPT, opts, data=[f"mine=labelme:{root}"])
+    check_data(cfg)
+    target = load_target(cfg)
+    assert target.vocabulary.names == data.NAMES
+    assert [set(record) for record in target.records] == [{"file_name"}] * 2
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,8 +100,9 @@ def hash_of(*parts: Any) -> str:
 
 def stated_size(content: Mapping[str, Any], height: str, width: str) -> tuple[int, int] | None:
     """(height, width) of an image as its annotation states them; None where it does not."""
-    size = content.get(height), content.get(width)
-    return size if all(isinstance(side, int) and side > 0 for side in size) else None
+    high, wide = content.get(height), content.get(width)
+    is_stated = isinstance(high, int) and isinstance(wide, int) and min(high, wide) > 0
+    return (high, wide) if is_stated else None  # type: ignore[return-value]
 
 
 def points_of(values: Any, where: str, least: int = 3) -> list[tuple[float, float]]:
@@ -154,7 +155,7 @@ def refuse_same_stem(name: str, drawings: Sequence[Drawing]) -> None:
 
 
 def class_ids(
-    name: str, vocabulary: Vocabulary, used: Mapping[str, str], ignore: Sequence[str]
+    name: str, vocabulary: Vocabulary, used: Mapping[str, str], ignore: Iterable[str]
 ) -> dict[str, int]:
     """The class id of every label that occurs.
 
@@ -178,8 +179,8 @@ def class_ids(
             key = synonym.casefold()
             table[key] = position if table.get(key, position) == position else IGNORE_LABEL - 1
     table.update({n.casefold(): i for i, n in reversed(list(enumerate(vocabulary.names)))})
-    table.update({_folded(label): IGNORE_LABEL for label in ignore})
-    ids = {label: table.get(_folded(label), IGNORE_LABEL - 1) for label in used}
+    table.update({folded(label): IGNORE_LABEL for label in ignore})
+    ids = {label: table.get(folded(label), IGNORE_LABEL - 1) for label in used}
     unknown = [label for label, class_id in ids.items() if class_id < IGNORE_LABEL]
     if unknown:
         raise ValueError(
@@ -190,7 +191,8 @@ def class_ids(
     return ids
 
 
-def _folded(label: str) -> str:
+def folded(label: str) -> str:
+    """A label without what does not count: case and blanks."""
     return " ".join(label.split()).casefold()
 
 

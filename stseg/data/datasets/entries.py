@@ -176,7 +176,7 @@ def parse_flag(text: str) -> dict[str, Any]:
     FORMAT is "folder" if it is left out. PATH may be left out where keys say it all.
 
     Raises:
-        ValueError: if the text has another form.
+        ValueError: if the text has another form, or see `parse_entry`.
     """
     name, equals, rest = text.partition("=")
     if not equals or not name or not rest:
@@ -184,8 +184,7 @@ def parse_flag(text: str) -> dict[str, Any]:
             f"--data: expected NAME=FORMAT:PATH with FORMAT one of {', '.join(FORMATS)}, got "
             f"{text!r}. An example: --data mine=labelme:photos"
         )
-    keys = "|".join(f.name for f in fields(DataEntry))
-    place, *options = re.split(rf",\s*(?=(?:{keys})=)", rest)
+    place, *options = re.split(r",\s*(?=[a-z_]+=)", rest)
     kind, colon, path = place.partition(":")
     if not colon or kind not in FORMATS:  # "C:\photos" has a colon, too
         kind, path = "folder", place
@@ -195,6 +194,7 @@ def parse_flag(text: str) -> dict[str, Any]:
         entry[key] = _typed(name, key, value) if key in _TYPED else value
     if not path:
         del entry["path"]
+    parse_entry(entry, "--data")
     return entry
 
 
@@ -203,7 +203,7 @@ def _typed(name: str, key: str, value: str) -> Any:
         return yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise ValueError(
-            f"--data, {key} of {name!r}: expected YAML such as 255, true or [0, 255], got {value!r}."
+            f"--data, {key} of {name!r}: expected YAML such as 255 or [0, 255], got {value!r}."
         ) from error
 
 

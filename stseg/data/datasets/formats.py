@@ -11,7 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from stseg.data.datasets.annotations import Annotations, Drawing, class_ids, hash_of, join
+from stseg.data.datasets.annotations import (
+    Annotations,
+    Drawing,
+    class_ids,
+    folded,
+    hash_of,
+    join,
+)
 from stseg.data.datasets.coco_instances import read_coco
 from stseg.data.datasets.coco_panoptic import read_panoptic
 from stseg.data.datasets.entries import DataEntry, existing_path
@@ -60,8 +67,8 @@ def load_entry(entry: DataEntry) -> Loaded:
 
 
 def _folder(entry: DataEntry) -> Loaded:
-    images = _place(entry, "images", "images", entry.split)
-    labels = _place(entry, "labels", "labels", entry.split)
+    images = _place(entry, "images", f"images/{entry.split}")
+    labels = _place(entry, "labels", f"labels/{entry.split}")
     names = _names(entry)
     if names is None:
         raise FileNotFoundError(
@@ -69,7 +76,8 @@ def _folder(entry: DataEntry) -> Loaded:
             "neither. Write one name a line, in the order of the ids, or give names."
         )
     vocabulary = Vocabulary.parse(names)
-    ignored = entry.ignore or (_ignored_id(names, len(vocabulary) + entry.reduce_zero_label),)
+    default = _ignored_id(names, len(vocabulary) + entry.reduce_zero_label)
+    ignored = tuple(i for i in entry.ignore if isinstance(i, int)) or (default,)
     if not entry.reduce_zero_label:
         load = partial(list_pairs, entry.name, images, labels)
         return Loaded(load, vocabulary, ignored, images, labels)
@@ -137,21 +145,18 @@ def _without_labels(entry: DataEntry, folder: Path) -> Loaded:
 
 def _labelme(entry: DataEntry) -> Loaded:
     names = _names(entry)
-    is_flat = not entry.labels and not (Path(entry.path).expanduser() / "labels").is_dir()
-    labels = _place(entry, "labels", "" if is_flat else "labels")
-    is_flat = not entry.images and not (Path(entry.path).expanduser() / "images").is_dir()
-    images = _place(entry, "images", "" if is_flat else "images")
+    labels, images = _place_or_root(entry, "labels"), _place_or_root(entry, "images")
     others = [names] if isinstance(names, Path) else []
     return _annotated(entry, read_labelme(entry.name, images, labels, others), names, images)
 
 
 def _coco(entry: DataEntry) -> Loaded:
-    names, images, annotation = _names(entry), _place(entry, "images", "images"), _json(entry)
+    names, images, annotation = _names(entry), _place_or_root(entry, "images"), _json(entry)
     return _annotated(entry, read_coco(entry.name, images, annotation), names, images)
 
 
 def _coco_panoptic(entry: DataEntry) -> Loaded:
-    names, images, annotation = _names(entry), _place(entry, "images", "images"), _json(entry)
+    names, images, annotation = _names(entry), _place_or_root(entry, "images"), _json(entry)
     if entry.labels:
         labels = existing_path(entry.name, "folder of PNG", entry.labels, True)
     else:
@@ -176,11 +181,12 @@ _LOADERS: dict[str, Callable[[DataEntry], Loaded]] = {
 
 def _annotated(entry: DataEntry, annotations: Annotations, names: Any, images: Path) -> Loaded:
     """Names and ids, then the label maps."""
-    ignore = (*entry.ignore, IGNORED)
+    ignore = {folded(str(label)) for label in (*entry.ignore, IGNORED)}
     if names is None:
-        labels = [label for label in annotations.names if label not in ignore]
-        if entry.background and entry.background not in labels:
-            labels.append(entry.background)
+        wanted = [*annotations.names, *([entry.background] if entry.background else [])]
+        by_key = {folded(label): label for label in reversed(wanted)}  # "Car" and "car" are one
+        labels = [label for label in dict.fromkeys(wanted) if by_key.get(folded(label)) == label]
+        labels = [label for label in labels if folded(label) not in ignore]
         if not labels:
             raise ValueError(
                 f"Data set {entry.name}: expected at least one label, got none in its "
@@ -229,10 +235,16 @@ def _drawn(
     )
 
 
-def _place(entry: DataEntry, key: str, default: str, split: str = "") -> Path:
-    """A folder that the entry names, or else what `path` holds."""
-    given = getattr(entry, key) or Path(entry.path) / default / split
+def _place(entry: DataEntry, key: str, default: str) -> Path:
+    """A folder that the entry names, or else one of `path`."""
+    given = getattr(entry, key) or Path(entry.path) / default
     return existing_path(entry.name, f"folder of {key}", given, is_dir=True)
+
+
+def _place_or_root(entry: DataEntry, key: str) -> Path:
+    """The same; `path` itself where it has no such folder, for tools that write all into one."""
+    has_folder = (Path(entry.path).expanduser() / key).is_dir()
+    return _place(entry, key, key if has_folder else "")
 
 
 def _names(entry: DataEntry) -> Any:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -47,8 +48,8 @@ def draw_label_maps(
     """Draw the label map of every image, unless an earlier call did.
 
     The folder is named after the data set and a hash of annotation, names and images, so that a
-    change of any of them draws anew, and a run that was killed goes on where it stopped. It holds
-    labels/ and names.json, which is written last, and may be removed at any time between runs.
+    change of any of them draws anew. Only what is not there is drawn: a run that was killed goes
+    on where it stopped. The folder holds labels/ and names.json, and may be removed between runs.
 
     Args:
         name: of the data set.
@@ -70,27 +71,35 @@ def draw_label_maps(
     images = [(d.image, d.stem) for d in annotations.drawings]
     folder = cache_root() / "labels" / f"{_plain(name)}-{hash_of(content, images)[:16]}"
     files = [folder / "labels" / f"{drawing.stem}.png" for drawing in annotations.drawings]
-    if not (folder / "names.json").is_file():
-        todo = [(d, f) for d, f in zip(annotations.drawings, files, strict=True) if not f.exists()]
+    todo = [(d, f) for d, f in zip(annotations.drawings, files, strict=True) if not f.exists()]
 
-        def draw(job: tuple[Drawing, Path]) -> None:
-            labels = _draw_one(annotations, job[0], ids, fill)
-            job[1].parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(job[1], encode_labels(labels, len(vocabulary)))
+    def draw(job: tuple[Drawing, Path]) -> None:
+        labels = _draw_one(annotations, job[0], ids, fill)
+        job[1].parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(job[1], encode_labels(labels, len(vocabulary)))
 
-        with _writable(folder), ThreadPoolExecutor(workers or min(os.cpu_count() or 1, 16)) as pool:
-            for _ in tqdm(
-                pool.map(draw, todo),
-                desc=f"drawing labels of {name}",
-                total=len(todo),
-                delay=_SECONDS_BEFORE_PROGRESS,
-            ):
-                pass
+    if todo or not (folder / "names.json").is_file():
+        with _writable(folder):
+            _for_all(draw, todo, f"drawing labels of {name}", workers)
             write_atomically(folder / "names.json", _names_json(name, vocabulary))
     return folder, [
         {"file_name": drawing.image, "sem_seg_file_name": str(file)}
         for drawing, file in zip(annotations.drawings, files, strict=True)
     ]
+
+
+def _for_all(
+    work: Callable[[Any], None], jobs: Sequence[Any], what: str, workers: int | None
+) -> None:
+    """Work in threads, with a progress bar; after an error no other job is begun."""
+    with ThreadPoolExecutor(workers or min(os.cpu_count() or 1, 16)) as pool:
+        done = pool.map(work, jobs)
+        try:
+            for _ in tqdm(done, desc=what, total=len(jobs), delay=_SECONDS_BEFORE_PROGRESS):
+                pass
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _draw_one(

@@ -90,7 +90,7 @@ def _shapes(file: Path, shapes: Any) -> list[tuple[str, str, Any]]:
     """(label, kind, points or (mask, corner)) of every shape."""
     if not isinstance(shapes, list):
         raise ValueError(f"{file}: expected a list of shapes, got {type(shapes).__name__}.")
-    found = []
+    found: list[tuple[str, str, Any]] = []
     for number, shape in enumerate(shapes, start=1):
         where = f"{file}, shape {number}"
         label = shape.get("label") if isinstance(shape, dict) else None
