@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from detectron2.data import DatasetCatalog
 from tqdm import tqdm
 
+from stseg.data.datasets import dataset_vocabulary, register_data
+from stseg.data.datasets.entries import parse_entry, parse_flag
 from stseg.data.image_io import read_image
 from stseg.data.media import (
     find_media,
@@ -37,6 +40,8 @@ examples:
   words that compete but are not wanted:
     python demo/demo.py --input street.jpg --vocabulary "car; person" \\
         --background "distractors=road; sky; building"
+  the images and names of a data set, here a folder of labelme files:
+    python demo/demo.py --data mine=labelme:photos
   a video with the full-size model on a GPU:
     python demo/demo.py --config-file configs/stseg/stseg_convnextB_768.yaml \\
         --weights model_final.pth --device cuda --input drive.mp4 --vocabulary "road; car"
@@ -51,15 +56,17 @@ def parse_args(argv: Sequence[str] | None) -> tuple[argparse.ArgumentParser, arg
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--input", nargs="+", required=True, metavar="PATH", help="files, folders, globs, videos"
-    )
+    parser.add_argument("--input", nargs="+", metavar="PATH", help="files, folders, globs, videos")
     parser.add_argument(
         "--vocabulary",
-        required=True,
         metavar="NAMES",
         help='"cat, kitten; dog" (commas: synonyms, semicolons: classes), a .txt or .json file, or '
         "a list that ships: vocab:ade20k_150",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="NAME=FORMAT:PATH",
+        help="a data set instead of both, see datasets/README.md; either may still be given",
     )
     parser.add_argument("--output", default="output/demo", metavar="DIR", type=Path)
     parser.add_argument(
@@ -88,8 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     parser, args = parse_args(argv)
     try:
-        vocabulary = Vocabulary.parse(args.vocabulary, background=Background.parse(args.background))
-        paths = find_media(args.input)
+        paths, vocabulary = what_to_segment(args)
         check_output(args.output, paths)
         cfg = setup_cfg(args.config_file, args.opts, device=args.device)
         predictor = Predictor(cfg, weights=args.weights)
@@ -102,6 +108,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"failed: {path}: {reason}", file=sys.stderr)
     print(f"{len(paths) - len(failures)} of {len(paths)} files done, results in {args.output}")
     return 1 if failures else 0
+
+
+def what_to_segment(args: argparse.Namespace) -> tuple[list[Path], Vocabulary]:
+    """Files and names out of --input and --vocabulary, or of the data set that --data describes."""
+    for flag, value in (("--input", args.input), ("--vocabulary", args.vocabulary)):
+        if value is None and not args.data:
+            raise ValueError(f"{flag}: expected it, or --data, got neither.")
+    names, inputs = args.vocabulary, args.input
+    if args.data:
+        entry = parse_entry(parse_flag(args.data), "--data")
+        print(register_data(entry))
+        records = DatasetCatalog.get(entry.name)
+        inputs = inputs or [record["file_name"] for record in records]
+        names = dataset_vocabulary(entry.name) if names is None else names
+    vocabulary = Vocabulary.parse(names, background=Background.parse(args.background))
+    return find_media(inputs), vocabulary
 
 
 def check_output(output: Path, paths: Sequence[Path]) -> None:

@@ -20,8 +20,8 @@ def add_self_training_config(cfg: CN) -> None:
     cfg.SELF_TRAINING.ROUNDS = 3
     # Iterations per round. SOLVER.MAX_ITER becomes ROUNDS x ROUND_ITERS.
     cfg.SELF_TRAINING.ROUND_ITERS = 2000
-    # Folder of images without labels (--images) and the names to look for (--vocabulary: file or
-    # text). When set they are the training data instead of DATASETS.TRAIN.
+    # Folder of images without labels, or a video (--images), and the names to look for
+    # (--vocabulary: file or text). When set they are the training data instead of DATASETS.TRAIN.
     cfg.SELF_TRAINING.IMAGES = ""
     cfg.SELF_TRAINING.VOCABULARY = ""
     # Longest side in pixels at which pseudo-labels are made; larger images are labelled smaller

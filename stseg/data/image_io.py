@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from os import PathLike
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from stseg.structures import IGNORE_LABEL
 
@@ -58,6 +58,48 @@ def read_image(path: str | PathLike[str]) -> np.ndarray:
         BrokenFileError: if it is empty, truncated or not an image.
     """
     return to_rgb(_open(path, "Image"))
+
+
+def image_size(path: str | PathLike[str]) -> tuple[int, int]:
+    """(height, width) in pixels of an image as people see it, from its header alone.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        BrokenFileError: if it is empty or not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    except FileNotFoundError as e:
+        raise FileNotFoundError(f"Image: expected a file, got none at {path}.") from e
+    except (*_DECODE_ERRORS, Image.DecompressionBombError) as e:
+        raise BrokenFileError(
+            f"Image {path}: expected an image file, got one that cannot be read ({e}). Replace "
+            "the file, or remove it together with its partner."
+        ) from e
+    return (width, height) if is_turned else (height, width)
+
+
+def read_colours(path: str | PathLike[str], what: str) -> np.ndarray:
+    """Read a file whose colours are data, not a picture.
+
+    Args:
+        path: of 8-bit RGB or RGBA, as panoptic maps are.
+        what: the file is, for messages.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        BrokenFileError: if it cannot be decoded.
+        ValueError: if it holds no colours.
+    """
+    image = _open(path, what)
+    if image.mode not in ("RGB", "RGBA"):
+        raise ValueError(f"{what} {path}: expected colours of 8 bits, got mode {image.mode}.")
+    return np.array(image)[..., :3]
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:

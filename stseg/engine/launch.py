@@ -27,6 +27,9 @@ examples:
         --vocabulary names.txt --preview 12 MODEL.WEIGHTS model.pth
     python train_net.py --config-file configs/stseg/adapt_folder.yaml --images photos \\
         --vocabulary names.txt MODEL.WEIGHTS model.pth
+  train and evaluate on data of one's own: labelme, COCO, panoptic, folders, see datasets/README.md
+    python train_net.py --config-file configs/X.yaml --data mine=labelme:photos \\
+        --data val=folder:checked DATASETS.TRAIN "('mine',)" DATASETS.TEST "('val',)"
   go through every phase of a run with two images, to find mistakes in minutes
     python train_net.py --config-file configs/X.yaml --dry-run 2
   evaluate the last checkpoint of a run, or a file
@@ -63,12 +66,19 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--config-file", default="", metavar="FILE", help="YAML file; default: all default keys")
     add("--resume", action="store_true", help="continue from the last checkpoint in OUTPUT_DIR")
     add("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS on DATASETS.TEST")
-    add("--images", default="", metavar="DIR", help="images without labels to adapt to")
+    add("--images", default="", metavar="DIR", help="images or a video to adapt to")
     add(
         "--vocabulary",
         default="",
         metavar="NAMES",
         help="their names: .txt, .json or text",
+    )
+    add(
+        "--data",
+        action="append",
+        default=[],
+        metavar="NAME=FORMAT:PATH",
+        help="register data of one's own under a name; may be given several times",
     )
     add("--preview", type=int, default=0, metavar="N", help="only label N images, on a page")
     add("--dry-run", type=int, default=0, metavar="N", help="every phase, with N images, and stop")

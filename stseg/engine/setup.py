@@ -17,6 +17,7 @@ from detectron2.utils.logger import setup_logger
 from stseg.config import add_stseg_config
 from stseg.config import solver as choices
 from stseg.config.self_training import FRAMES
+from stseg.data.datasets.entries import parse_flag
 from stseg.data.datasets.folders import register_from_cfg
 from stseg.engine.dry_run import make_dry
 from stseg.engine.targets import IMAGES_NAME, load_target, register_target
@@ -33,6 +34,7 @@ def setup_cfg(
     device: str | None = None,
     images: str = "",
     vocabulary: str = "",
+    data: Sequence[str] = (),
 ) -> CfgNode:
     """Build the config: defaults, then the file and those it is based on, then `opts`.
 
@@ -42,6 +44,7 @@ def setup_cfg(
         device: replaces MODEL.DEVICE. Where the device asked for does not exist, the CPU is used.
         images: replaces SELF_TRAINING.IMAGES, the folder to adapt to.
         vocabulary: replaces SELF_TRAINING.VOCABULARY, a names file or names.
+        data: added to DATASETS.FOLDERS, each as `parse_flag` reads it.
 
     Returns:
         The config, frozen.
@@ -59,6 +62,8 @@ def setup_cfg(
         raise ValueError(f"KEY VALUE: expected pairs of a key and a value, got {list(opts)}.")
     for key, value in zip(opts[::2], opts[1::2], strict=True):
         _merge_value(cfg, key, value, "Given on the command line.")
+    if data:
+        cfg.DATASETS.FOLDERS = [*cfg.DATASETS.FOLDERS, *map(parse_flag, data)]
     _set_target(cfg, images, vocabulary)
     check_values(cfg)
     cfg.MODEL.DEVICE = usable_device(device or cfg.MODEL.DEVICE)
@@ -78,7 +83,8 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="stseg")
     default_setup(cfg, args)
     torch.set_float32_matmul_precision(cfg.SOLVER.MATMUL_PRECISION)
-    register_from_cfg(cfg)
+    for line in register_from_cfg(cfg):
+        logger.info(line)
     skipped = register_target(cfg)
     if skipped:  # told on the screen before, when there was no log yet
         names = ", ".join(os.path.basename(path) for path, _ in skipped)
@@ -94,6 +100,7 @@ def cfg_of(args: argparse.Namespace) -> CfgNode:
         device="cpu" if args.num_gpus == 0 else None,
         images=args.images,
         vocabulary=args.vocabulary,
+        data=args.data,
     )
     if args.dry_run:
         make_dry(cfg, args.dry_run, args.num_machines * max(args.num_gpus, args.num_cpu_processes))

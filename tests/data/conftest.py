@@ -31,3 +31,10 @@ def clean_catalog():
         DatasetCatalog.remove(name)
         MetadataCatalog.pop(name)
         folders._registered.pop(name, None)
+
+
+@pytest.fixture
+def label_cache_dir(tmp_path, monkeypatch):
+    """A label cache of the test's own."""
+    monkeypatch.setenv("STSEG_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"

@@ -1,6 +1,6 @@
 """Data sets: the benchmark table and folders. Importing registers the benchmarks, cheaply."""
 
-from stseg.data.datasets.folders import register_folder, register_from_cfg
+from stseg.data.datasets.folders import register_data, register_folder, register_from_cfg
 from stseg.data.datasets.register import (
     check_registered,
     data_root,
@@ -31,6 +31,7 @@ __all__ = [
     "dataset_vocabulary",
     "list_images",
     "register_benchmarks",
+    "register_data",
     "register_folder",
     "register_from_cfg",
     "register_images",

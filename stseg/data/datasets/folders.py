@@ -1,20 +1,29 @@
-"""Data sets given as folders: images, label maps and a file of names. No code needed."""
+"""Data sets of one's own: folders, annotation files and videos. No code needed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog
 
+from stseg.data.datasets.annotations import join
+from stseg.data.datasets.entries import (
+    KEY,
+    DataEntry,
+    existing_path,
+    is_entry_of_texts,
+    parse_entry,
+)
+from stseg.data.datasets.formats import Loaded, load_entry
 from stseg.data.datasets.listing import list_pairs
 from stseg.data.datasets.register import register_with_metadata
-from stseg.data.names_file import ignore_label
+from stseg.data.names_file import ignore_label as ignore_label_of
 from stseg.structures import Vocabulary
 
-_KEY = "DATASETS.FOLDERS"
+_SHOWN_NAMES = 60
 
 
 @dataclass(frozen=True)
@@ -25,7 +34,7 @@ class _Folder:
     ignore_label: int | None
 
 
-_registered: dict[str, _Folder] = {}
+_registered: dict[str, tuple[_Folder | DataEntry, str]] = {}
 
 
 def register_folder(
@@ -56,61 +65,107 @@ def register_folder(
             id is a class.
     """
     folder = _Folder(
-        _existing(name, "image folder", image_dir, is_dir=True),
-        _existing(name, "label folder", label_dir, is_dir=True) if label_dir else None,
-        _existing(name, "names file", names_file, is_dir=False),
+        existing_path(name, "image folder", image_dir, is_dir=True),
+        existing_path(name, "label folder", label_dir, is_dir=True) if label_dir else None,
+        existing_path(name, "names file", names_file, is_dir=False),
         ignore_label,
     )
-    if name in DatasetCatalog:
-        if _registered.get(name) == folder:
-            return
-        raise ValueError(
-            f"Data set {name!r}: expected a new name, got one that is registered for other data. "
-            "Choose another."
-        )
+    if _is_known(name, folder):
+        return
     vocabulary = Vocabulary.parse(folder.names_file)
-    register_with_metadata(
-        name,
+    if ignore_label is None:
+        ignore_label = ignore_label_of(folder.names_file, len(vocabulary))
+    loaded = Loaded(
         lambda: list_pairs(name, folder.image_dir, folder.label_dir),
-        vocabulary=vocabulary,
-        stuff_classes=list(vocabulary.names),
-        ignore_labels=(_ignore_label(folder, len(vocabulary)),),
-        evaluator_type="sem_seg",
-        image_root=str(folder.image_dir),
-        sem_seg_root=str(folder.label_dir or ""),
+        vocabulary,
+        (ignore_label,),
+        folder.image_dir,
+        folder.label_dir or "",
     )
-    _registered[name] = folder
+    _register(name, folder, loaded, "folder")
 
 
-def register_from_cfg(cfg: Any) -> None:
-    """Register every entry of DATASETS.FOLDERS: [name, image_dir, label_dir, names_file].
+def register_data(entry: DataEntry | Mapping[str, Any]) -> str:
+    """Register data of any format of `stseg.data.datasets.entries.FORMATS`.
+
+    Annotations are read now and their label maps are drawn into a cache, see
+    `stseg.data.datasets.label_cache`. Registering the same entry again does nothing.
+
+    Args:
+        entry: or its attributes as a mapping.
+
+    Returns:
+        What was found, in one line.
 
     Raises:
-        ValueError: if an entry does not have these four texts.
-        FileNotFoundError: if a path of an entry is missing.
+        FileNotFoundError: if a file or folder is missing; names it.
+        ValueError: if the entry, an annotation or the names are faulty, or the name is taken.
+        OSError: if the cache cannot be written.
     """
+    if not isinstance(entry, DataEntry):
+        entry = parse_entry(entry, "register_data")
+    if not _is_known(entry.name, entry):
+        _register(entry.name, entry, load_entry(entry), entry.format)
+    return _registered[entry.name][1]
+
+
+def register_from_cfg(cfg: Any) -> list[str]:
+    """Register every entry of DATASETS.FOLDERS.
+
+    An entry is [name, image_dir, label_dir, names_file] or a mapping, see `register_data`.
+
+    Returns:
+        What was found, a line per entry.
+
+    Raises:
+        ValueError: if an entry is neither, or see `register_folder` and `register_data`.
+        FileNotFoundError: if a path of an entry is missing.
+        OSError: if the cache cannot be written.
+    """
+    lines = []
     for position, entry in enumerate(cfg.DATASETS.FOLDERS):
-        is_list = isinstance(entry, Sequence) and not isinstance(entry, str)
-        if not is_list or len(entry) != 4 or not all(isinstance(part, str) for part in entry):
+        where = f"{KEY}[{position}]"
+        if isinstance(entry, Mapping):
+            lines.append(register_data(parse_entry(entry, where)))
+        elif is_entry_of_texts(entry):
+            register_folder(*entry)
+            lines.append(_registered[entry[0]][1])
+        else:
             raise ValueError(
-                f"{_KEY}[{position}]: expected [name, image_dir, label_dir, names_file], "
-                f"got {entry!r}. Use an empty label_dir for images without labels."
+                f"{where}: expected [name, image_dir, label_dir, names_file] or a mapping such as "
+                f"{{name: mine, format: labelme, path: DIR}}, got {entry!r}. Use an empty "
+                "label_dir for images without labels."
             )
-        register_folder(*entry)
+    return lines
 
 
-def _existing(name: str, what: str, path: str | Path, is_dir: bool) -> Path:
-    absolute = Path(path).expanduser().absolute()
-    if absolute.is_dir() if is_dir else absolute.is_file():
-        return absolute
-    raise FileNotFoundError(
-        f"Data set {name}: expected the {what} {absolute}, got nothing there. Given as "
-        f"{str(path)!r} to {_KEY} or register_folder; relative paths start at the "
-        "working directory."
+def _is_known(name: str, data: _Folder | DataEntry) -> bool:
+    """Whether the very same data are registered.
+
+    Raises:
+        ValueError: if the name belongs to others.
+    """
+    if name not in DatasetCatalog:
+        return False
+    if name in _registered and _registered[name][0] == data:
+        return True
+    raise ValueError(
+        f"Data set {name!r}: expected a new name, got one that is registered for other data. "
+        "Choose another."
     )
 
 
-def _ignore_label(folder: _Folder, num_classes: int) -> int:
-    if folder.ignore_label is not None:
-        return folder.ignore_label
-    return ignore_label(folder.names_file, num_classes)
+def _register(name: str, data: _Folder | DataEntry, loaded: Loaded, kind: str) -> None:
+    names = loaded.vocabulary.names
+    register_with_metadata(
+        name,
+        loaded.load,
+        vocabulary=loaded.vocabulary,
+        stuff_classes=list(names),
+        ignore_labels=loaded.ignore_labels,
+        evaluator_type="sem_seg",
+        image_root=str(loaded.image_root),
+        sem_seg_root=str(loaded.label_root),
+    )
+    parts = [kind, *loaded.notes, f"{len(names)} classes: {join(names, _SHOWN_NAMES)}"]
+    _registered[name] = (data, f"Data set {name}: {'; '.join(parts)}")

@@ -1,4 +1,7 @@
-"""Any folder of images as a data set without labels. Files that cannot be decoded are left out."""
+"""Any folder of images, or a video, as a data set without labels.
+
+Files that cannot be decoded are left out.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,10 @@ from typing import Any
 from detectron2.data import DatasetCatalog
 from tqdm import tqdm
 
+from stseg.data.datasets.label_cache import extract_frames
 from stseg.data.datasets.register import register_with_metadata
 from stseg.data.image_io import IMAGE_SUFFIXES, read_image
+from stseg.data.media import is_video
 from stseg.saving import label_encoding
 from stseg.structures import Vocabulary, VocabularyLike
 
@@ -76,13 +81,13 @@ def list_images(
 def register_images(
     name: str, folder: str | Path, vocabulary: VocabularyLike, *, recursive: bool = False
 ) -> Skipped:
-    """Register a folder of images, once listed and checked, together with a vocabulary.
+    """Register a folder of images or a video, once listed and checked, with a vocabulary.
 
     Registering the same folder and vocabulary under the same name again does nothing.
 
     Args:
         name: for DATASETS.TRAIN; no other data set's.
-        folder: see `list_images`.
+        folder: see `list_images`; or a video file, see `extract_frames`.
         vocabulary: file or names, in any form that `Vocabulary.parse` reads.
         recursive: see `list_images`.
 
@@ -103,7 +108,8 @@ def register_images(
             f"Data set {name!r}: expected a new name, got one that is registered for other data. "
             "Choose another."
         )
-    records, skipped = list_images(root, recursive=recursive)
+    images = extract_frames(root) if root.is_file() and is_video(root) else root
+    records, skipped = list_images(images, recursive=recursive)
     register_with_metadata(
         name,
         lambda: [dict(record) for record in records],
@@ -111,7 +117,7 @@ def register_images(
         stuff_classes=list(parsed.names),
         ignore_labels=(label_encoding(len(parsed))[1],),
         evaluator_type="sem_seg",
-        image_root=str(root),
+        image_root=str(images),
         sem_seg_root="",
     )
     _registered[name] = (root, parsed, skipped)

@@ -1,0 +1,229 @@
+"""What a user writes to name data of one's own: entries of DATASETS.FOLDERS, and --data flags."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+KEY = "DATASETS.FOLDERS"
+_PLACES = ("path", "images", "labels", "annotation")
+#: Values that a flag gives as text and that are not texts.
+_TYPED = ("ignore", "reduce_zero_label", "every")
+
+
+@dataclass(frozen=True)
+class Format:
+    """A row of the table of formats.
+
+    Attributes:
+        summary: what the data are, for people.
+        keys: that an entry may hold beside "name" and "format".
+        needs: groups of keys, of which one group must be given whole.
+    """
+
+    summary: str
+    keys: tuple[str, ...]
+    needs: tuple[tuple[str, ...], ...]
+
+
+FORMATS = {
+    "folder": Format(
+        "images/, labels/ (grey or palette PNG or TIFF of the same stems) and names.txt or .json",
+        ("path", "images", "labels", "names", "split", "ignore", "reduce_zero_label"),
+        (("path",), ("images", "labels", "names")),
+    ),
+    "images": Format(
+        "a folder of images, or of video frames, without labels",
+        ("path", "names"),
+        (("path", "names"),),
+    ),
+    "video": Format(
+        "the frames of a video file, without labels",
+        ("path", "names", "every"),
+        (("path", "names"),),
+    ),
+    "labelme": Format(
+        "images with one JSON each, as labelme writes them",
+        ("path", "images", "labels", "names", "ignore", "background"),
+        (("path",), ("images", "labels")),
+    ),
+    "coco": Format(
+        "images/ and one COCO JSON of polygons or RLE masks",
+        ("path", "images", "annotation", "names", "ignore", "background"),
+        (("path",), ("images", "annotation")),
+    ),
+    "coco_panoptic": Format(
+        "images/, one COCO panoptic JSON and its folder of PNG",
+        ("path", "images", "labels", "annotation", "names", "ignore"),
+        (("path",), ("images", "annotation")),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class DataEntry:
+    """A data set as the user describes it; relative paths start at the working directory.
+
+    Attributes:
+        name: for DATASETS.TRAIN and DATASETS.TEST.
+        format: key of `FORMATS`.
+        path: folder that holds everything, or the video file.
+        images: folder of images, instead of what `path` holds.
+        labels: folder of label maps, labelme JSON or panoptic PNG.
+        annotation: COCO JSON.
+        names: file or names in any form that `Vocabulary.parse` reads; "" takes them from the
+            annotation.
+        split: folder below images/ and labels/ of `path`.
+        ignore: ids (folder) or labels (annotations) that carry no class.
+        background: class of pixels that no shape covers; "" leaves them without a class.
+        reduce_zero_label: 0 in label maps carries no class, and k is the k-th name.
+        every: of so many frames of a video one is taken.
+    """
+
+    name: str
+    format: str = "folder"
+    path: str = ""
+    images: str = ""
+    labels: str = ""
+    annotation: str = ""
+    names: str | tuple[str | tuple[str, ...], ...] = ""
+    split: str = ""
+    ignore: tuple[int | str, ...] = ()
+    background: str = ""
+    reduce_zero_label: bool = False
+    every: int = 1
+
+
+def parse_entry(mapping: Mapping[str, Any], where: str) -> DataEntry:
+    """Check one entry.
+
+    Args:
+        mapping: keys are the attributes of `DataEntry`.
+        where: the entry stands, for messages.
+
+    Raises:
+        ValueError: names the place, the key, the rule and the value.
+    """
+    values = {key: _frozen(value) for key, value in mapping.items()}
+    name = values.get("name")
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"{where}: expected a 'name', got {name!r}. Add name: mine.")
+    kind = values.get("format", "folder")
+    if kind not in FORMATS:
+        raise ValueError(
+            f"{where}, format of {name!r}: expected one of {', '.join(FORMATS)}, got {kind!r}."
+        )
+    known = ("name", "format", *FORMATS[kind].keys)
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.6)
+            hint = f" Did you mean {near[0]}?" if near else " Remove it."
+            raise ValueError(
+                f"{where}, {name!r} of format {kind}: expected the keys {', '.join(known)}, "
+                f"got {key!r}.{hint}"
+            )
+    if "ignore" in values and not isinstance(values["ignore"], tuple):
+        values["ignore"] = (values["ignore"],)
+    entry = DataEntry(**values)
+    _check_values(entry, where)
+    return entry
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(part) for part in value) if isinstance(value, (list, tuple)) else value
+
+
+def _check_values(entry: DataEntry, where: str) -> None:
+    texts = [f.name for f in fields(entry) if f.type == "str"]
+    is_id = entry.format == "folder"
+    ids = "whole numbers" if is_id else "labels (texts)"
+    rules = [(key, isinstance(getattr(entry, key), str), "text") for key in texts]
+    rules += [
+        ("names", isinstance(entry.names, (str, tuple)), "a file, names or a list of names"),
+        ("ignore", all(_is_whole(i) if is_id else isinstance(i, str) for i in entry.ignore), ids),
+        ("reduce_zero_label", isinstance(entry.reduce_zero_label, bool), "true or false"),
+        ("every", _is_whole(entry.every) and entry.every >= 1, "a whole number from 1"),
+    ]
+    for key, is_good, rule in rules:
+        if not is_good:
+            raise ValueError(
+                f"{where}, {key} of {entry.name!r}: expected {rule}, got {getattr(entry, key)!r}."
+            )
+    needs = FORMATS[entry.format].needs
+    if not any(all(getattr(entry, key) for key in group) for group in needs):
+        wanted = ", or ".join(" and ".join(group) for group in needs)
+        given = ", ".join(k for k in (*_PLACES, "names") if getattr(entry, k)) or "none of these"
+        raise ValueError(
+            f"{where}, {entry.name!r} of format {entry.format} "
+            f"({FORMATS[entry.format].summary}): expected {wanted}, got {given}. Add what is "
+            "missing."
+        )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def parse_flag(text: str) -> dict[str, Any]:
+    """Read `NAME=FORMAT:PATH,KEY=VALUE,...` into an entry of DATASETS.FOLDERS.
+
+    FORMAT is "folder" if it is left out. PATH may be left out where keys say it all.
+
+    Raises:
+        ValueError: if the text has another form, or see `parse_entry`.
+    """
+    name, equals, rest = text.partition("=")
+    if not equals or not name or not rest:
+        raise ValueError(
+            f"--data: expected NAME=FORMAT:PATH with FORMAT one of {', '.join(FORMATS)}, got "
+            f"{text!r}. An example: --data mine=labelme:photos"
+        )
+    place, *options = re.split(r",\s*(?=[a-z_]+=)", rest)
+    kind, colon, path = place.partition(":")
+    if not colon or kind not in FORMATS:  # "C:\photos" has a colon, too
+        kind, path = "folder", place
+    entry: dict[str, Any] = {"name": name.strip(), "format": kind, "path": path}
+    for option in options:
+        key, _, value = option.partition("=")
+        entry[key] = _typed(name, key, value) if key in _TYPED else value
+    if not path:
+        del entry["path"]
+    parse_entry(entry, "--data")
+    return entry
+
+
+def _typed(name: str, key: str, value: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ValueError(
+            f"--data, {key} of {name!r}: expected YAML such as 255 or [0, 255], got {value!r}."
+        ) from error
+
+
+def existing_path(name: str, what: str, path: str | Path, is_dir: bool) -> Path:
+    """The absolute path of something that a data set needs.
+
+    Raises:
+        FileNotFoundError: if it is not there; names data set, path and cure.
+    """
+    absolute = Path(path).expanduser().absolute()
+    if absolute.is_dir() if is_dir else absolute.is_file():
+        return absolute
+    raise FileNotFoundError(
+        f"Data set {name}: expected the {what} {absolute}, got nothing there. Given as "
+        f"{str(path)!r} to {KEY} or register_folder; relative paths start at the "
+        "working directory."
+    )
+
+
+def is_entry_of_texts(entry: Any) -> bool:
+    """Whether an entry is the short form [name, image_dir, label_dir, names_file]."""
+    is_list = isinstance(entry, Sequence) and not isinstance(entry, str)
+    return is_list and len(entry) == 4 and all(isinstance(part, str) for part in entry)

@@ -1,0 +1,137 @@
+"""Video frames and label maps are made once, whole, and anew after a change."""
+
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from PIL import Image
+
+from stseg.data.datasets import (
+    folders,
+    label_cache,
+    register_data,
+    register_images,
+)
+from stseg.data.media import open_video
+from tests.helpers import annotated_data as data
+from tests.helpers.annotated_data import label_maps, register
+
+pytestmark = pytest.mark.usefixtures("clean_catalog", "label_cache_dir")
+
+
+def film(tmp_path, count=5):
+    path = tmp_path / "drive.mp4"
+    with open_video(path, 5.0) as video:
+        for number in range(count):
+            video.write(np.full((32, 48, 3), 40 * number, np.uint8))
+    return path
+
+
+def test_every_nth_frame_of_a_video_is_an_image_without_label(tmp_path):
+    register(film(tmp_path), "video", names="road; car", every=2)
+    records = DatasetCatalog.get("mine")
+    assert [set(r) for r in records] == [{"file_name"}] * 3
+    assert [r["file_name"][-16:] for r in records] == [f"drive_{n:06d}.jpg" for n in (0, 2, 4)]
+    greys = [np.array(Image.open(r["file_name"])).mean() for r in records]
+    assert np.allclose(greys, [0, 80, 160], atol=4)
+
+
+def test_a_video_can_be_adapted_to_like_a_folder(tmp_path):
+    register_images("mine", film(tmp_path), "road; car")
+    assert len(DatasetCatalog.get("mine")) == 5
+
+
+def test_frames_of_a_video_that_broke_off_are_not_taken_for_all(tmp_path, monkeypatch):
+    def broken(path):
+        yield np.zeros((32, 48, 3), np.uint8)
+        raise KeyboardInterrupt
+
+    path = film(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(label_cache, "video_frames", broken)
+        with pytest.raises(KeyboardInterrupt):
+            label_cache.extract_frames(path)
+    assert len(list(label_cache.extract_frames(path).glob("*.jpg"))) == 5
+
+
+def test_a_folder_of_frames_needs_names_and_no_labels(tmp_path):
+    data.write_images(tmp_path / "frames", 3)
+    (tmp_path / "frames" / "03.png").write_bytes(b"no image")
+    line = register(tmp_path / "frames", "images", names="road; car")
+    assert "3 images" in line and "left out" in line and "03.png" in line
+    assert len(DatasetCatalog.get("mine")) == 3
+
+
+def test_label_maps_are_drawn_once_and_anew_after_a_change(tmp_path, label_cache_dir):
+    root = data.write_labelme(tmp_path / "set")
+    entry = {"format": "labelme", "path": str(root)}
+    register_data({"name": "mine", **entry})
+    files = {p: p.stat().st_mtime_ns for p in label_cache_dir.rglob("*.png")}
+    assert len(files) == 4
+    forget("mine")
+    register_data({"name": "mine", **entry})
+    assert {p: p.stat().st_mtime_ns for p in label_cache_dir.rglob("*.png")} == files
+    forget("mine")
+    next(iter(files)).unlink()
+    register_data({"name": "mine", **entry})
+    assert len(label_maps()) == 4
+    forget("mine")
+    content = data.labelme_json(0)
+    content["shapes"].pop()
+    data.write_json(root / "00.json", content)
+    register_data({"name": "mine", **entry})
+    assert (label_maps()[0] == 1).all() and (label_maps()[1] == data.truth(1)).all()
+
+
+def forget(name):
+    DatasetCatalog.remove(name)
+    MetadataCatalog.pop(name)
+    folders._registered.pop(name)
+
+
+def test_drawing_goes_on_where_it_was_killed(tmp_path, label_cache_dir, monkeypatch):
+    root, drawn = data.write_labelme(tmp_path / "set"), []
+    original = label_cache._draw_one
+
+    def dies_at_the_third(annotations, drawing, ids, fill):
+        drawn.append(drawing.stem)
+        if len(drawn) == 3:
+            raise KeyboardInterrupt
+        return original(annotations, drawing, ids, fill)
+
+    monkeypatch.setattr(label_cache, "_draw_one", dies_at_the_third)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    with pytest.raises(KeyboardInterrupt):
+        register(root, "labelme")
+    assert not list(label_cache_dir.rglob("names.json")) and not list(
+        label_cache_dir.rglob("*.tmp")
+    )
+    before = len(drawn)
+    register(root, "labelme")
+    assert len(drawn) - before <= 2
+    assert all((label == data.truth(i)).all() for i, label in enumerate(label_maps()))
+
+
+def test_the_cache_is_itself_a_plain_folder(tmp_path):
+    root = data.write_labelme(tmp_path / "set")
+    register(root, "labelme", names="dark; lamp, bright")
+    labels = MetadataCatalog.get("mine").sem_seg_root
+    names = f"{labels}/../names.json"
+    for extra in root.glob("*.json"):
+        extra.unlink()
+    register_data({"name": "b", "images": str(root), "labels": labels, "names": names})
+    assert MetadataCatalog.get("b").vocabulary.synonyms == (("dark",), ("lamp", "bright"))
+    assert MetadataCatalog.get("b").ignore_labels == MetadataCatalog.get("mine").ignore_labels
+
+
+def test_many_classes_give_maps_of_16_bits(tmp_path):
+    names = [f"class {i}" for i in range(300)] + list(data.NAMES)
+    register(data.write_labelme(tmp_path / "set"), "labelme", names=names)
+    assert MetadataCatalog.get("mine").ignore_label == 65535
+    assert (label_maps()[0] == data.truth(0).astype(int) + 300).all()
+
+
+def test_a_cache_that_cannot_be_written_names_the_variable(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("STSEG_CACHE", str(tmp_path / "file"))
+    with pytest.raises(OSError, match="STSEG_CACHE: expected a folder.*Set STSEG_CACHE"):
+        register(data.write_labelme(tmp_path / "set"), "labelme")
