@@ -49,6 +49,7 @@ examples:
   {_PROGRAM} verify ade20k_150_test_sem_seg --jobs 4 --json ade.json
   {_PROGRAM} verify coco_2017_train_stuff_all_sem_seg --limit 2000
   {_PROGRAM} verify --folder mine images/ labels/ names.txt
+  {_PROGRAM} verify --data mine=labelme:photos
 
 A data set that is not there fails only where it is named. exit code: 0 = good, 1 = findings,
 2 = wrong use."""
@@ -85,11 +86,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _verify(args: argparse.Namespace) -> int:
     settings = Settings(args.jobs, args.limit, args.decode, args.strict)
-    folders = _folders(args.folder)
-    named = [*folders, *(name for name in args.names if name != "all")]
+    folders, data = _folders(args.folder), _register(args.data)
+    named = [*folders, *data, *(name for name in args.names if name != "all")]
     names = [*named, *(_registered_names() if "all" in args.names else ())]
     if not names:
-        raise ValueError("verify: expected the name of a data set, `all` or --folder, got nothing.")
+        raise ValueError(
+            "verify: expected the name of a data set, `all`, --folder or --data, got nothing."
+        )
     reports = []
     for name in dict.fromkeys(names):
         listed = _find(name, folders)
@@ -113,6 +116,7 @@ def _verify(args: argparse.Namespace) -> int:
 def _show(args: argparse.Namespace) -> int:
     from stseg.data.sheet import make_sheet, write_page, write_sheet
 
+    _register(args.data)
     listed = _find(args.name, _folders(args.folder))
     if not listed.pairs:
         reasons = [listed.absent, *(f"{f.text}. {f.cure}" for f in listed.findings)]
@@ -147,6 +151,20 @@ def _registered_names() -> list[str]:
 
 def _folders(entries: Sequence[Sequence[str]] | None) -> dict[str, Listed]:
     return {entry[0]: list_folder(folder_target(*entry)) for entry in entries or ()}
+
+
+def _register(flags: Sequence[str] | None) -> list[str]:
+    """Register what --data describes; the names."""
+    if not flags:
+        return []
+    require_detectron2("--data (--folder does without)")
+    from stseg.data.datasets import register_data
+    from stseg.data.datasets.entries import parse_flag
+
+    entries = [parse_flag(flag) for flag in flags]
+    for entry in entries:
+        register_data(entry)
+    return [entry["name"] for entry in entries]
 
 
 def _root() -> str:
@@ -189,6 +207,12 @@ def _parser() -> argparse.ArgumentParser:
             metavar=("NAME", "IMAGES", "LABELS", "NAMES_FILE"),
             help='a folder data set, as in DATASETS.FOLDERS; "" as LABELS for images only',
         )
+        command.add_argument(
+            "--data",
+            action="append",
+            metavar="NAME=FORMAT:PATH",
+            help="data of another format, see datasets/README.md",
+        )
         command.set_defaults(run=run)
     return parser
 
@@ -206,7 +230,7 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
 
 def _add_show(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("name", metavar="NAME", help="registered data set, or that of --folder")
+    add("name", metavar="NAME", help="registered data set, or that of --folder or --data")
     add("--n", type=_count, default=12, metavar="N", help="images; default: %(default)s")
     add("--seed", type=int, default=0, metavar="N", help="of the choice; default: %(default)s")
     add("--classes", metavar="NAMES", help='only images with one of these: "sky; car"')

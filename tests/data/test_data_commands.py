@@ -3,6 +3,7 @@ import json
 import pytest
 
 from stseg.data.__main__ import main
+from tests.helpers.annotated_data import write_labelme
 from tests.helpers.planted import blocks, plant
 from tests.helpers.tiny_data import write_folder
 from tests.test_package import run_without
@@ -68,6 +69,16 @@ def test_a_registered_data_set_can_be_shown(root, tmp_path, capsys):
     plant(root, ADE, [blocks([2, 1, 255])] * 3)
     assert main(["show", ADE, "--html", str(tmp_path / "a.html")]) == 0
     assert capsys.readouterr().out.startswith("3 of 3 images")
+
+
+def test_annotations_of_ones_own_are_checked_and_shown(
+    root, tmp_path, capsys, clean_catalog, label_cache_dir
+):
+    data = ["--data", f"mine=labelme:{write_labelme(tmp_path / 'photos')}"]
+    assert main(["verify", *data]) == 0
+    assert "mine" in capsys.readouterr().out
+    assert main(["show", "mine", *data, "--output", str(tmp_path / "a.png")]) == 0
+    assert capsys.readouterr().out.startswith("4 of 4 images")
 
 
 @pytest.mark.parametrize(
