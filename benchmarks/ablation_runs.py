@@ -24,7 +24,6 @@ from stseg.engine.checkpointing import write_json
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs" / "mini"
 BASELINE = "baseline"
-_DEA = ("MODEL.STSEG.DEA.ENABLED", "True")
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ PAPER_ROWS = {
     BASELINE: Row("baseline", "small_world.yaml"),
     "dea": Row("+ DEA", "small_world_dea.yaml"),
     "st": Row("+ ST", "adapt_small_world.yaml", BASELINE),
-    "dea_st": Row("+ DEA + ST", "adapt_small_world.yaml", "dea", _DEA),
+    "dea_st": Row("+ DEA + ST", "adapt_small_world_dea.yaml", "dea"),
 }
 EXTRA_ROWS = {
     "dea_xavier": Row(
@@ -57,15 +56,15 @@ EXTRA_ROWS = {
     ),
     "dea_st_mask": Row(
         "+ DEA + ST, prompted by the mask alone",
-        "adapt_small_world.yaml",
+        "adapt_small_world_dea.yaml",
         "dea",
-        (*_DEA, "SELF_TRAINING.REFINE.PROMPTS", "['mask']"),
+        ("SELF_TRAINING.REFINE.PROMPTS", "['mask']", "SELF_TRAINING.REFINE.MIN_IOU", "0.0"),
     ),
     "dea_st_no_sam": Row(
         "+ DEA + ST, masks not refined",
-        "adapt_small_world.yaml",
+        "adapt_small_world_dea.yaml",
         "dea",
-        (*_DEA, "SELF_TRAINING.REFINE.ENABLED", "False"),
+        ("SELF_TRAINING.REFINE.ENABLED", "False"),
     ),
 }
 ROWS = {**PAPER_ROWS, **EXTRA_ROWS}

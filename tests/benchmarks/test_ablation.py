@@ -10,6 +10,7 @@ import pytest
 from benchmarks import ablation, ablation_runs
 from benchmarks.ablation_runs import CONFIGS, ROWS, with_requirements
 from benchmarks.ablation_table import markdown, read_figures, spread, summarise
+from stseg.engine import setup_cfg
 
 VAL, DEV = "small_world_target_val_sem_seg", "small_world_target_dev_sem_seg"
 
@@ -85,6 +86,12 @@ def test_the_four_rows_of_the_paper_come_first_and_start_where_they_should():
     for row in ROWS.values():
         assert not row.start or not ROWS[row.start].start
         assert len(row.opts) % 2 == 0
+    with_dea = [
+        row
+        for row in ROWS
+        if setup_cfg(CONFIGS / ROWS[row].config, device="cpu").MODEL.STSEG.DEA.ENABLED
+    ]
+    assert with_dea == [row for row in ROWS if row.startswith("dea")]
 
 
 # --- runs ---
@@ -102,7 +109,8 @@ class StandIn:
         opts = dict(zip(args[1::2], args[2::2], strict=True))
         out = Path(opts["OUTPUT_DIR"])
         out.mkdir(parents=True, exist_ok=True)
-        self.calls.append({"flag": args[0], "opts": opts})
+        config = Path(command[command.index("--config-file") + 1]).name
+        self.calls.append({"flag": args[0], "opts": opts, "config": config})
         if self.fails:
             stdout.write(b"no more memory\n")
             return SimpleNamespace(returncode=1)
@@ -171,7 +179,7 @@ def test_stage_2_starts_from_the_weights_of_its_own_seed_after_stage_1(workspace
     for one in calls[-2:]:
         start = str(workspace.out / f"seed{one['opts']['SEED']}" / "dea" / "model_final.pth")
         assert one["opts"]["MODEL.WEIGHTS"] == start
-        assert one["opts"]["MODEL.STSEG.DEA.ENABLED"] == "True"
+        assert one["config"] == "adapt_small_world_dea.yaml"
     assert all("MODEL.WEIGHTS" not in c["opts"] for c in calls[:-2])
 
 
