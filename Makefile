@@ -14,7 +14,7 @@ env: ## create .venv and install everything, if that is not done yet
 demo: env ## segment fresh miniature scenes with names never seen in training
 	@$(VENV)/bin/python -W ignore::FutureWarning -m demo.small_world $(ARGS)
 
-ablation: env ## run the paper's ablation in miniature, about an hour and a half on two cores
+ablation: env ## run the paper's ablation in miniature, about 85 minutes on two cores
 	@$(VENV)/bin/python -W ignore::FutureWarning -m benchmarks.ablation $(ARGS)
 
 test: env ## run the tests and say what was skipped

@@ -137,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
         parser.error("--distractors: expected words to draw from in --pool, got none.")
     logging.getLogger("stseg").setLevel(logging.WARNING)
     vocabulary = dataset_vocabulary(args.data_set)
-    pool = Vocabulary.parse(args.pool).names if args.pool else ()
+    pool = Vocabulary.parse(args.pool, allow_shared_names=True).names if args.pool else ()
     tables = json.loads(args.tables.read_text(encoding="utf-8")) if args.tables else {}
     asked = variants(vocabulary, pool, args.distractors, tables)
     predictor = Predictor(args.config_file, weights=args.weights)

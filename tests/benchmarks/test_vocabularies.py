@@ -65,7 +65,11 @@ def test_the_command_prints_and_writes_the_table(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(vocabularies, "dataset_label_reader", lambda _: reader)
     tables = tmp_path / "tables.json"
     tables.write_text(json.dumps({"hypernyms": {"cat": "animal"}}))
-    flags = ["--tables", tables, "--pool", "cloud", "--distractors", 1, "--images", 1]
+    pool = tmp_path / "pool.json"
+    pool.write_text(
+        json.dumps({"classes": ["cloud, fog", "cloud, mist"]})
+    )  # as lists of benchmarks have it
+    flags = ["--tables", tables, "--pool", pool, "--distractors", 1, "--images", 1]
     found = vocabularies.main([*map(str, flags), "--json", str(tmp_path / "out" / "a.json")])
     assert json.loads((tmp_path / "out" / "a.json").read_text()) == found
     assert "hypernyms" in capsys.readouterr().out
