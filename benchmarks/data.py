@@ -17,7 +17,6 @@ Example:
 
 import argparse
 import cProfile
-import json
 import os
 import pstats
 import random
@@ -33,6 +32,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.evaluators import regions
+from benchmarks.report_file import write_report
 from stseg.data.preparation.coco_stuff import COCO_STUFF
 from stseg.data.preparation.encoders import coco_stuff, id_table
 from stseg.data.preparation.runner import prepare as run_tasks
@@ -264,10 +264,7 @@ def main(argv: list[str] | None = None) -> dict:
             measure, show = MEASUREMENTS[what]
             report[what] = measure(pairs, args.images, folder)
             show(report[what])
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(report, indent=2), encoding="utf-8")
-        print(f"\nWritten to {args.json}")
+    write_report(args.json, report)
     return report
 
 

@@ -222,10 +222,9 @@ def main(argv: list[str] | None = None) -> dict:
         "ratios": ratios(rows),
     }
     show(report)
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(report, indent=2), encoding="utf-8")
-        print(f"\nWritten to {args.json}")
+    from benchmarks.report_file import write_report  # imports stseg, which no side may pay for
+
+    write_report(args.json, report)
     return report
 
 

@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from segment_anything import SamPredictor
 
-from stseg.files import write_atomically
+from benchmarks.report_file import write_report
 from stseg.modeling.encoders.sam import SAMImageEncoder, create_sam, decoder_parts
 from stseg.self_training.decoding import best_of, decode
 from stseg.self_training.frame import Frame
@@ -289,10 +289,7 @@ def main(argv: list[str] | None = None) -> dict:
         **measure(args),
     }
     show(report)
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(args.json, json.dumps(report, indent=2).encode())
-        print(f"Written to {args.json}")
+    write_report(args.json, report)
     return report
 
 

@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 from detectron2.data import DatasetCatalog
 
+from benchmarks.report_file import write_report
 from stseg import Predictor, Vocabulary
 from stseg.data.datasets import dataset_label_reader, dataset_vocabulary
 from stseg.evaluation.confusion import ConfusionMatrix
@@ -38,7 +39,6 @@ from stseg.evaluation.open_vocab import (
     with_distractors,
     with_synonyms,
 )
-from stseg.files import write_atomically
 
 GIVEN = "as given"
 
@@ -148,9 +148,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
         dataset_label_reader(args.data_set),
     )
     show(rows)
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(args.json, json.dumps(rows, indent=1).encode("ascii"))
+    write_report(args.json, rows)
     return rows
 
 

@@ -14,20 +14,30 @@ from stseg.colours import class_colours
 _ASSETS = Path(__file__).parent / "assets" / "report"
 
 
-def fill_page(template: str, **parts: str) -> bytes:
-    """A shipped page with its style sheet and `parts` put in.
+def fill_page(template: str, *, title: str, scripts: bool = False, **parts: str) -> bytes:
+    """A shipped page with the head that all have, and `parts`, put in.
 
     Args:
         template: file in assets/report.
+        title: of the page, as HTML.
+        scripts: whether the page may run its own.
         **parts: HTML for the places of the template.
 
     Returns:
         The file's bytes.
     """
-    style = (_ASSETS / "style.css").read_text(encoding="utf-8").rstrip()
-    page = Template((_ASSETS / template).read_text(encoding="utf-8"))
+    head = _read("head.html").substitute(
+        title=title,
+        scripts="; script-src 'unsafe-inline'" if scripts else "",
+        style=(_ASSETS / "style.css").read_text(encoding="utf-8").rstrip(),
+    )
+    page = _read(template).substitute(head=head.rstrip(), title=title, **parts)
     # File names need not be valid Unicode.
-    return page.substitute(style=style, **parts).encode("utf-8", errors="xmlcharrefreplace")
+    return page.encode("utf-8", errors="xmlcharrefreplace")
+
+
+def _read(template: str) -> Template:
+    return Template((_ASSETS / template).read_text(encoding="utf-8"))
 
 
 def tiles(summary: Sequence[tuple[str, str]]) -> str:

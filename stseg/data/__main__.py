@@ -125,6 +125,7 @@ def _show(args: argparse.Namespace) -> int:
     output = args.output or (None if args.html else Path(f"{args.name}.png"))
     for path, write in ((output, write_sheet), (args.html, write_page)):
         if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
             write(path, sheet)
             _say(f"{len(sheet.cards)} of {len(listed.pairs)} images: {path}")
     return 0
@@ -172,6 +173,7 @@ def _root() -> str:
 
 
 def _write_json(path: Path, reports: Sequence[Report]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     content = {"schema": 1, "root": _root(), "data_sets": [r.as_json() for r in reports]}
     write_atomically(path, json.dumps(content, indent=1).encode("utf-8"))
 

@@ -71,6 +71,7 @@ def write_page(
     page = fill_page(
         "page.html",
         title=escape(title),
+        scripts=True,
         tiles=tiles(summary),
         verdict=report_html.verdict_card(verdict, evidence),
         classes=report_html.class_table(counts, images, vocabulary, remarks or {}),

@@ -16,25 +16,3 @@ def data_cfg():
     cfg.SOLVER.IMS_PER_BATCH = 2
     cfg.SEED = 7
     return cfg
-
-
-@pytest.fixture
-def clean_catalog():
-    """Forget the data sets a test registers."""
-    from detectron2.data import DatasetCatalog, MetadataCatalog
-
-    from stseg.data.datasets import folders
-
-    before = set(DatasetCatalog.list())
-    yield
-    for name in set(DatasetCatalog.list()) - before:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.pop(name)
-        folders._registered.pop(name, None)
-
-
-@pytest.fixture
-def label_cache_dir(tmp_path, monkeypatch):
-    """A label cache of the test's own."""
-    monkeypatch.setenv("STSEG_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"

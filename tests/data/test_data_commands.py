@@ -26,10 +26,10 @@ def test_good_data_leave_with_0_and_a_table(root, capsys):
 
 def test_findings_leave_with_1_and_say_what_to_do(root, capsys, tmp_path):
     plant(root, ADE, [blocks([2, 150, 0])])
-    assert main(["verify", ADE, "--json", str(tmp_path / "out.json")]) == 1
+    assert main(["verify", ADE, "--json", str(tmp_path / "new" / "out.json")]) == 1
     text = capsys.readouterr().out
     assert "FINDING unprepared-ade" in text and "What to do: Prepare them anew" in text
-    entry = json.loads((tmp_path / "out.json").read_text())["data_sets"][0]
+    entry = json.loads((tmp_path / "new" / "out.json").read_text())["data_sets"][0]
     assert entry["name"] == ADE and entry["images"] == 1 and entry["official"] == [2000]
     assert [f["code"] for f in entry["findings"] if f["kind"] == "finding"] == ["unprepared-ade"]
     assert {row["id"] for row in entry["histogram"]} == {0, 2, 150}
@@ -67,7 +67,7 @@ def test_folders_need_no_registration(tmp_path, capsys):
 
 def test_a_registered_data_set_can_be_shown(root, tmp_path, capsys):
     plant(root, ADE, [blocks([2, 1, 255])] * 3)
-    assert main(["show", ADE, "--html", str(tmp_path / "a.html")]) == 0
+    assert main(["show", ADE, "--html", str(tmp_path / "new" / "a.html")]) == 0
     assert capsys.readouterr().out.startswith("3 of 3 images")
 
 

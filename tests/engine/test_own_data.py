@@ -18,21 +18,7 @@ from . import fakes
 
 ADAPT = Path(__file__).resolve().parents[2] / "configs" / "mini" / "adapt_folder.yaml"
 
-pytestmark = pytest.mark.usefixtures("_own_catalog")
-
-
-@pytest.fixture
-def _own_catalog(tmp_path, monkeypatch):
-    """A cache of the test's own; the data sets it registers are forgotten."""
-    from stseg.data.datasets import folders
-
-    monkeypatch.setenv("STSEG_CACHE", str(tmp_path / "cache"))
-    before = set(DatasetCatalog.list())
-    yield
-    for name in set(DatasetCatalog.list()) - before:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.pop(name)
-        folders._registered.pop(name, None)
+pytestmark = pytest.mark.usefixtures("clean_catalog", "label_cache_dir")
 
 
 def keys(root, *more):

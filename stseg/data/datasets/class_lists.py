@@ -63,6 +63,7 @@ def load_unseen(split: str) -> frozenset[int]:
     return frozenset(names.index(name) for name in content["unseen"])
 
 
+@cache
 def build_vocabulary(stem: str, split: str = "", seen_only: bool = False) -> Vocabulary:
     """A shipped class list as a vocabulary.
 

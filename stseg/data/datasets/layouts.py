@@ -112,10 +112,11 @@ def present_layouts(layouts: Sequence[Layout], root: Path) -> list[Layout]:
     A folder without a single label map does not count: peers' scripts make folders that they
     never fill.
     """
-    return [layout for layout in layouts if _is_present(layout, root)]
+    return [layout for layout in layouts if is_present(layout, root)]
 
 
-def _is_present(layout: Layout, root: Path) -> bool:
+def is_present(layout: Layout, root: Path) -> bool:
+    """Whether a layout's folders lie below a root, see `present_layouts`."""
     if not (root / layout.image_dir).is_dir():
         return False
     if layout.image_list and not (root / layout.image_list).is_file():

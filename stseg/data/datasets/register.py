@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from stseg.data.datasets.layouts import Layout, present_layouts
+from stseg.data.datasets.layouts import Layout, is_present, present_layouts
 from stseg.data.datasets.listing import list_pairs, select_listed
 from stseg.data.datasets.specs import SPECS, VARIANTS, DatasetSpec
 from stseg.data.image_io import read_label
@@ -65,7 +65,8 @@ def load_benchmark(spec: DatasetSpec) -> list[dict[str, Any]]:
 
 def dataset_layout(spec: DatasetSpec) -> Layout:
     """The first layout whose files lie below the data root; the row's own where there are none."""
-    return next(iter(present_layouts(spec.layouts, data_root())), spec)
+    root = data_root()
+    return next((layout for layout in spec.layouts if is_present(layout, root)), spec)
 
 
 @cache  # once for every finding
