@@ -1,5 +1,6 @@
 """Fixtures every test may use."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -14,6 +15,16 @@ def shared_dir() -> Path:
     if not path.is_dir():
         pytest.skip(f"needs the shared fixtures: no folder {path}; set STSEG_SHARED")
     return path
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before():
+    """Undo what a test's command line does to the package's logger: the next one listens to it."""
+    logger = logging.getLogger("stseg")
+    before = logger.level, logger.propagate
+    yield
+    logger.setLevel(before[0])
+    logger.propagate = before[1]
 
 
 @pytest.fixture
