@@ -30,14 +30,14 @@ TEMPLATES, CHANNELS = 80, 640
 _FORMER_NUMPY = {"int": int, "float": float, "bool": bool, "object": object}
 
 
-def text_embeddings(num_classes: int, *, seed: int = 0) -> Tensor:
-    """Random unit embeddings (T, 80, 640) float32 on the CPU, the same for the same arguments.
+def text_embeddings(num_classes: int, *, channels: int = CHANNELS, seed: int = 0) -> Tensor:
+    """Random unit embeddings (T, 80, C) float32 on the CPU, the same for the same arguments.
 
     A class's templates differ less than classes do, as in CLIP.
     """
     generator = torch.Generator().manual_seed(seed)
-    name = torch.randn(num_classes, 1, CHANNELS, generator=generator)
-    wording = torch.randn(num_classes, TEMPLATES, CHANNELS, generator=generator)
+    name = torch.randn(num_classes, 1, channels, generator=generator)
+    wording = torch.randn(num_classes, TEMPLATES, channels, generator=generator)
     return F.normalize(name + 0.5 * wording, dim=-1)
 
 
