@@ -20,8 +20,6 @@ LABEL_SUFFIXES = (".png", ".tif", ".tiff")
 
 # Pillow modes whose pixel values are ids: grey of 1, 8, 16 and 32 bits, and palette indices.
 _ID_MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B")
-_MAX_ID = 65535
-_OUTSIDE = -2
 # What Pillow raises on damaged files, by format and by where the damage lies.
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 
@@ -195,22 +193,24 @@ def read_label(
             ignored.
     """
     ids = _stored_ids(path, "Label map")
-    if ids.dtype not in (np.uint8, np.uint16):
-        ids = ids.astype(np.int64).clip(-1, _MAX_ID + 1)
-    # The last entry, which is also entry -1, takes whatever 16 bits cannot hold.
-    table = np.full(_MAX_ID + 2, _OUTSIDE, dtype=np.int64)
-    known = np.arange(num_classes) if label_ids is None else np.asarray(label_ids)
-    table[: len(known)] = known
-    table[list(ignore_labels)] = IGNORE_LABEL
-    table = table[:256] if ids.dtype == np.uint8 else table
-    label = table.astype(dtype).take(ids)  # faster than table[ids]
-    outside = np.unique(ids[label == _OUTSIDE])
-    if outside.size:
+    num_ids = num_classes if label_ids is None else len(label_ids)
+    outside = (ids < 0) | (ids >= num_ids) if ids.dtype.kind == "i" else ids >= num_ids
+    # Most maps hold few ignored ids: comparing with each is faster than a table of all ids.
+    ignored = [ids == i for i in ignore_labels]
+    for mask in ignored:
+        outside &= ~mask
+    if outside.any():
         raise ValueError(
-            f"Label map {path}: expected ids 0 to {len(known) - 1} ({num_classes} classes) or "
-            f"the ignored {_join(ignore_labels)}, got {_join(outside.tolist())}. Prepare the "
-            "label maps again, or give the names and the ignored id that belong to them."
+            f"Label map {path}: expected ids 0 to {num_ids - 1} ({num_classes} classes) or "
+            f"the ignored {_join(ignore_labels)}, got {_join(np.unique(ids[outside]).tolist())}. "
+            "Prepare the label maps again, or give the names and the ignored id that belong to "
+            "them."
         )
+    label = ids.astype(dtype)
+    for mask in ignored:
+        label[mask] = IGNORE_LABEL
+    if label_ids is not None:  # the last entry is also entry IGNORE_LABEL
+        label = np.array([*label_ids, IGNORE_LABEL], dtype=dtype).take(label)
     return label
 
 
