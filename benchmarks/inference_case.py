@@ -49,6 +49,7 @@ def measure(case: Case, side: Side | None = None) -> dict:
         peaks, peak = _peaks(case, side, images, memory)
         times, seconds, outputs = _times(case, side, images)
         peak = max(peak, memory.peak())
+    with torch.inference_mode():  # counting does not go with autocast, and does not need it
         gflop = _operations(case, side, images)
     labels = dict.fromkeys([*side.parts, *peaks])
     result = {

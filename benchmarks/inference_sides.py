@@ -141,8 +141,10 @@ def our_side(case: Case, model: nn.Module | None = None) -> Side:
 
     def ask(images: Sequence[dict], count: int) -> list[Tensor]:
         vocabulary = Vocabulary.parse([[f"class {i}"] for i in range(count)])
-        outputs = model([{**image, "vocabulary": vocabulary} for image in images])
-        return [answer_of(output, case.answer) for output in outputs]
+        inputs = [{**image, "vocabulary": vocabulary} for image in images]
+        if case.answer == "labels" and hasattr(model, "label_maps"):
+            return [found.labels for found in model.label_maps(inputs)]
+        return [answer_of(output, case.answer) for output in model(inputs)]
 
     functions = {"cost volume": (meta_arch, "cost_volume")}
     return Side(model, our_parts(case.detail), ask, functions)
@@ -173,7 +175,7 @@ def _build(case: Case) -> nn.Module:
 
 
 class _Survivors:
-    """Keeps the first classes, as many as told for each of the stages in turn."""
+    """Keeps the first classes, as many as told for each of the stages, image by image."""
 
     def __init__(self, counts: Sequence[int]):
         self.counts = counts

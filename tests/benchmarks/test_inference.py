@@ -66,6 +66,14 @@ def test_answers_are_probabilities_or_labels_of_the_photo(tiny):
         assert [x.shape for x in tiny(case).ask(photos(case), 4)] == [shape]
 
 
+def test_half_precision_is_autocast(tiny):
+    case = Case("stseg", classes=2, image_size=64, dtype="bf16", repeats=1)
+    side, kinds = tiny(case), set()
+    side.model.head.head.register_forward_hook(lambda *call: kinds.add(call[-1].dtype))
+    measure(case, side)
+    assert kinds == {torch.bfloat16}
+
+
 def test_survivors_are_forced_for_every_image(tiny, monkeypatch):
     monkeypatch.setattr(cost_decoder, "surviving_classes", None)  # put back afterwards
     case = Case("stseg", classes=6, image_size=64, batch=2, survivors=(4, 3, 2))
