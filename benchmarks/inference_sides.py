@@ -133,7 +133,7 @@ def our_side(case: Case, model: nn.Module | None = None) -> Side:
 
     model.text_encoder = Known(model.text_encoder)
     if case.survivors:
-        cost_decoder.surviving_classes = _Survivors(case.survivors)
+        cost_decoder.surviving_classes = Survivors(case.survivors)
     if case.compiled:
         for part in (model.image_encoder, model.sam_encoder, model.dea, model.head):
             if part is not None:
@@ -174,7 +174,7 @@ def _build(case: Case) -> nn.Module:
     return model
 
 
-class _Survivors:
+class Survivors:
     """Keeps the first classes, as many as told for each of the stages, image by image."""
 
     def __init__(self, counts: Sequence[int]):
@@ -208,7 +208,7 @@ def reference_side(case: Case) -> Side:
         torch.save(model.state_dict(), case.weights)
     predictor = model.sem_seg_head.predictor
     if case.survivors:
-        chosen = _Survivors(case.survivors)
+        chosen = Survivors(case.survivors)
 
         def keep(mask: Tensor, topK: int = 1) -> Tensor:  # noqa: N803, called by this name
             del topK
