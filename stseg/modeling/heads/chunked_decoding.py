@@ -39,16 +39,18 @@ class Chunk:
         classes: (n,) int64 indices.
         step: which step `x` is; `NOTHING` if nothing is kept.
         x: (n, H, W, C) or None.
+        cost: (n, P, h, w) of the cost volume or None.
     """
 
     classes: Tensor
     step: int = NOTHING
     x: Tensor | None = None
+    cost: Tensor | None = None
 
     @property
     def num_bytes(self) -> int:
-        """Bytes kept."""
-        return 0 if self.x is None else self.x.numel() * self.x.element_size()
+        """Bytes kept, without those of the cost volume."""
+        return 0 if self.x is None else self.x.nbytes
 
 
 class ChunkedDecoding:
@@ -83,9 +85,13 @@ class ChunkedDecoding:
             FoldedFusion(stage, g) for stage, g in zip(decoder.stages, guidance, strict=True)
         ]
         self.contexts: list[ClassContext] = []
-        alive = torch.arange(cost.shape[2], device=cost.image_feats.device)
+        alive = torch.arange(cost.shape[2], device=cost.device)
         self.chunks = [Chunk(part) for part in alive.split(chunk_size)]
         self.chunk_size = chunk_size
+        # Every walk needs the cost volume for the score guidance; kept if there is room for all.
+        _, prompts, num_classes, height, width = cost.shape
+        largest = decoder.stages[-1].upsample.in_channels * 4 ** (len(decoder.stages) - 1)
+        self.keeps_cost = 4 * num_classes * height * width * (prompts + largest) <= kept_bytes
 
     def run(self, select=None) -> tuple[Tensor, Tensor]:
         """Decode.
@@ -117,7 +123,7 @@ class ChunkedDecoding:
         for chunk in self.chunks:
             x = self._advanced(chunk, 2 * len(self.contexts))
             part = conv_to_one(x, self.decoder.head)
-            chunk.step, chunk.x = NOTHING, None
+            chunk.step, chunk.x, chunk.cost = NOTHING, None, None
             if scores is None:
                 total = sum(len(chunk.classes) for chunk in self.chunks)
                 scores, done = part.new_empty(total, *part.shape[1:]), 0
@@ -138,12 +144,13 @@ class ChunkedDecoding:
         for chunk, mask in zip(self.chunks, alive.split(sizes), strict=True):
             chunk.classes = chunk.classes[mask]
             chunk.x = None if chunk.x is None else chunk.x[mask]
+            chunk.cost = None if chunk.cost is None else chunk.cost[mask]
         self.chunks = _merged(self.chunks, self.chunk_size)
 
     def _keep(self, chunk: Chunk, step: int, x: Tensor) -> None:
         """Keep the new step if all chunks together may."""
         kept = sum(c.num_bytes for c in self.chunks) - chunk.num_bytes
-        if kept + x.numel() * x.element_size() <= self.kept_bytes:
+        if kept + x.nbytes <= self.kept_bytes:
             chunk.step, chunk.x = step, x
 
     def _advanced(self, chunk: Chunk, step: int) -> Tensor:
@@ -151,7 +158,7 @@ class ChunkedDecoding:
         decoder, x, at = self.decoder, chunk.x, chunk.step
         scores = None  # score guidance is a chain of its own
         if at < step and (at == NOTHING or step >= 2):
-            scores = [self.cost.of_classes(self.image, chunk.classes)]
+            scores = [self._cost(chunk)]
         if at == NOTHING:
             x, at = decoder.embed(scores[0].contiguous()).permute(0, 2, 3, 1).contiguous(), 0
         while at < step:
@@ -164,6 +171,14 @@ class ChunkedDecoding:
                 x = self.fusions[i](self.contexts[i].answer(x, self._text(i, chunk)), scores[i + 1])
             at += 1
         return x
+
+    def _cost(self, chunk: Chunk) -> Tensor:
+        if chunk.cost is not None:
+            return chunk.cost
+        cost = self.cost.of_classes(self.image, chunk.classes)
+        if self.keeps_cost:
+            chunk.cost = cost
+        return cost
 
     def _text(self, i: int, chunk: Chunk) -> Tensor | None:
         return self.decoder.project_text(i, self.class_embeds, chunk.classes)
@@ -199,6 +214,7 @@ def _merged(chunks: Sequence[Chunk], size: int) -> list[Chunk]:
         if last and last.step == chunk.step and len(last.classes) + len(chunk.classes) <= size:
             last.classes = torch.cat([last.classes, chunk.classes])
             last.x = None if last.x is None else torch.cat([last.x, chunk.x])
+            last.cost = None if last.cost is None else torch.cat([last.cost, chunk.cost])
         else:
             merged.append(chunk)
     return merged

@@ -21,6 +21,9 @@ from stseg.modeling.heads.chunked_decoding import ChunkedDecoding
 from stseg.modeling.heads.cost_volume import CostVolume
 from stseg.modeling.layers.up_block import UpBlock
 
+#: Classes decoded at a time, by type of device; 64 on others than these.
+CHUNK_SIZES = {"cpu": 8}
+
 
 def surviving_classes(scores: Tensor, topk: int) -> Tensor:
     """Classes that are among the `topk` best at any cell (SED, section 3.3).
@@ -59,8 +62,8 @@ class CostAwareDecoder(nn.Module):
         rejection_topk: int = 0,
         gradient_checkpointing: bool = False,
         prior_prob: float = 0.0,
-        chunk_size: int = 16,
-        kept_bytes: int = 384 << 20,
+        chunk_size: int = 0,
+        kept_bytes: int = 1 << 30,
     ):
         """Build the decoder; the defaults are those of the published ConvNeXt models.
 
@@ -82,7 +85,7 @@ class CostAwareDecoder(nn.Module):
             gradient_checkpointing: recompute stages in the backward pass to save memory.
             prior_prob: probability of every class before training, in (0, 1); 0 leaves PyTorch's
                 start (published).
-            chunk_size: classes decoded at a time in evaluation.
+            chunk_size: classes decoded at a time in evaluation; 0 chooses by device.
             kept_bytes: what evaluation keeps of all classes between the passes of class
                 attention; what does not fit is computed again.
 
@@ -151,6 +154,8 @@ class CostAwareDecoder(nn.Module):
             "pooling_train": head.POOLING_SIZE_TRAIN,
             "pooling_test": head.POOLING_SIZE_TEST,
             "rejection_topk": head.REJECTION_TOPK,
+            "chunk_size": head.CHUNK_SIZE,
+            "kept_bytes": head.KEPT_MIB << 20,
             "gradient_checkpointing": head.GRADIENT_CHECKPOINTING,
             "prior_prob": head.PRIOR_PROB,
         }
@@ -212,7 +217,7 @@ class CostAwareDecoder(nn.Module):
                 i,
                 [g[i : i + 1] for g in projected],
                 class_embeds,
-                chunk_size=self.chunk_size,
+                chunk_size=self.chunk_size or CHUNK_SIZES.get(cost.device.type, 64),
                 kept_bytes=self.kept_bytes,
             )
             scores, alive = decoding.run(select)

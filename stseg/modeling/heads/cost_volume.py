@@ -39,6 +39,7 @@ class CostVolume:
         self.class_embeds = class_embeds
         batch, _, height, width = image_feats.shape
         self.shape = (batch, class_embeds.shape[1], class_embeds.shape[0], height, width)
+        self.device = image_feats.device
 
     def whole(self) -> Tensor:
         """All of it, (B, P, T, h, w)."""
