@@ -5,6 +5,8 @@ Every case, a side with a number of names and a batch size, runs in a fresh proc
     best, median   seconds of one batch: resizing, normalising, both encoders, decoder, and answers
                    at the image's size (--answer); not reading images, nor the text tower, whose
                    embeddings are random here (see benchmarks/text.py)
+    CPU            seconds of all threads together, the least of any forward: other programs on the
+                   machine disturb it less
     GFLOP          10^9 operations of convolutions and matrix products, counted in forwards of
                    their own; other operations count nothing
     of peak        GFLOP per best second as a share of what one float32 (bf16) matrix product of

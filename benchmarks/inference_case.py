@@ -31,10 +31,11 @@ def measure(case: Case, side: Side | None = None) -> dict:
     """All figures of a case.
 
     Returns:
-        "best_s" and "median_s" for the batch; memory in MiB: "before_mib" the first forward,
-        "peak_mib" at the highest during forwards and "added_mib", the difference; "gflop"
-        operations in 10^9; "parts": label -> "seconds" in the best forward (missing when
-        compiled), "peak_mib" and "gflop"; "difference" to the reference where it was run.
+        "best_s" and "median_s" for the batch; "cpu_s", least seconds of all threads together;
+        memory in MiB: "before_mib" the first forward, "peak_mib" at the highest during forwards
+        and "added_mib", the difference; "gflop" operations in 10^9; "parts": label -> "seconds"
+        in the best forward, "peak_mib" and "gflop", none when compiled; "difference" to the
+        reference where it was run.
     """
     torch.set_num_threads(case.threads)
     if case.device != "cpu":
@@ -47,7 +48,7 @@ def measure(case: Case, side: Side | None = None) -> dict:
         before = memory.now()
         memory.reset()
         peaks, peak = _peaks(case, side, images, memory)
-        times, seconds, outputs = _times(case, side, images)
+        times, processor, seconds, outputs = _times(case, side, images)
         peak = max(peak, memory.peak())
     with torch.inference_mode():  # counting does not go with autocast, and does not need it
         gflop = _operations(case, side, images)
@@ -55,6 +56,7 @@ def measure(case: Case, side: Side | None = None) -> dict:
     result = {
         "best_s": min(times),
         "median_s": statistics.median(times),
+        "cpu_s": min(processor),
         "before_mib": before,
         "peak_mib": peak,
         "added_mib": peak - before,
@@ -102,8 +104,8 @@ def _peaks(
 
 def _times(
     case: Case, side: Side, images: list[dict]
-) -> tuple[list[float], dict[str, float], list[Tensor]]:
-    """Seconds of the forwards that count, those of the parts in the best one, and answers.
+) -> tuple[list[float], list[float], dict[str, float], list[Tensor]]:
+    """Seconds and CPU seconds of the forwards that count, of parts in the best one, and answers.
 
     The forward of `_peaks` is the first warm-up. On a GPU the parts are clocked in a forward of
     their own, as they must wait for the device.
@@ -112,19 +114,22 @@ def _times(
         side.ask(images, case.classes)
     together = case.device == "cpu" and not case.compiled
     times: list[float] = []
+    processor: list[float] = []
     parts: dict[str, float] = {}
     for _ in range(case.repeats):
         outputs: list[Tensor] = []  # two answers are never held at once
+        start = time.process_time()
         if together:
             seconds, outputs, spent = _clocked_parts(case, side, images)
             parts = spent if not times or seconds < min(times) else parts
         else:
             seconds, outputs = _clocked(case, lambda: side.ask(images, case.classes))
+        processor.append(time.process_time() - start)
         times.append(seconds)
     if not together and not case.compiled:
         outputs = []
         _, outputs, parts = _clocked_parts(case, side, images)
-    return times, parts, outputs
+    return times, processor, parts, outputs
 
 
 def _clock(case: Case) -> float:

@@ -11,8 +11,8 @@ def ratios(rows: Sequence[dict]) -> list[dict]:
     """The reference's figures over ours, where both were measured.
 
     Returns:
-        By number of names and batch: "best", "median", "peak" and "added", above 1 where ours is
-        the better one, and "difference" of the answers as `inference_case.compare` tells it.
+        By number of names and batch: "best", "median", "cpu", "peak" and "added", above 1 where
+        ours is the better one, and "difference" of the answers, see `inference_case.compare`.
     """
     found = {(row["side"], row["batch"], row["classes"]): row for row in rows}
     result = []
@@ -20,7 +20,8 @@ def ratios(rows: Sequence[dict]) -> list[dict]:
         theirs = found.get(("reference", batch, classes))
         if side == "reference" or theirs is None:
             continue
-        keys = {"best": "best_s", "median": "median_s", "peak": "peak_mib", "added": "added_mib"}
+        keys = {"best": "best_s", "median": "median_s", "cpu": "cpu_s"}
+        keys |= {"peak": "peak_mib", "added": "added_mib"}
         entry = {name: theirs[key] / max(ours[key], 1e-9) for name, key in keys.items()}
         entry |= {"classes": classes, "batch": batch, "difference": ours.get("difference")}
         result.append(entry)
@@ -73,7 +74,7 @@ def _share(gflop: float, seconds: float | None, most: float) -> str:
 
 
 def _whole(rows: Sequence[dict], most: float) -> str:
-    heads = ["names", "batch", "side", "best s", "median s", "GFLOP", "of peak"]
+    heads = ["names", "batch", "side", "best s", "median s", "CPU s", "GFLOP", "of peak"]
     lines = [
         [
             row["classes"],
@@ -81,6 +82,7 @@ def _whole(rows: Sequence[dict], most: float) -> str:
             row["side"],
             f"{row['best_s']:.3f}",
             f"{row['median_s']:.3f}",
+            f"{row['cpu_s']:.3f}",
             f"{row['gflop']:.0f}" if row["gflop"] else "-",
             _share(row["gflop"], row["best_s"], most),
             f"{row['peak_mib']:.0f}",
@@ -92,7 +94,7 @@ def _whole(rows: Sequence[dict], most: float) -> str:
 
 
 def _ratios(entries: Sequence[dict]) -> str:
-    heads = ["names", "batch", "time", "median time", "peak memory", "added memory"]
+    heads = ["names", "batch", "time", "median time", "CPU time", "peak memory", "added memory"]
     lines = []
     for entry in entries:
         difference = entry["difference"] or {}
@@ -101,7 +103,7 @@ def _ratios(entries: Sequence[dict]) -> str:
             [
                 entry["classes"],
                 entry["batch"],
-                *(f"{entry[key]:.2f}x" for key in ("best", "median", "peak", "added")),
+                *(f"{entry[key]:.2f}x" for key in ("best", "median", "cpu", "peak", "added")),
                 "-" if largest is None else f"{largest:.1e}",
                 "-" if changed is None else f"{100 * changed:.3f}%",
             ]
