@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stseg.modeling import best_classes
 from stseg.modeling import label_maps as streamed
 from stseg.modeling.inference import Tiles, predict_tiles, resize
 from stseg.modeling.label_maps import LabelMap, label_maps, top_classes, top_classes_of_tiles
@@ -70,8 +71,8 @@ def test_streamed_labels_equal_those_at_full_size(classes, cells, size, k, smoot
     k = min(k, classes)
     logits = scores_of(classes, *cells, seed=classes, smooth=smooth)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streamed, "_SIDE", side)
-        patch.setattr(streamed, "_BYTES", 200_000)  # several chunks of classes
+        patch.setattr(best_classes, "_SIDE", side)
+        patch.setattr(best_classes, "_BYTES", 200_000)  # several chunks of classes
         found = top_classes(logits, size, k, torch.sigmoid)
     assert_same(found, plain(logits.sigmoid(), size), k)
 
@@ -84,9 +85,9 @@ def test_sizes_of_use_are_equal_too(size):
 
 def test_few_classes_are_looked_at_where_few_can_win(monkeypatch):
     seen = []
-    better = streamed._better
+    better = best_classes._better
     monkeypatch.setattr(
-        streamed,
+        best_classes,
         "_better",
         lambda best, ids, *rest: seen.append(len(ids)) or better(best, ids, *rest),
     )

@@ -92,6 +92,7 @@ class OpenVocabSegmentor(nn.Module):
         sizes = _wanted_sizes(batched_inputs)
         return [{"sem_seg": resize(p[None], size)[0]} for p, size in zip(probs, sizes, strict=True)]
 
+    @torch.no_grad()
     def label_maps(self, batched_inputs: Sequence[dict], k: int = 1) -> list[LabelMap]:
         """The best classes per pixel of what `forward` gives in evaluation, which is never made.
 
