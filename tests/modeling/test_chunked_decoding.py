@@ -122,7 +122,7 @@ def test_small_blocks_change_nothing(monkeypatch):
     inputs = make_inputs(1, 7)
     with torch.no_grad():
         expected = decoder(*inputs)[0]
-        monkeypatch.setitem(blocks.BLOCK_BYTES, "cpu", 3000)
+        monkeypatch.setattr(blocks, "CPU_BYTES", 3000)
         torch.testing.assert_close(decoder(*inputs)[0], expected, rtol=0, atol=1e-5)
 
 
@@ -200,7 +200,7 @@ def test_folded_kernel_is_both_convolutions():
 
 
 def test_a_block_of_the_convnext_kind_and_a_head_by_blocks(monkeypatch):
-    monkeypatch.setitem(blocks.BLOCK_BYTES, "cpu", 2000)
+    monkeypatch.setattr(blocks, "CPU_BYTES", 2000)
     torch.manual_seed(0)
     block, conv = ConvNeXtBlock(12).eval(), nn.Conv2d(12, 1, 3, padding=1)
     nn.init.normal_(block.scale)

@@ -21,8 +21,8 @@ from stseg.modeling.heads.chunked_decoding import ChunkedDecoding
 from stseg.modeling.heads.cost_volume import CostVolume
 from stseg.modeling.layers.up_block import UpBlock
 
-#: Classes decoded at a time, by type of device; 64 on others than these.
-CHUNK_SIZES = {"cpu": 8}
+#: Classes decoded at a time: on a CPU, and elsewhere.
+CPU_CHUNK, OTHER_CHUNK = 8, 64
 
 
 def surviving_classes(scores: Tensor, topk: int) -> Tensor:
@@ -206,6 +206,7 @@ class CostAwareDecoder(nn.Module):
             self._project_guidance(i, feats, (2 * height << i, 2 * width << i))
             for i, feats in enumerate(guidance)
         ]
+        default_chunk = CPU_CHUNK if cost.device.type == "cpu" else OTHER_CHUNK
         select = None
         if self.rejection_topk:
             select = partial(surviving_classes, topk=self.rejection_topk)
@@ -217,7 +218,7 @@ class CostAwareDecoder(nn.Module):
                 i,
                 [g[i : i + 1] for g in projected],
                 class_embeds,
-                chunk_size=self.chunk_size or CHUNK_SIZES.get(cost.device.type, 64),
+                chunk_size=self.chunk_size or default_chunk,
                 kept_bytes=self.kept_bytes,
             )
             scores, alive = decoding.run(select)

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import torch
 
-#: Bytes of the largest intermediate of a block, by type of device.
-BLOCK_BYTES = {"cpu": 4 << 20, "cuda": 256 << 20}
+#: Bytes of the largest intermediate of a block: on a CPU, and elsewhere.
+CPU_BYTES, OTHER_BYTES = 4 << 20, 256 << 20
 
 
 def blocks(length: int, floats: int, device: torch.device) -> Iterator[slice]:
@@ -19,6 +19,7 @@ def blocks(length: int, floats: int, device: torch.device) -> Iterator[slice]:
     Yields:
         Slices that cover [0, length) in order.
     """
-    size = max(BLOCK_BYTES.get(device.type, BLOCK_BYTES["cuda"]) // (4 * floats), 1)
+    num_bytes = CPU_BYTES if device.type == "cpu" else OTHER_BYTES
+    size = max(num_bytes // (4 * floats), 1)
     for start in range(0, length, size):
         yield slice(start, min(start + size, length))
