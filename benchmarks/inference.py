@@ -158,7 +158,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--rejection", type=int, default=0, metavar="K", help="category early rejection")
     add("--survivors", type=int, nargs=3, default=(), metavar="N", help="alive after each stage")
     add("--dea", action="store_true", help="with SAM and DEA")
-    add("--detail", action="store_true", help="the steps of each decoder stage as well")
+    add("--detail", action="store_true", help="the steps of the reference's stages, too")
     add("--config-file", default="", metavar="FILE", help="instead of the ConvNeXt-B ones")
     add("--reference", metavar="DIR", help="checkout of github.com/xb534/SED")
     add("--reference-python", default=sys.executable, metavar="FILE", help="its interpreter")

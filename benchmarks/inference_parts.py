@@ -15,18 +15,13 @@ from torch import nn
 from benchmarks.evaluators import memory_mib
 
 REST = "post-processing"  # all that is in no other part
-_STAGE_PARTS = {
-    "spatial": ("spatial", "cnext"),
-    "attention": ("class_attention", "attention"),
-    "upsample": ("upsample", "up"),
-    "fuse": ("fuse", "conv"),
-}
+_STAGE_PARTS = {"spatial": "cnext", "attention": "attention", "upsample": "up", "fuse": "conv"}
 
 Places = dict[str, tuple[str, ...]]
 
 
-def our_parts(detail: bool = False) -> Places:
-    """The parts of `STSeg`; with `detail` the steps of each stage as well."""
+def our_parts() -> Places:
+    """The parts of `STSeg`; see `inference_sides` for those that are no modules."""
     return {
         "CLIP": ("image_encoder",),
         "SAM": ("sam_encoder",),
@@ -34,8 +29,7 @@ def our_parts(detail: bool = False) -> Places:
         "cost volume": ("head.embed",),
         "image guidance": tuple(f"head.image_guidance.{i}" for i in range(3)),
         "score guidance": tuple(f"head.score_guidance.{i}" for i in range(3)),
-        **_stages([f"head.stages.{i}" for i in range(3)], 0, detail),
-        "heads": ("head.head", *(f"head.aux_heads.{i}" for i in range(3))),
+        "ConvNeXt blocks": tuple(f"head.stages.{i}.spatial:forward_in_blocks" for i in range(3)),
         "decoder, rest": ("head",),
     }
 
@@ -50,19 +44,19 @@ def sed_parts(detail: bool = False) -> Places:
         "score guidance": tuple(
             f"{decoder}.decoder_corr_guidance_projection.{i}" for i in range(3)
         ),
-        **_stages([f"{decoder}.decoder{i}" for i in (1, 2, 3)], 1, detail),
+        **_stages([f"{decoder}.decoder{i}" for i in (1, 2, 3)], detail),
         "heads": tuple(f"{decoder}.head{i}" for i in ("", 0, 1, 2)),
         "decoder, rest": (decoder,),
     }
 
 
-def _stages(paths: Sequence[str], side: int, detail: bool) -> Places:
+def _stages(paths: Sequence[str], detail: bool) -> Places:
     parts = {}
     for i, path in enumerate(paths, start=1):
         parts[f"stage {i}"] = (path,)
         if detail:
-            for step, names in _STAGE_PARTS.items():
-                parts[f"stage {i}, {step}"] = (f"{path}.{names[side]}",)
+            for step, name in _STAGE_PARTS.items():
+                parts[f"stage {i}, {step}"] = (f"{path}.{name}",)
     return parts
 
 

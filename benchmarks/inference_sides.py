@@ -34,7 +34,7 @@ class Case:
         repeats: forwards that count.
         rejection: classes kept per cell and stage, 0 for all.
         survivors: instead of the rejection's choice, how many live after each stage.
-        detail: also the steps of each decoder stage.
+        detail: also the steps of each decoder stage of the reference.
         config_file: ours.
         opts: further keys and values of our config.
         reference: the checkout.
@@ -110,8 +110,10 @@ def make_side(case: Case) -> Side:
 
 def our_side(case: Case, model: nn.Module | None = None) -> Side:
     """STSeg, or `model` instead of the one that the case's config describes."""
-    import stseg.modeling.meta_arch.stseg as meta_arch
-    from stseg.modeling.heads import cost_decoder
+    from stseg.modeling.heads import chunked_decoding, cost_decoder
+    from stseg.modeling.heads.cost_volume import CostVolume
+    from stseg.modeling.layers.class_context import ClassContext
+    from stseg.modeling.layers.folded_fusion import FoldedFusion
     from stseg.modeling.text.class_embeddings import ClassEmbeddings
     from stseg.structures import Vocabulary
 
@@ -146,8 +148,14 @@ def our_side(case: Case, model: nn.Module | None = None) -> Side:
             return [found.labels for found in model.label_maps(inputs)]
         return [answer_of(output, case.answer) for output in model(inputs)]
 
-    functions = {"cost volume": (meta_arch, "cost_volume")}
-    return Side(model, our_parts(case.detail), ask, functions)
+    functions = {
+        "cost volume": (CostVolume, "of_classes"),
+        "class attention, sums": (ClassContext, "add"),
+        "class attention, answers": (ClassContext, "answer"),
+        "fusion": (FoldedFusion, "__call__"),
+        "heads": (chunked_decoding, "conv_to_one"),
+    }
+    return Side(model, our_parts(), ask, functions)
 
 
 def _build(case: Case) -> nn.Module:

@@ -34,13 +34,14 @@ def test_the_parts_add_up_to_the_whole(tiny):
     case = Case("stseg", classes=3, image_size=64, batch=2, repeats=2)
     found = measure(case, tiny(case, MODEL__STSEG__DEA__ENABLED=True))
     parts = found["parts"]
-    wanted = {"CLIP", "SAM", "DEA", "cost volume", "stage 1", "stage 2", "stage 3", REST}
+    wanted = {"CLIP", "SAM", "DEA", "cost volume", "ConvNeXt blocks", "fusion", "heads", REST}
+    wanted |= {"class attention, sums", "class attention, answers"}
     assert wanted <= set(parts)
     assert sum(part["seconds"] for part in parts.values()) == pytest.approx(
         found["best_s"], rel=0.1
     )
     assert sum(part["gflop"] for part in parts.values()) == pytest.approx(found["gflop"])
-    assert all(parts[label]["gflop"] > 0 for label in ("CLIP", "SAM", "DEA", "stage 3"))
+    assert all(parts[label]["gflop"] > 0 for label in ("CLIP", "SAM", "DEA", "fusion"))
     assert found["best_s"] <= found["median_s"] and found["peak_mib"] >= found["added_mib"] >= 0
 
 
@@ -223,7 +224,7 @@ def test_the_peak_is_that_of_a_product(monkeypatch):
 
 def test_every_place_of_our_parts_exists(tiny):
     model = tiny(Case("stseg"), MODEL__STSEG__DEA__ENABLED=True).model
-    for places in our_parts(detail=True).values():
+    for places in our_parts().values():
         for place in places:
             model.get_submodule(place.partition(":")[0])
 
