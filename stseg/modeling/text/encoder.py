@@ -1,39 +1,28 @@
 """CLIP's frozen text tower: a vocabulary in, unit embeddings of every prompt out, cached.
 
-Shapes: S names, P templates, C channels of the embedding, L tokens of the longest prompt.
+Shapes: S names, P templates, C channels of the embedding.
 """
 
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import open_clip
 import torch
 from detectron2.config import CfgNode
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from stseg.files import write_atomically
 from stseg.modeling.text.class_embeddings import ClassEmbeddings
+from stseg.modeling.text.prefix import lexicographic_order
+from stseg.modeling.text.tower import TextTower
 from stseg.structures import Vocabulary
 
 SYNONYM_RULES = ("max", "mean")
 logger = logging.getLogger(__name__)
-
-
-class _EncodeText(nn.Module):
-    """Makes `clip.encode_text` a module's forward, so that `functional_call` can reach it."""
-
-    def __init__(self, clip: nn.Module):
-        super().__init__()
-        self.clip = clip
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.clip.encode_text(tokens)
 
 
 class CLIPTextEncoder(nn.Module):
@@ -71,7 +60,7 @@ class CLIPTextEncoder(nn.Module):
         if chunk_size < 1:
             raise ValueError(f"MODEL.TEXT.CHUNK_SIZE: expected at least 1, got {chunk_size}.")
         clip.visual = None
-        self.tower = _EncodeText(clip).requires_grad_(False)
+        self.tower = TextTower(clip).requires_grad_(False)
         self.tokenizer = tokenizer
         self.synonyms = synonyms
         self.chunk_size = chunk_size
@@ -105,44 +94,30 @@ class CLIPTextEncoder(nn.Module):
 
         def encode(missing: Sequence[str]) -> Tensor:
             prompts = [template.format(n) for n in missing for template in vocabulary.templates]
-            embeds = torch.cat([e.cpu() for e in self._encode_chunks(prompts)])
-            return embeds.unflatten(0, (len(missing), -1))
+            return self.encode_prompts(prompts).cpu().unflatten(0, (len(missing), -1))
 
         embeds = self._cache.get(self._key(vocabulary), names, encode).to(self.device)
         index = torch.arange(len(vocabulary)).repeat_interleave(counts).to(self.device)
         embeddings = ClassEmbeddings(embeds, index, len(vocabulary))
         return embeddings.mean_over_synonyms() if self.synonyms == "mean" else embeddings
 
-    def _encode_chunks(self, prompts: Sequence[str]) -> Iterator[Tensor]:
-        starts = range(0, len(prompts), self.chunk_size)
-        for start in tqdm(
-            starts, "text prompts", unit="chunk", leave=False, disable=len(starts) < 2
-        ):
-            yield self.encode_prompts(prompts[start : start + self.chunk_size])
-
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """Embed texts in one pass, trimmed to the longest of them.
-
-        Trimming is exact: attention is causal, so what follows the end token is never looked at.
+        """Embed texts, `chunk_size` of them in one pass; those that begin alike go together.
 
         Args:
             prompts: N texts.
 
         Returns:
-            (N, C) float32, unit length.
+            (N, C) float32, unit length, in the order given.
         """
-        tokens = self.tokenizer(list(prompts)).to(self.device)
-        replaced = {}
-        mask = getattr(self.tower.clip, "attn_mask", None)
-        if mask is not None:  # a CLIP with a causal text tower of its own (not CustomTextCLIP)
-            length = int((tokens != 0).sum(dim=1).max())
-            tokens = tokens[:, :length]
-            replaced["clip.attn_mask"] = mask[:length, :length]
-            replaced["clip.positional_embedding"] = self.tower.clip.positional_embedding[:length]
+        tokens = self.tokenizer(list(prompts))
+        order = lexicographic_order(tokens)
+        embeds = []
         with torch.autocast(self.device.type, enabled=False):
-            embeds = functional_call(self.tower, replaced, (tokens,))
-        return F.normalize(embeds.float(), dim=-1)
+            for rows in order.split(self.chunk_size):
+                embeds.append(F.normalize(self.tower(tokens[rows]).float(), dim=-1))
+        return torch.cat(embeds)[order.argsort().to(self.device)]
 
     def _key(self, vocabulary: Vocabulary) -> str:
         """Hash of all that an embedding depends on besides its name."""
