@@ -106,6 +106,25 @@ class PrefixTree:
                 out[rows.queries] = seen.transpose(1, 2).flatten(2)
         return out
 
+    def attend_at_ends(self, query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
+        """As `attend`, of the end tokens alone.
+
+        Args:
+            query: (N, C), one per prompt.
+            key: (M, C).
+            value: (M, C).
+            heads: divides C.
+
+        Returns:
+            (N, C).
+        """
+        out = torch.empty_like(query)
+        for rows in self.rows:
+            q, k, v = _split(heads, query[rows.prompts, None], key[rows.keys], value[rows.keys])
+            seen = F.scaled_dot_product_attention(q, k, v)
+            out[rows.prompts] = seen.transpose(1, 2).flatten(1)
+        return out
+
 
 def trim(tokens: Tensor) -> Tensor:
     """Cut (N, context) ids after the longest prompt; -1 stands behind the end of the others."""

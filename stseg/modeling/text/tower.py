@@ -1,8 +1,11 @@
 """CLIP's text tower, run over distinct beginnings of prompts instead of over padded prompts.
 
-The modules are open_clip's own; only the order of work is ours, and exact up to rounding: a
-beginning that prompts share goes through every layer once (see `prefix`), and nothing is computed
-for padding.
+The modules are open_clip's own; only the order of work is ours, and exact up to rounding:
+
+- a beginning that prompts share goes through every layer once (see `prefix`), and nothing is
+  computed for padding;
+- in the last layer only the end token is looked at, so only it has a query, an MLP and a
+  projection.
 """
 
 import open_clip
@@ -40,9 +43,10 @@ class TextTower(nn.Module):
         dtype = clip.transformer.get_cast_dtype()
         x = clip.token_embedding(tree.tokens).to(dtype)
         x = x + clip.positional_embedding[tree.positions].to(dtype)
-        for block in clip.transformer.resblocks:
+        *blocks, last = clip.transformer.resblocks
+        for block in blocks:
             x = _run(block, x, tree)
-        x = clip.ln_final(x[tree.ends])
+        x = clip.ln_final(_run_at_ends(last, x, tree))
         if isinstance(clip.text_projection, nn.Linear):
             return clip.text_projection(x)
         return x if clip.text_projection is None else x @ clip.text_projection
@@ -72,6 +76,17 @@ def _run(block: nn.Module, x: Tensor, tree: PrefixTree) -> Tensor:
     qkv = F.linear(block.ln_1(x), attn.in_proj_weight, attn.in_proj_bias)
     seen = tree.attend(*qkv.chunk(3, dim=-1), attn.num_heads)
     return _finish(block, x, seen)
+
+
+def _run_at_ends(block: nn.Module, x: Tensor, tree: PrefixTree) -> Tensor:
+    """A block of whose output only the end tokens are wanted, (M, C) in and (N, C) out."""
+    attn, width = block.attn, x.shape[-1]
+    weight, bias = attn.in_proj_weight, attn.in_proj_bias
+    y = block.ln_1(x)
+    query = F.linear(y[tree.ends], weight[:width], None if bias is None else bias[:width])
+    kv = F.linear(y, weight[width:], None if bias is None else bias[width:])
+    seen = tree.attend_at_ends(query, *kv.chunk(2, dim=-1), attn.num_heads)
+    return _finish(block, x[tree.ends], seen)
 
 
 def _finish(block: nn.Module, x: Tensor, seen: Tensor) -> Tensor:
