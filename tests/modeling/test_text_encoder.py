@@ -1,5 +1,7 @@
 """The text side: exact trimming, order, synonyms, caches that never go stale."""
 
+from functools import partial
+
 import open_clip
 import pytest
 import torch
@@ -127,7 +129,10 @@ def test_memory_is_bounded_and_answers_stay_right(clip):
     small = CLIPTextEncoder(clip, open_clip.get_tokenizer(CLIP_NAME), cache_names=2)
     first, again = small(VOCABULARY).embeds, small(VOCABULARY).embeds
     torch.testing.assert_close(first, again, atol=1e-6, rtol=0)
-    assert len(small._cache.memory) == 2
+    other = Vocabulary.parse("horse", templates=VOCABULARY.templates)
+    small(other)
+    assert [len(rows) for rows in small._cache.memory.values()] == [1]
+    torch.testing.assert_close(small(VOCABULARY).embeds, first, atol=1e-6, rtol=0)
 
 
 def test_a_second_process_is_answered_from_disk(clip, tmp_path):
@@ -142,11 +147,40 @@ def test_a_second_process_is_answered_from_disk(clip, tmp_path):
 def test_a_damaged_cache_file_is_made_anew(clip, tmp_path, caplog):
     tokenizer = open_clip.get_tokenizer(CLIP_NAME)
     first = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path))(VOCABULARY)
-    (path,) = tmp_path.glob("*.pt")
+    path = sorted(tmp_path.rglob("*.npy"))[0]
     path.write_bytes(path.read_bytes()[:100])
-    again = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path))(VOCABULARY)
-    torch.testing.assert_close(again.embeds, first.embeds)
+    again = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path))
+    passes = count_passes(again)
+    torch.testing.assert_close(again(VOCABULARY).embeds, first.embeds)
     assert path.name in caplog.text
+    assert passes == [2]
+    again = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path))
+    passes = count_passes(again)
+    again(VOCABULARY)
+    assert passes == []
+
+
+def test_of_a_vocabulary_on_disk_with_one_more_name_only_that_is_encoded(clip, tmp_path):
+    tokenizer = open_clip.get_tokenizer(CLIP_NAME)
+    first = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path))(VOCABULARY)
+    again = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path))
+    passes = count_passes(again)
+    more = Vocabulary.parse(
+        "horse; cat, kitten; dog; traffic light", templates=VOCABULARY.templates
+    )
+    torch.testing.assert_close(again(more).embeds[1:], first.embeds)
+    assert passes == [2]
+
+
+def test_means_are_kept_by_class(clip, tmp_path):
+    tokenizer = open_clip.get_tokenizer(CLIP_NAME)
+    make = partial(CLIPTextEncoder, clip, tokenizer, cache_dir=str(tmp_path))
+    rows, mean = make()(VOCABULARY), make(synonyms="mean")(VOCABULARY)
+    torch.testing.assert_close(mean.embeds, rows.mean_over_synonyms().embeds)
+    again = make(synonyms="mean")
+    passes = count_passes(again)
+    torch.testing.assert_close(again(VOCABULARY).embeds, mean.embeds)
+    assert passes == []
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing_else(clip, tmp_path):
