@@ -190,7 +190,7 @@ def test_a_cache_that_cannot_be_written_costs_nothing_else(clip, tmp_path):
     assert encoder(VOCABULARY).embeds.shape == (4, 2, 32)
 
 
-@pytest.mark.parametrize("change", ["weights", "names", "templates", "tokenizer"])
+@pytest.mark.parametrize("change", ["weights", "names", "templates", "tokenizer", "precision"])
 def test_whatever_the_embeddings_depend_on_is_in_the_key(encoder, change):
     passes = count_passes(encoder)
     before = encoder(VOCABULARY).embeds
@@ -202,12 +202,24 @@ def test_whatever_the_embeddings_depend_on_is_in_the_key(encoder, change):
         vocabulary = Vocabulary.parse("cat, kitten; dog; horse", templates=VOCABULARY.templates)
     elif change == "templates":
         vocabulary = Vocabulary.parse(VOCABULARY, templates=["a {}.", "two {}."])
+    elif change == "precision":
+        encoder.dtype = "bf16"
     else:
         tokenizer = encoder.tokenizer
         encoder.tokenizer = lambda texts: tokenizer([text.upper() + "!" for text in texts])
     after = encoder(vocabulary).embeds
     assert len(passes) == 2
     assert (after - before).abs().max() > 1e-4
+
+
+def test_half_precision_is_near_and_still_gives_float32(clip):
+    tokenizer = open_clip.get_tokenizer(CLIP_NAME)
+    exact = CLIPTextEncoder(clip, tokenizer)(VOCABULARY).embeds
+    with torch.autocast("cpu", torch.bfloat16):  # a surrounding one changes nothing
+        assert torch.equal(CLIPTextEncoder(clip, tokenizer)(VOCABULARY).embeds, exact)
+    half = CLIPTextEncoder(clip, tokenizer, dtype="bf16")(VOCABULARY).embeds
+    assert half.dtype == torch.float32
+    assert 1e-4 < (half - exact).norm(dim=-1).max() < 0.03
 
 
 def test_the_text_tower_never_learns(encoder):
@@ -218,7 +230,12 @@ def test_the_text_tower_never_learns(encoder):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"), [({"synonyms": "min"}, "SYNONYMS"), ({"chunk_size": 0}, "CHUNK_SIZE")]
+    ("arguments", "named"),
+    [
+        ({"synonyms": "min"}, "SYNONYMS"),
+        ({"chunk_size": 0}, "CHUNK_SIZE"),
+        ({"dtype": "int8"}, "DTYPE"),
+    ],
 )
 def test_bad_settings_are_named(clip, arguments, named):
     with pytest.raises(ValueError, match=f"MODEL.TEXT.{named}"):

@@ -21,6 +21,7 @@ from stseg.modeling.text.tower import TextTower
 from stseg.structures import Vocabulary
 
 SYNONYM_RULES = ("max", "mean")
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Prompts made into embeddings before they are written to disk: a few seconds' work.
 _BLOCK_CHUNKS = 4
 
@@ -35,6 +36,7 @@ class CLIPTextEncoder(nn.Module):
         *,
         synonyms: str = "max",
         chunk_size: int = 512,
+        dtype: str = "fp32",
         cache_dir: str = "",
         cache_names: int = 2048,
     ):
@@ -46,12 +48,13 @@ class CLIPTextEncoder(nn.Module):
             synonyms: "max" keeps a row per name, so that a class scores as its best name; "mean"
                 averages a class's names into one row, as SED's published figures were made.
             chunk_size: prompts per forward pass.
+            dtype: "fp32", "bf16" or "fp16", what the tower computes in; its weights stay.
             cache_dir: folder of embeddings on disk (a file per name), "" for none.
             cache_names: rows kept in memory, on the tower's device (about 0.2 MB each for 80
                 templates of 640 floats); the latest vocabulary's are kept whatever their number.
 
         Raises:
-            ValueError: for an unknown synonym rule or a chunk size below 1.
+            ValueError: for an unknown synonym rule or dtype, or a chunk size below 1.
         """
         super().__init__()
         if synonyms not in SYNONYM_RULES:
@@ -60,11 +63,14 @@ class CLIPTextEncoder(nn.Module):
             )
         if chunk_size < 1:
             raise ValueError(f"MODEL.TEXT.CHUNK_SIZE: expected at least 1, got {chunk_size}.")
+        if dtype not in DTYPES:
+            raise ValueError(f"MODEL.TEXT.DTYPE: expected one of {tuple(DTYPES)}, got {dtype!r}.")
         clip.visual = None
         self.tower = TextTower(clip).requires_grad_(False)
         self.tokenizer = tokenizer
         self.synonyms = synonyms
         self.chunk_size = chunk_size
+        self.dtype = dtype
         self._cache = EmbeddingCache(cache_dir, cache_names)
         self._weights_hash = WeightsHash()
         self.train(False)
@@ -85,8 +91,8 @@ class CLIPTextEncoder(nn.Module):
     def forward(self, vocabulary: Vocabulary) -> ClassEmbeddings:
         """Embed a vocabulary, or take it from the cache.
 
-        The cache key covers text weights, names, templates and tokenizer, so that nothing stale
-        is ever returned.
+        The cache key covers text weights, names, templates, tokenizer and precision, so that
+        nothing stale is ever returned.
 
         Returns:
             Rows in the vocabulary's order, float32, on the tower's device. They are the cache's
@@ -130,7 +136,8 @@ class CLIPTextEncoder(nn.Module):
         tokens = self.tokenizer(list(prompts))
         order = lexicographic_order(tokens)
         embeds = []
-        with torch.autocast(self.device.type, enabled=False):
+        lower = self.dtype != "fp32"
+        with torch.autocast(self.device.type, DTYPES[self.dtype] if lower else None, enabled=lower):
             for rows in order.split(self.chunk_size):
                 embeds.append(F.normalize(self.tower(tokens[rows]).float(), dim=-1))
         return torch.cat(embeds)[order.argsort().to(self.device)]
@@ -139,7 +146,10 @@ class CLIPTextEncoder(nn.Module):
         """Hash of all that an embedding depends on besides its name."""
         # What the tokenizer makes of two telling texts stands for the tokenizer itself.
         told = self.tokenizer(["a photo of a cat.", "Zebra-crossing, 42!"]).tolist()
-        parts = [self._weights_hash.of(self.tower), list(vocabulary.templates), told]
+        # On a GPU fp32 may mean TF32.
+        matmul = torch.get_float32_matmul_precision() if self.device.type == "cuda" else ""
+        weights = self._weights_hash.of(self.tower)
+        parts = [weights, list(vocabulary.templates), told, self.dtype, matmul]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -151,5 +161,6 @@ def build_text_encoder(cfg: CfgNode, clip: nn.Module) -> CLIPTextEncoder:
         open_clip.get_tokenizer(cfg.MODEL.CLIP.NAME),
         synonyms=text.SYNONYMS,
         chunk_size=text.CHUNK_SIZE,
+        dtype=text.DTYPE,
         cache_dir=os.path.expandvars(text.CACHE_DIR),
     )
