@@ -36,7 +36,11 @@ def _add_encoders(cfg: CN) -> None:
     cfg.MODEL.TEXT.SYNONYMS = "max"
     # Prompts per forward pass of the text tower.
     cfg.MODEL.TEXT.CHUNK_SIZE = 512
-    # Folder of text embeddings kept between runs (~ and $VARIABLES are expanded), "" for none.
+    # What the text tower computes in: "fp32", or "bf16" or "fp16" for speed on a GPU or a CPU with
+    # matrix units; without such units these are slower. Embeddings differ by about 1 %.
+    cfg.MODEL.TEXT.DTYPE = "fp32"
+    # Folder of text embeddings kept between runs, a file of about 0.2 MB per name and set of
+    # templates (~ and $VARIABLES are expanded), "" for none.
     cfg.MODEL.TEXT.CACHE_DIR = "~/.cache/stseg/text"
 
     cfg.MODEL.SAM = CN()
