@@ -70,7 +70,7 @@ def test_answers_are_probabilities_or_labels_of_the_photo(tiny):
 def test_half_precision_is_autocast(tiny):
     case = Case("stseg", classes=2, image_size=64, dtype="bf16", repeats=1)
     side, kinds = tiny(case), []
-    side.model.head.head.register_forward_hook(lambda *call: kinds.append(call[-1].dtype))
+    side.model.head.embed.register_forward_hook(lambda *call: kinds.append(call[-1].dtype))
     measure(case, side)
     assert kinds[:2] == [torch.bfloat16] * 2 and kinds[-1] == torch.float32  # when counting
 

@@ -117,7 +117,7 @@ class ClassContext:
 
 def _add_product(total: Tensor, first: Tensor, second: Tensor) -> None:
     """Add a batched matrix product in place, in the precision of `total`."""
-    if total.dtype == first.dtype == second.dtype and not torch.is_autocast_enabled():
+    if total.dtype == first.dtype == second.dtype:
         total.baddbmm_(first, second)
     else:
         total += torch.bmm(first, second.to(first.dtype)).to(total.dtype)
