@@ -147,7 +147,7 @@ class CLIPTextEncoder(nn.Module):
         # What the tokenizer makes of two telling texts stands for the tokenizer itself.
         told = self.tokenizer(["a photo of a cat.", "Zebra-crossing, 42!"]).tolist()
         # On a GPU fp32 may mean TF32.
-        matmul = torch.get_float32_matmul_precision() if self.device.type == "cuda" else ""
+        matmul = torch.get_float32_matmul_precision() if self.device.type != "cpu" else ""
         weights = self._weights_hash.of(self.tower)
         parts = [weights, list(vocabulary.templates), told, self.dtype, matmul]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
