@@ -38,7 +38,7 @@ from benchmarks.training_case import OURS, TrainingCase
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = "reference"
-RATIOS = ("peak_mib", "added_mib", "best_s")
+RATIOS = ("peak_mib", "added_mib", "best_s", "cpu_s")
 
 
 def measured_apart(case: TrainingCase, python: str = sys.executable) -> dict:
@@ -80,18 +80,20 @@ def show(report: dict) -> None:
     print(
         f"\nBatch {case['batch']}, {case['crop']} x {case['crop']} pixels, {case['classes']} "
         f"classes, {case['device']}, {case['threads']} threads\n\n"
-        f"{'':27s}{'s/step':>8s}{'peak MiB':>10s}{'added MiB':>11s}{'loss':>12s}{'gradient':>12s}"
+        f"{'':27s}{'s/step':>8s}{'by CPU':>8s}{'peak MiB':>10s}{'added MiB':>11s}"
+        f"{'loss':>12s}{'gradient':>12s}"
     )
     for row in report["rows"]:
         run = "losses" in row
-        seconds = f"{row['best_s']:8.2f}" if run else f"{'':8s}"
+        seconds = f"{row['best_s']:8.2f}{row['cpu_s']:8.2f}" if run else f"{'':16s}"
         first = f"{sum(row['losses'].values()):12.6f}{row['gradient_norm']:12.6f}" if run else ""
         print(f"{row['side']:27s}{seconds}{row['peak_mib']:10.0f}{row['added_mib']:11.0f}{first}")
     if report["ratios"]:
-        print(f"\n{'over the reference':27s}{'time':>8s}{'peak':>10s}{'added':>11s}")
+        print(f"\n{'over the reference':27s}{'time':>8s}{'by CPU':>8s}{'peak':>10s}{'added':>11s}")
     for row in report["ratios"]:
         print(
-            f"{row['side']:27s}{row['best_s']:8.2f}{row['peak_mib']:10.2f}{row['added_mib']:11.2f}"
+            f"{row['side']:27s}{row['best_s']:8.2f}{row['cpu_s']:8.2f}"
+            f"{row['peak_mib']:10.2f}{row['added_mib']:11.2f}"
         )
     if report["ratios"]:
         print(f"\n{'relative difference':27s}{'loss':>10s}{'gradient':>10s}{'worst tensor':>14s}")

@@ -90,10 +90,11 @@ def measure(case: TrainingCase, made: tuple[nn.Module, Step] | None = None) -> d
         made: a model and its losses, instead of those of the case's side.
 
     Returns:
-        "best_s" and "median_s" of a step (losses, gradients, AdamW); memory in MiB: "before_mib"
-        the first step, "peak_mib" at the highest and "added_mib", the difference; "losses" and
-        "gradient_norm" of the first step; where the reference was run also "difference". On the
-        meta device only what `count` returns.
+        "best_s" and "median_s" of a step (losses, gradients, AdamW), and "cpu_s", the least CPU
+        time of one, which other programs disturb less; memory in MiB: "before_mib" the first step,
+        "peak_mib" at the highest and "added_mib", the difference; "losses" and "gradient_norm" of
+        the first step; where the reference was run also "difference". On the meta device only what
+        `count` returns.
     """
     torch.set_num_threads(case.threads)
     _allow_tf32(False)
@@ -108,9 +109,9 @@ def measure(case: TrainingCase, made: tuple[nn.Module, Step] | None = None) -> d
         ctypes.CDLL("libc.so.6").malloc_trim(0)  # else what building left hides what a step needs
     before = memory.now()
     memory.reset()
-    peaks, times, result = [], [], {}
+    peaks, times, cpu_times, result = [], [], [], {}
     for i in range(case.steps + 1):
-        start = _clock(case)
+        start, cpu = _clock(case), time.process_time()
         losses = losses_of()
         sum(losses.values()).backward()
         if i == 0:
@@ -119,14 +120,15 @@ def measure(case: TrainingCase, made: tuple[nn.Module, Step] | None = None) -> d
             gc.collect()
             memory.reset()
             _allow_tf32(True)  # as SED trains; not where steps are compared
-            start = _clock(case)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         times.append(_clock(case) - start)
+        cpu_times.append(time.process_time() - cpu)
     peak = max(*peaks, memory.peak())
     return {
         "best_s": min(times[1:]),
         "median_s": statistics.median(times[1:]),
+        "cpu_s": min(cpu_times[1:]),
         "before_mib": before,
         "peak_mib": peak,
         "added_mib": peak - before,
