@@ -15,10 +15,10 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from stseg.modeling.heads.chunked_decoding import ChunkedDecoding
 from stseg.modeling.heads.cost_volume import CostVolume
+from stseg.modeling.layers.recomputed_stage import run_recomputed
 from stseg.modeling.layers.up_block import UpBlock
 
 #: Classes decoded at a time: on a CPU, and elsewhere.
@@ -282,7 +282,5 @@ class CostAwareDecoder(nn.Module):
         text: Tensor | None,
     ) -> Tensor:
         if self.gradient_checkpointing and torch.is_grad_enabled():
-            return checkpoint(
-                stage, x, image, scores, pooling=pooling, text_guidance=text, use_reentrant=False
-            )
+            return run_recomputed(stage, x, image, scores, pooling=pooling, text_guidance=text)
         return stage(x, image, scores, pooling=pooling, text_guidance=text)
