@@ -5,7 +5,7 @@ from stseg.modeling.text.encoder import CLIPTextEncoder
 from tests.engine import fakes
 
 
-def test_the_operations_of_a_step_are_counted_by_part(tmp_path, monkeypatch, capsys):
+def test_the_operations_of_a_step_are_counted_by_part(tmp_path, monkeypatch, capsys, clean_catalog):
     monkeypatch.setattr(CLIPTextEncoder, "encode_prompts", CLIPTextEncoder.encode_prompts)
     entry = fakes.make_data(tmp_path / "train")
     config = tmp_path / "config.yaml"

@@ -8,6 +8,8 @@ The modules are open_clip's own; only the order of work is ours, and exact up to
   projection.
 """
 
+from functools import cached_property
+
 import open_clip
 import torch
 from open_clip.transformer import ResidualAttentionBlock
@@ -24,7 +26,11 @@ class TextTower(nn.Module):
         """Wrap an open_clip model."""
         super().__init__()
         self.clip = clip
-        self.shares_prefixes = is_plain(clip)
+
+    @cached_property
+    def shares_prefixes(self) -> bool:
+        """Whether prompts go as a tree; looked at when first needed, as a mask may be on "meta"."""
+        return is_plain(self.clip)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Embed prompts.
