@@ -152,7 +152,7 @@ def our_side(case: Case, model: nn.Module | None = None) -> Side:
         "cost volume": (CostVolume, "of_classes"),
         "class attention, sums": (ClassContext, "add"),
         "class attention, answers": (ClassContext, "answer"),
-        "fusion": (FoldedFusion, "__call__"),
+        "fusion": (FoldedFusion, "__call__"),  # and of the last stage in the rest
         "heads": (chunked_decoding, "conv_to_one"),
     }
     return Side(model, our_parts(), ask, functions)

@@ -119,16 +119,22 @@ class ChunkedDecoding:
         return self._scores(), torch.cat([chunk.classes for chunk in self.chunks])
 
     def _scores(self) -> Tensor:
+        """The last stage's second half and the final head, (T', 8h, 8w)."""
+        total, done = sum(len(chunk.classes) for chunk in self.chunks), 0
+        last = len(self.contexts) - 1
         scores = None
         for chunk in self.chunks:
-            x = self._advanced(chunk, 2 * len(self.contexts))
-            part = conv_to_one(x, self.decoder.head)
+            x = self._advanced(chunk, 2 * last + 1)
+            guide = self._score_guidance(chunk, last)
+            x = self.contexts[last].answer(x, self._text(last, chunk))
+            for _, y in self.fusions[last].parts(x, guide):
+                part = conv_to_one(y, self.decoder.head)
+                if scores is None:
+                    scores = part.new_empty(total, *part.shape[1:])
+                scores[done : done + len(part)] = part
+                done += len(part)
             chunk.step, chunk.x, chunk.cost = NOTHING, None, None
-            if scores is None:
-                total = sum(len(chunk.classes) for chunk in self.chunks)
-                scores, done = part.new_empty(total, *part.shape[1:]), 0
-            scores[done : done + len(part)] = part
-            done += len(part)
+        assert scores is not None  # rejection never takes all
         return scores
 
     def _reject(self, i: int, select) -> None:
@@ -155,22 +161,25 @@ class ChunkedDecoding:
 
     def _advanced(self, chunk: Chunk, step: int) -> Tensor:
         """The chunk at `step`, from what it keeps; it is not changed."""
-        decoder, x, at = self.decoder, chunk.x, chunk.step
-        scores = None  # score guidance is a chain of its own
-        if at < step and (at == NOTHING or step >= 2):
-            scores = [self._cost(chunk)]
-        if at == NOTHING:
-            x, at = decoder.embed(scores[0].contiguous()).permute(0, 2, 3, 1).contiguous(), 0
-        while at < step:
-            i = at // 2
-            if at % 2 == 0:
-                x = decoder.stages[i].spatial.forward_in_blocks(x)
+        x, at = chunk.x, chunk.step
+        if x is None:
+            # The layout in which libraries are fastest at so wide a kernel, and then channels last.
+            x, at = self.decoder.embed(self._cost(chunk).contiguous()), 0
+            x = x.permute(0, 2, 3, 1).contiguous()
+        for i in range(at, step):
+            if i % 2 == 0:
+                x = self.decoder.stages[i // 2].spatial.forward_in_blocks(x)
             else:
-                while len(scores) <= i + 1:
-                    scores.append(decoder.score_guidance[len(scores) - 1](scores[-1]))
-                x = self.fusions[i](self.contexts[i].answer(x, self._text(i, chunk)), scores[i + 1])
-            at += 1
+                answers = self.contexts[i // 2].answer(x, self._text(i // 2, chunk))
+                x = self.fusions[i // 2](answers, self._score_guidance(chunk, i // 2))
         return x
+
+    def _score_guidance(self, chunk: Chunk, stage: int) -> Tensor:
+        """(n, S, H, W) of a stage: a chain of its own, from the cost volume on."""
+        scores = self._cost(chunk)
+        for project in self.decoder.score_guidance[: stage + 1]:
+            scores = project(scores)
+        return scores
 
     def _cost(self, chunk: Chunk) -> Tensor:
         if chunk.cost is not None:
@@ -195,8 +204,8 @@ def conv_to_one(x: Tensor, conv: nn.Conv2d) -> Tensor:
         (n, H, W).
     """
     n, height, width, channels = x.shape
-    taps = conv.weight.reshape(channels, 9).T @ x.flatten(1, 2).mT
-    taps = taps.reshape(n, 3, 3, height, width)
+    weights = conv.weight.reshape(channels, 9).T.expand(n, -1, -1)
+    taps = torch.bmm(weights, x.flatten(1, 2).mT).reshape(n, 3, 3, height, width)
     # Tap (u, v) of cell (y, x) belongs to the output at (y + 1 - u, x + 1 - v).
     padded = taps.new_zeros(n, height + 2, width + 2)
     for u, v in product(range(3), repeat=2):

@@ -49,13 +49,13 @@ class ClassContext:
             shape = (positions * self.heads, self.head_dim, self.head_dim)
             self.values = torch.zeros(shape, dtype=torch.float32, device=x.device)
             self.keys = torch.zeros(positions, self.dim, dtype=torch.float32, device=x.device)
-        attention = self.layer.attention
+        key, value = self.layer.attention.k, self.layer.attention.v
+        # Divided by T, sums stay small in half precision.
+        weight, bias = value.weight / self.num_classes, value.bias / self.num_classes
         for part in blocks(tokens.shape[1], 4 * self.dim * len(x), x.device):
             y = self._normed(self.layer.norm1, tokens[:, part])
-            # Divided by T, sums stay small in half precision.
-            k = self._phi(attention.k, y, guidance).div_(self.num_classes)
-            v = attention.v(y)
-            self.keys[part] += k.sum(dim=0)
+            k, v = self._phi(key, y, guidance), F.linear(y, weight, bias)
+            self.keys[part] += k.sum(dim=0, dtype=torch.float32) / self.num_classes
             _add_product(self.values[self._rows(part)], self._heads(k).mT, self._heads(v))
 
     def answer(self, x: Tensor, guidance: Tensor | None = None) -> Tensor:

@@ -7,6 +7,7 @@ the same for every class, is computed once; nothing is repeated or concatenated.
 Shapes: n classes of one image, H and W cells, C channels in, O out.
 """
 
+from collections.abc import Iterator
 from itertools import product
 
 import torch
@@ -68,16 +69,21 @@ class FoldedFusion:
             (n, 2H, 2W, O).
         """
         n, height, width, _ = x.shape
-        out_dim = self.kernel.shape[1]
+        result = x.new_empty(n, 2 * height, 2 * width, self.kernel.shape[1])
+        for part, y in self.parts(x, score_guidance):
+            result[part] = y
+        return result
+
+    def parts(self, x: Tensor, score_guidance: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """The same block by block: classes and their (., 2H, 2W, O), still in a CPU's cache."""
+        n, height, width, _ = x.shape
         _, norm1, _, conv2, norm2, _ = self.stage.fuse.layers
-        result = x.new_empty(n, 2 * height, 2 * width, out_dim)
-        for part in blocks(n, 4 * out_dim * height * width, x.device):
+        for part in blocks(n, 4 * self.kernel.shape[1] * height * width, x.device):
             y = F.conv_transpose2d(x[part].permute(0, 3, 1, 2), self.kernel, stride=2, padding=1)
             y += F.conv2d(score_guidance[part], self.score_kernel, padding=1)
             y += self.shared
-            y = norm2(conv2(F.relu_(norm1(y))))
-            torch.clamp(y.permute(0, 2, 3, 1), min=0, out=result[part])
-        return result
+            y = F.relu_(norm2(conv2(F.relu_(norm1(y)))))
+            yield part, y.permute(0, 2, 3, 1)
 
 
 def _channels_last(x: Tensor) -> Tensor:
