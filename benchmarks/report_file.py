@@ -1,6 +1,7 @@
-"""The figures of a benchmark as a file."""
+"""The figures of a benchmark as files and tables."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,25 @@ from stseg.files import write_atomically
 
 def write_report(path: Path | None, report: Any) -> None:
     """Write JSON and say where; nothing for None. The folder is made if missing."""
+    write_text(path, json.dumps(report, indent=2))
+
+
+def write_text(path: Path | None, text: str) -> None:
+    """Write text and say where; nothing for None. The folder is made if missing."""
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(report, indent=2).encode())
+    write_atomically(path, text.encode())
     print(f"\nWritten to {path}")
+
+
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table in Markdown, its columns lined up to the right."""
+    cells = [[str(cell) for cell in line] for line in (heads, *rows)]
+    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "| " + " | ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)) + " |"
+        for line in cells
+    ]
+    lines.insert(1, "|" + "|".join("-" * (w + 1) + ":" for w in widths) + "|")
+    return "\n".join(lines)

@@ -21,6 +21,9 @@ LAYERS = [
     ["stseg.modeling.layers", "stseg.data", "stseg.checkpoint"],
     ["stseg.modeling.encoders stseg.modeling.text"],
     ["stseg.modeling.heads stseg.modeling.losses stseg.modeling.inference"],
+    ["stseg.modeling.score_sources"],
+    ["stseg.modeling.best_classes"],
+    ["stseg.modeling.label_maps"],
     ["stseg.evaluation", "stseg.self_training", "stseg.modeling.meta_arch"],
     ["stseg.modeling"],  # the package file itself: gathers what registers
     ["stseg.engine"],

@@ -36,7 +36,11 @@ def _add_encoders(cfg: CN) -> None:
     cfg.MODEL.TEXT.SYNONYMS = "max"
     # Prompts per forward pass of the text tower.
     cfg.MODEL.TEXT.CHUNK_SIZE = 512
-    # Folder of text embeddings kept between runs (~ and $VARIABLES are expanded), "" for none.
+    # What the text tower computes in: "fp32", or "bf16" or "fp16" for speed on a GPU or a CPU with
+    # matrix units; without such units these are slower. Embeddings differ by about 1 %.
+    cfg.MODEL.TEXT.DTYPE = "fp32"
+    # Folder of text embeddings kept between runs, a file of about 0.2 MB per name and set of
+    # templates (~ and $VARIABLES are expanded), "" for none.
     cfg.MODEL.TEXT.CACHE_DIR = "~/.cache/stseg/text"
 
     cfg.MODEL.SAM = CN()
@@ -75,6 +79,12 @@ def _add_head(cfg: CN) -> None:
     head.POOLING_SIZE_TEST = 1
     # Category early rejection in evaluation: classes kept per cell and stage, 0 = keep all.
     head.REJECTION_TOPK = 0
+    # Classes decoded at a time in evaluation; 0 = by device, so that they stay in a CPU's cache or
+    # fill a GPU.
+    head.CHUNK_SIZE = 0
+    # MiB that evaluation keeps of all classes between passes of class attention (1.2 MiB a class
+    # at 768 pixels); what does not fit is computed again: less memory, up to 2.6 times the time.
+    head.KEPT_MIB = 384
     # Recompute the stages in the backward pass: much less memory at many classes, more time.
     head.GRADIENT_CHECKPOINTING = False
     # Probability that an untrained decoder gives every class, in (0, 1) (focal loss, Lin et al.,

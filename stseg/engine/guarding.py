@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from stseg.data.build import first_images
 from stseg.data.datasets import dataset_label_reader, dataset_vocabulary
-from stseg.engine.labelling import predict, spread, target_items
+from stseg.engine.labelling import predict, predict_labels, spread, target_items
 from stseg.engine.random_state import kept_random_state
 from stseg.engine.targets import Target
 from stseg.evaluation.confusion import ConfusionMatrix
@@ -71,7 +71,7 @@ def _outputs(
     for (place, _), item in zip(chosen, items, strict=True):
         probs = predict(model, item, _MAX_SIDE)[0].float()
         mirrored = {**item, "image": item["image"].flip(-1)}
-        second = predict(model, mirrored, _MAX_SIDE)[0].flip(-1)
+        second = predict_labels(model, mirrored, _MAX_SIDE).flip(-1)
         confidence, labels = probs.max(dim=0)
         yield ImageOutput(
             index=place,
@@ -79,7 +79,7 @@ def _outputs(
             label_map=labels.cpu().numpy(),
             confidence=confidence.cpu().numpy(),
             entropy=normalised_entropy(probs),
-            stability=float((second.argmax(dim=0) == labels).float().mean()),
+            stability=float((second == labels).float().mean()),
         )
 
 
@@ -110,7 +110,7 @@ def _source_miou(cfg: CfgNode, model: nn.Module) -> float | None:
         confusion = ConfusionMatrix(len(vocabulary))
         mine = [records[k] for k in chosen[comm.get_rank() :: comm.get_world_size()]]
         for item in target_items(cfg, mine, name, vocabulary):
-            labels = predict(model, item, max(item["height"], item["width"]))[0].argmax(dim=0)
+            labels = predict_labels(model, item, max(item["height"], item["width"]))
             truth = read(item["sem_seg_file_name"])
             confusion.update(labels.cpu().numpy(), truth)
         merged = ConfusionMatrix(len(vocabulary))

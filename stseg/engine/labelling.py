@@ -19,6 +19,7 @@ from stseg.data.records import build_record_loader
 from stseg.engine.random_state import kept_random_state
 from stseg.engine.targets import Target
 from stseg.modeling.encoders.sam import SAMImageEncoder, create_sam, decoder_parts
+from stseg.modeling.label_maps import label_maps
 from stseg.self_training.gate import class_thresholds, initial_masks
 from stseg.self_training.labeler import Labeler, SamBranch
 from stseg.self_training.pseudo_label import PseudoLabel
@@ -114,8 +115,7 @@ class DatasetLabeler:
         found = {}
         with kept_random_state(), inference_context(model), torch.no_grad():
             for index, item in zip(indices, self._items(indices), strict=True):
-                probs, _ = predict(model, item, self._max_side)
-                found[index] = probs.argmax(dim=0).cpu().numpy()
+                found[index] = predict_labels(model, item, self._max_side).cpu().numpy()
         return found
 
     def _thresholds(self, model: nn.Module) -> np.ndarray | None:
@@ -154,12 +154,22 @@ def predict(model: nn.Module, item: dict[str, Any], max_side: int) -> tuple[Tens
     Returns:
         (T, H, W) in [0, 1], and (1, C, n, n) or None.
     """
-    scale = min(1.0, max_side / max(item["height"], item["width"]))
-    size = {side: max(1, round(item[side] * scale)) for side in ("height", "width")}
     with _watched(getattr(model, "sam_encoder", None)) as seen:
-        probs = model([{**item, **size}])[0]["sem_seg"]
+        probs = model([_at_most(item, max_side)])[0]["sem_seg"]
     # With windows there is one embedding per window, and none of the whole image.
     return probs, seen[0] if len(seen) == 1 and getattr(model, "tiles", None) is None else None
+
+
+def predict_labels(model: nn.Module, item: dict[str, Any], max_side: int) -> Tensor:
+    """(H, W) int32, the most probable classes of one image; see `predict`."""
+    return label_maps(model, [_at_most(item, max_side)])[0].labels
+
+
+def _at_most(item: dict[str, Any], max_side: int) -> dict[str, Any]:
+    """A model input whose answer is wanted with sides up to `max_side`."""
+    scale = min(1.0, max_side / max(item["height"], item["width"]))
+    size = {side: max(1, round(item[side] * scale)) for side in ("height", "width")}
+    return {**item, **size}
 
 
 @contextmanager

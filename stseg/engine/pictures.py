@@ -16,6 +16,7 @@ from stseg.data.datasets import dataset_label_reader
 from stseg.data.image_io import read_image
 from stseg.engine.hooks import AtEvaluation
 from stseg.engine.random_state import kept_random_state
+from stseg.modeling.label_maps import label_maps
 from stseg.visualization import draw_overlay
 
 #: Largest height of a picture in pixels: event files stay small.
@@ -87,8 +88,7 @@ def _sample(item: dict, metadata: object, dataset_name: str) -> Sample:
 
 def _picture(model: nn.Module, sample: Sample) -> np.ndarray:
     with inference_context(model), torch.no_grad():
-        scores = model([sample.item])[0]["sem_seg"]
-    prediction = scores.argmax(dim=0).cpu().numpy().astype(np.int32)
+        prediction = label_maps(model, [sample.item])[0].labels.cpu().numpy()
     names = sample.item["vocabulary"].names
     panels = [sample.photo, draw_overlay(sample.photo, prediction, names)]
     if sample.label is not None:

@@ -18,6 +18,7 @@ from stseg.data.augmentation import build_augmentations
 from stseg.data.image_io import read_image, to_rgb
 from stseg.engine.checkpointing import load_for_evaluation
 from stseg.engine.setup import setup_cfg, usable_device
+from stseg.modeling.label_maps import LabelMap, label_maps
 from stseg.structures import IGNORE_LABEL, Background, Segmentation, Vocabulary, VocabularyLike
 
 logger = logging.getLogger(__name__)
@@ -101,8 +102,7 @@ class Predictor:
         if not inputs:
             return []
         with torch.inference_mode():
-            outputs = self.model(inputs)
-            return [decide(output["sem_seg"], wanted) for output in outputs]
+            return [decide(found, wanted) for found in label_maps(self.model, inputs)]
 
     def _model_input(self, image: np.ndarray, vocabulary: Vocabulary) -> dict[str, Any]:
         """What the test mapper makes of a file, without the file."""
@@ -156,17 +156,17 @@ def with_distractors(vocabulary: Vocabulary) -> Vocabulary:
     )
 
 
-def decide(probabilities: torch.Tensor, vocabulary: Vocabulary) -> Segmentation:
+def decide(found: LabelMap, vocabulary: Vocabulary) -> Segmentation:
     """One label and one confidence per pixel, under the vocabulary's background policy.
 
     Args:
-        probabilities: (T, H, W) in [0, 1], of the classes and, after them, of the distractors.
+        found: the most probable of the classes and, after them, of the distractors.
         vocabulary: of the classes alone.
 
     Raises:
         FloatingPointError: if the model gave values that are not finite.
     """
-    confidence, labels = probabilities.float().max(dim=0)
+    confidence, labels = found.confidence, found.labels
     if not bool(torch.isfinite(confidence).all()):
         raise FloatingPointError(
             "Prediction: expected finite probabilities, got NaN or infinity from the model. "
@@ -177,7 +177,7 @@ def decide(probabilities: torch.Tensor, vocabulary: Vocabulary) -> Segmentation:
         unknown |= confidence < vocabulary.background.value
     labels = labels.masked_fill(unknown, IGNORE_LABEL)
     return Segmentation(
-        label_map=labels.to(torch.int32).cpu().numpy(),
+        label_map=labels.cpu().numpy(),
         confidence=confidence.clamp(0, 1).cpu().numpy(),
         names=vocabulary.names,
     )

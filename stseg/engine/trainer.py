@@ -34,6 +34,7 @@ from stseg.engine.results import report, summary
 from stseg.engine.rounds import SamPseudoLabelHook
 from stseg.engine.train_step import StepTrainer, amp_dtype
 from stseg.evaluation.build import build_evaluator
+from stseg.modeling.label_maps import LabelMapModel
 
 logger = logging.getLogger(__name__)
 
@@ -296,13 +297,22 @@ class Trainer(DefaultTrainer):
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> dict[str, Any]:
         """Evaluate on every set of DATASETS.TEST; see Detectron2.
 
-        Logs a table per set and writes OUTPUT_DIR/results.json: data set, task, metric.
+        Logs a table per set and writes OUTPUT_DIR/results.json: data set, task, metric. Where every
+        evaluator takes label maps, the model is asked for these; else for all probabilities.
 
         Returns:
             On rank 0 {task: {metric: value}} for one set, else the same by set name.
         """
-        results = super().test(cfg, model, evaluators)
         names = cfg.DATASETS.TEST
+        if isinstance(evaluators, DatasetEvaluator):
+            evaluators = [evaluators]
+        elif evaluators is None:
+            evaluators = [cls.build_evaluator(cfg, name) for name in names]
+        bare = _bare(model)
+        takers = [getattr(evaluator, "takes_label_maps", False) for evaluator in evaluators]
+        if all(takers) and hasattr(bare, "label_maps"):
+            model = LabelMapModel(bare)
+        results = super().test(cfg, model, evaluators)
         if comm.is_main_process() and names:
             report({names[0]: results} if len(names) == 1 else results, cfg.OUTPUT_DIR)
         return results

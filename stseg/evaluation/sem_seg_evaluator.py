@@ -42,7 +42,13 @@ class STSegSemSegEvaluator(DatasetEvaluator):
     Counts are kept per image until the end, as a few filled cells each: samplers that share a data
     set out evenly repeat images, possibly on another process, and each image counts once. Between
     processes go the names of the images and sums, never the images' counts.
+
+    Attributes:
+        takes_label_maps: whether `process` is content with label maps; our Trainer then never asks
+            the model for the probabilities of all classes. A subclass that reads them says False.
     """
+
+    takes_label_maps = True
 
     def __init__(
         self,
@@ -139,8 +145,9 @@ class STSegSemSegEvaluator(DatasetEvaluator):
             inputs: model inputs, with "file_name" and, unless the data set's records have it,
                 "sem_seg_file_name".
             outputs: for each a dict with "sem_seg" of the label map's size, tensor or array: scores
-                (T, H, W), higher is likelier, or integer class ids (H, W); and, if there is any,
-                "confidence" (H, W) in [0, 1] for the calibration error.
+                (T, H, W), higher is likelier, or integer class ids (H, W), which may also be called
+                "label_map"; and, if there is any, "confidence" (H, W) in [0, 1] for the calibration
+                error.
 
         Raises:
             ValueError: if T or the size does not fit, or the label map is missing or faulty.
@@ -151,7 +158,8 @@ class STSegSemSegEvaluator(DatasetEvaluator):
 
     def _count(self, item: dict[str, Any], output: dict[str, Any]) -> None:
         name = item["file_name"]
-        prediction = self._ids(name, torch.as_tensor(output["sem_seg"]))
+        answer = output["label_map"] if "label_map" in output else output["sem_seg"]
+        prediction = self._ids(name, torch.as_tensor(answer))
         confidence = output.get("confidence")
         if confidence is not None:
             confidence = torch.as_tensor(confidence).detach().float().cpu().numpy()

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stseg.engine.predictor import Predictor, decide, image_array
+from stseg.modeling.label_maps import LabelMap
 from stseg.structures import Background, Vocabulary
 from tests.helpers.colour_net import COLOURS, make_cfg
 
@@ -133,7 +134,8 @@ def test_decision_agrees_with_plain_numpy(classes, extra, seed):
     names = [f"class {i}" for i in range(classes)]
     extras = [f"other {i}" for i in range(extra)]
     background = Background.distractors(extras) if extra else Background.threshold(0.7)
-    result = decide(torch.from_numpy(scores), Vocabulary.parse(names, background=background))
+    found = LabelMap.of(torch.from_numpy(scores))
+    result = decide(found, Vocabulary.parse(names, background=background))
     expected = scores.argmax(0)
     expected[expected >= classes] = -1
     if not extra:
@@ -145,7 +147,7 @@ def test_decision_agrees_with_plain_numpy(classes, extra, seed):
 def test_not_a_number_is_never_shown_as_a_label():
     scores = torch.full((2, 3, 3), float("nan"))
     with pytest.raises(FloatingPointError, match="MODEL.WEIGHTS"):
-        decide(scores, Vocabulary.parse("a; b"))
+        decide(LabelMap.of(scores), Vocabulary.parse("a; b"))
 
 
 def test_image_is_resized_as_in_evaluation_and_the_result_is_not():

@@ -5,6 +5,8 @@ import torch
 
 from stseg.engine import Trainer
 from stseg.engine.launch import launch, parse_args
+from stseg.evaluation import STSegSemSegEvaluator
+from stseg.modeling.label_maps import LabelMap
 
 from . import fakes
 
@@ -149,6 +151,28 @@ def test_all_listed_sets_are_evaluated_and_written(make_trainer, entry, tmp_path
     assert all(0 <= results[name]["sem_seg"]["mIoU"] <= 100 for name in names)
     best = json.loads((tmp_path / "run" / "model_best.json").read_text())
     assert best["metric"] == f"{entry[0]}/sem_seg/mIoU"
+
+
+def test_label_maps_are_asked_for_where_the_evaluator_takes_them(make_trainer, monkeypatch):
+    trainer = make_trainer()
+    trainer.model.eval()
+    plain = Trainer.test(trainer.cfg, trainer.model)
+    asked = []
+
+    def label_maps(inputs, k=1):
+        asked.append(trainer.model.training)
+        return [LabelMap.of(output["sem_seg"], k) for output in trainer.model(inputs)]
+
+    trainer.model.label_maps = label_maps
+    streamed = Trainer.test(trainer.cfg, trainer.model.train())["sem_seg"]
+    assert {k: v for k, v in streamed.items() if k not in ("ECE", "AURC")} == pytest.approx(
+        plain["sem_seg"], nan_ok=True
+    )
+    assert asked and not any(asked) and trainer.model.training
+    asked.clear()
+    monkeypatch.setattr(STSegSemSegEvaluator, "takes_label_maps", False)
+    assert Trainer.test(trainer.cfg, trainer.model)["sem_seg"].keys() == plain["sem_seg"].keys()
+    assert not asked
 
 
 def test_hooks_stand_in_the_documented_order(make_trainer):

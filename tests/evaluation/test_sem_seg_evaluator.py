@@ -187,6 +187,8 @@ def test_ids_count_like_the_scores_they_come_from(tiny):
     expected = _run(STSegSemSegEvaluator("tiny"), tiny, outputs)
     ids = [{"sem_seg": output["sem_seg"].argmax(dim=0)} for output in outputs]
     assert _run(STSegSemSegEvaluator("tiny"), tiny, ids) == expected
+    named = [{"label_map": output["sem_seg"].to(torch.int32)} for output in ids]
+    assert _run(STSegSemSegEvaluator("tiny"), tiny, named) == expected
     arrays = [{"sem_seg": output["sem_seg"].numpy().astype(np.uint8)} for output in ids]
     assert _run(STSegSemSegEvaluator("tiny"), tiny, arrays) == expected
     arrays = [{"sem_seg": output["sem_seg"].numpy()} for output in outputs]

@@ -1,9 +1,10 @@
-"""The criterion against losses written out with one-hot labels."""
+"""The criterion against losses written out with one-hot labels, and block-wise against at once."""
 
 import pytest
 import torch
 from torch.nn import functional as F
 
+from stseg.modeling.losses import row_blocks
 from stseg.modeling.losses.segmentation import (
     SegmentationCriterion,
     binary_cross_entropy,
@@ -101,3 +102,100 @@ def test_eq_6_without_seen_marks_says_how_to_make_them(case):
 def test_bad_settings_are_named(arguments, key):
     with pytest.raises(ValueError, match=key):
         SegmentationCriterion(**arguments)
+
+
+# Score cells and label pixels: whole and broken factors, equal, coarser labels, one cell.
+SIZES = [
+    ((6, 5), (24, 20)),
+    ((5, 7), (13, 11)),
+    ((6, 6), (6, 6)),
+    ((7, 6), (5, 3)),
+    ((1, 1), (4, 3)),
+]
+VARIANTS = [("bce", "negative"), ("bce", "masked"), ("softmax", "negative")]
+
+
+def at_once(kind, ignored, logits, target, weights):
+    """The loss on scores upsampled whole, from one-hot labels."""
+    logits = F.interpolate(logits, size=target.shape[-2:], mode="bilinear", align_corners=False)
+    labels, labelled = one_hot(target).to(logits), target >= 0
+    w = torch.ones(4) if weights is None else weights
+    w = w.to(logits)[:, None, None]
+    if kind == "softmax":
+        return -(w * labels * logits.log_softmax(1)).sum() / labelled.sum()
+    terms = w * F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+    return terms.mean() if ignored == "negative" else terms.movedim(1, -1)[labelled].mean()
+
+
+def block_wise(kind, ignored, logits, target, weights):
+    if kind == "softmax":
+        return softmax_cross_entropy(logits, target, weights=weights)
+    return binary_cross_entropy(logits, target, ignored=ignored, weights=weights)
+
+
+def value_and_gradient(loss, logits, *args):
+    logits = logits.clone().requires_grad_()
+    value = loss(*args[:2], logits, *args[2:])
+    value.backward()
+    return value.detach(), logits.grad
+
+
+@pytest.mark.parametrize("block_bytes", [1, 700, 2**22], ids=["row", "rows", "all"])
+@pytest.mark.parametrize(("cells", "pixels"), SIZES)
+@pytest.mark.parametrize("weights", [None, class_weights(SEEN, 0.3)], ids=["plain", "weighted"])
+@pytest.mark.parametrize(("kind", "ignored"), VARIANTS)
+def test_blocks_of_rows_give_the_loss_and_gradient_of_the_whole(
+    monkeypatch, kind, ignored, weights, cells, pixels, block_bytes
+):
+    monkeypatch.setitem(row_blocks.BLOCK_BYTES, "cpu", block_bytes)
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(3, 4, *cells, generator=generator, dtype=torch.float64) * 4
+    target = torch.randint(-1, 4, (3, *pixels), generator=generator)
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-6)):
+        args = (logits.to(dtype), kind, ignored, target, weights)
+        value, gradient = value_and_gradient(block_wise, *args)
+        expected_value, expected_gradient = value_and_gradient(at_once, *args)
+        assert value.dtype == gradient.dtype == dtype
+        torch.testing.assert_close(value, expected_value, rtol=tolerance, atol=0)
+        atol = tolerance * expected_gradient.abs().max().item()
+        torch.testing.assert_close(gradient, expected_gradient, rtol=tolerance, atol=atol)
+
+
+@pytest.mark.parametrize(("kind", "ignored"), VARIANTS)
+def test_the_backward_pass_keeps_nothing_of_the_labels_size(monkeypatch, kind, ignored):
+    monkeypatch.setitem(row_blocks.BLOCK_BYTES, "cpu", 4 * 4 * 64 * 2)
+    logits = torch.randn(1, 4, 8, 8, requires_grad=True)
+    target = torch.randint(-1, 4, (1, 64, 64))
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda x: kept.append(x.numel()) or x, lambda x: x
+    ):
+        block_wise(kind, ignored, logits, target, None).backward()
+    assert max(kept) <= 4 * 64 * 2  # two rows of labels
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_scores_are_compared_in_full_precision(case, dtype):
+    logits, target = case
+    logits = logits[:, :, ::2].to(dtype)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value, gradient = value_and_gradient(block_wise, logits, "bce", "negative", target, None)
+    expected, exact = value_and_gradient(at_once, logits.float(), "bce", "negative", target, None)
+    assert value.dtype == torch.float32 and gradient.dtype == dtype
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(gradient, exact.to(dtype))
+
+
+def test_a_factor_on_the_loss_reaches_the_gradient(case):
+    logits, target = case
+    _, gradient = value_and_gradient(block_wise, logits, "bce", "negative", target, None)
+    logits.requires_grad_()
+    (3 * binary_cross_entropy(logits, target)).backward()
+    torch.testing.assert_close(logits.grad, 3 * gradient)
+
+
+def test_a_loss_without_gradient_makes_none(case):
+    logits, target = case
+    with torch.no_grad():
+        assert not binary_cross_entropy(logits.requires_grad_(), target).requires_grad
+    assert not binary_cross_entropy(logits.detach(), target).requires_grad

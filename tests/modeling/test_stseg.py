@@ -9,6 +9,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_model
 
 import stseg
 from stseg.engine.setup import setup_cfg
+from stseg.modeling.label_maps import LabelMap
 from stseg.modeling.meta_arch.stseg import STSeg
 from stseg.structures import IGNORE_LABEL, Vocabulary
 from tests.helpers.tiny_model import CLIP_NAME, SAM_NAME, VIT_NAME, tiny_cfg
@@ -228,3 +229,25 @@ def test_every_shipped_config_builds_and_runs(path):
 def test_the_named_configs_are_shipped():
     names = {path.stem for path in CONFIGS}
     assert {"stseg_convnextB_768", "stseg_convnextL_768", "sed_convnextB_768"} <= names
+
+
+@pytest.mark.parametrize("windows", [False, True])
+@pytest.mark.parametrize("count", [1, 4])
+def test_label_maps_are_the_best_classes_of_the_probabilities(windows, count):
+    changes = {"TEST__SLIDING_WINDOW__ENABLED": windows, "TEST__SLIDING_WINDOW__SIZE": [40, 48]}
+    model = build(**changes).eval()
+    vocabulary = Vocabulary.parse(["sky", "tree", "cat", "road"][:count])
+    items = inputs((64, 80), (30, 50), vocabulary=vocabulary, labels=False)
+    items[0] |= {"height": 150, "width": 91}
+    k = min(count, 2)
+    with torch.no_grad():
+        outputs, found = model(items), model.label_maps(items, k)
+    for output, label_map in zip(outputs, found, strict=True):
+        expected = LabelMap.of(output["sem_seg"], k)
+        values = label_map.top_confidences
+        torch.testing.assert_close(values, expected.top_confidences, atol=1e-5, rtol=0)
+        chosen = output["sem_seg"].gather(0, label_map.top_labels.long())
+        torch.testing.assert_close(chosen, values, atol=1e-5, rtol=0)
+        assert label_map.labels.shape == output["sem_seg"].shape[1:]
+    with pytest.raises(ValueError, match="k: expected 1 to"):
+        model.label_maps(items, 5)

@@ -1,5 +1,7 @@
 """The text side: exact trimming, order, synonyms, caches that never go stale."""
 
+from functools import partial
+
 import open_clip
 import pytest
 import torch
@@ -127,7 +129,10 @@ def test_memory_is_bounded_and_answers_stay_right(clip):
     small = CLIPTextEncoder(clip, open_clip.get_tokenizer(CLIP_NAME), cache_names=2)
     first, again = small(VOCABULARY).embeds, small(VOCABULARY).embeds
     torch.testing.assert_close(first, again, atol=1e-6, rtol=0)
-    assert len(small._cache.memory) == 2
+    other = Vocabulary.parse("horse", templates=VOCABULARY.templates)
+    small(other)
+    assert [len(rows) for rows in small._cache.memory.values()] == [1]
+    torch.testing.assert_close(small(VOCABULARY).embeds, first, atol=1e-6, rtol=0)
 
 
 def test_a_second_process_is_answered_from_disk(clip, tmp_path):
@@ -142,11 +147,40 @@ def test_a_second_process_is_answered_from_disk(clip, tmp_path):
 def test_a_damaged_cache_file_is_made_anew(clip, tmp_path, caplog):
     tokenizer = open_clip.get_tokenizer(CLIP_NAME)
     first = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path))(VOCABULARY)
-    (path,) = tmp_path.glob("*.pt")
+    path = sorted(tmp_path.rglob("*.npy"))[0]
     path.write_bytes(path.read_bytes()[:100])
-    again = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path))(VOCABULARY)
-    torch.testing.assert_close(again.embeds, first.embeds)
+    again = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path))
+    passes = count_passes(again)
+    torch.testing.assert_close(again(VOCABULARY).embeds, first.embeds)
     assert path.name in caplog.text
+    assert passes == [2]
+    again = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path))
+    passes = count_passes(again)
+    again(VOCABULARY)
+    assert passes == []
+
+
+def test_of_a_vocabulary_on_disk_with_one_more_name_only_that_is_encoded(clip, tmp_path):
+    tokenizer = open_clip.get_tokenizer(CLIP_NAME)
+    first = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path))(VOCABULARY)
+    again = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path))
+    passes = count_passes(again)
+    more = Vocabulary.parse(
+        "horse; cat, kitten; dog; traffic light", templates=VOCABULARY.templates
+    )
+    torch.testing.assert_close(again(more).embeds[1:], first.embeds)
+    assert passes == [2]
+
+
+def test_means_are_kept_by_class(clip, tmp_path):
+    tokenizer = open_clip.get_tokenizer(CLIP_NAME)
+    make = partial(CLIPTextEncoder, clip, tokenizer, cache_dir=str(tmp_path))
+    rows, mean = make()(VOCABULARY), make(synonyms="mean")(VOCABULARY)
+    torch.testing.assert_close(mean.embeds, rows.mean_over_synonyms().embeds)
+    again = make(synonyms="mean")
+    passes = count_passes(again)
+    torch.testing.assert_close(again(VOCABULARY).embeds, mean.embeds)
+    assert passes == []
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing_else(clip, tmp_path):
@@ -156,7 +190,7 @@ def test_a_cache_that_cannot_be_written_costs_nothing_else(clip, tmp_path):
     assert encoder(VOCABULARY).embeds.shape == (4, 2, 32)
 
 
-@pytest.mark.parametrize("change", ["weights", "names", "templates", "tokenizer"])
+@pytest.mark.parametrize("change", ["weights", "names", "templates", "tokenizer", "precision"])
 def test_whatever_the_embeddings_depend_on_is_in_the_key(encoder, change):
     passes = count_passes(encoder)
     before = encoder(VOCABULARY).embeds
@@ -168,12 +202,24 @@ def test_whatever_the_embeddings_depend_on_is_in_the_key(encoder, change):
         vocabulary = Vocabulary.parse("cat, kitten; dog; horse", templates=VOCABULARY.templates)
     elif change == "templates":
         vocabulary = Vocabulary.parse(VOCABULARY, templates=["a {}.", "two {}."])
+    elif change == "precision":
+        encoder.dtype = "bf16"
     else:
         tokenizer = encoder.tokenizer
         encoder.tokenizer = lambda texts: tokenizer([text.upper() + "!" for text in texts])
     after = encoder(vocabulary).embeds
     assert len(passes) == 2
     assert (after - before).abs().max() > 1e-4
+
+
+def test_half_precision_is_near_and_still_gives_float32(clip):
+    tokenizer = open_clip.get_tokenizer(CLIP_NAME)
+    exact = CLIPTextEncoder(clip, tokenizer)(VOCABULARY).embeds
+    with torch.autocast("cpu", torch.bfloat16):  # a surrounding one changes nothing
+        assert torch.equal(CLIPTextEncoder(clip, tokenizer)(VOCABULARY).embeds, exact)
+    half = CLIPTextEncoder(clip, tokenizer, dtype="bf16")(VOCABULARY).embeds
+    assert half.dtype == torch.float32
+    assert 1e-4 < (half - exact).norm(dim=-1).max() < 0.03
 
 
 def test_the_text_tower_never_learns(encoder):
@@ -184,7 +230,12 @@ def test_the_text_tower_never_learns(encoder):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"), [({"synonyms": "min"}, "SYNONYMS"), ({"chunk_size": 0}, "CHUNK_SIZE")]
+    ("arguments", "named"),
+    [
+        ({"synonyms": "min"}, "SYNONYMS"),
+        ({"chunk_size": 0}, "CHUNK_SIZE"),
+        ({"dtype": "int8"}, "DTYPE"),
+    ],
 )
 def test_bad_settings_are_named(clip, arguments, named):
     with pytest.raises(ValueError, match=f"MODEL.TEXT.{named}"):

@@ -7,6 +7,7 @@ of every image alike.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -14,9 +15,14 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
+from stseg.modeling.heads.chunked_decoding import ChunkedDecoding
+from stseg.modeling.heads.cost_volume import CostVolume
+from stseg.modeling.layers.recomputed_stage import run_recomputed
 from stseg.modeling.layers.up_block import UpBlock
+
+#: Classes decoded at a time: on a CPU, and elsewhere.
+CPU_CHUNK, OTHER_CHUNK = 8, 64
 
 
 def surviving_classes(scores: Tensor, topk: int) -> Tensor:
@@ -56,6 +62,8 @@ class CostAwareDecoder(nn.Module):
         rejection_topk: int = 0,
         gradient_checkpointing: bool = False,
         prior_prob: float = 0.0,
+        chunk_size: int = 0,
+        kept_bytes: int = 384 << 20,
     ):
         """Build the decoder; the defaults are those of the published ConvNeXt models.
 
@@ -77,6 +85,9 @@ class CostAwareDecoder(nn.Module):
             gradient_checkpointing: recompute stages in the backward pass to save memory.
             prior_prob: probability of every class before training, in (0, 1); 0 leaves PyTorch's
                 start (published).
+            chunk_size: classes decoded at a time in evaluation; 0 chooses by device.
+            kept_bytes: what evaluation keeps of all classes between the passes of class
+                attention; what does not fit is computed again.
 
         Raises:
             ValueError: if `prior_prob` is not in [0, 1).
@@ -118,6 +129,7 @@ class CostAwareDecoder(nn.Module):
         self.aux_heads = nn.ModuleList(nn.Conv2d(c, 1, 3, padding=1) for c in dims[:-1])
         self.head = nn.Conv2d(dims[-1], 1, 3, padding=1)
         self.pooling_train, self.pooling_test = pooling_train, pooling_test
+        self.attention, self.chunk_size, self.kept_bytes = attention, chunk_size, kept_bytes
         self.rejection_topk = rejection_topk
         self.gradient_checkpointing = gradient_checkpointing
         if prior_prob:
@@ -142,25 +154,31 @@ class CostAwareDecoder(nn.Module):
             "pooling_train": head.POOLING_SIZE_TRAIN,
             "pooling_test": head.POOLING_SIZE_TEST,
             "rejection_topk": head.REJECTION_TOPK,
+            "chunk_size": head.CHUNK_SIZE,
+            "kept_bytes": head.KEPT_MIB << 20,
             "gradient_checkpointing": head.GRADIENT_CHECKPOINTING,
             "prior_prob": head.PRIOR_PROB,
         }
 
     def forward(
-        self, cost: Tensor, guidance: Sequence[Tensor], class_embeds: Tensor | None = None
+        self,
+        cost: Tensor | CostVolume,
+        guidance: Sequence[Tensor],
+        class_embeds: Tensor | None = None,
     ) -> list[Tensor]:
         """Score every class at every cell.
 
         Args:
-            cost: (B, P, T, h, w) cost volume.
+            cost: (B, P, T, h, w) cost volume, or its factors: then evaluation without gradients
+                goes in chunks of classes and never holds the whole of it.
             guidance: image feature maps at 2, 4 and 8 times (h, w), (B, C_i, ., .); other sizes
                 are resized. Published models pass them detached.
             class_embeds: (T, P, C), only used with text guidance.
 
         Returns:
-            In training and without rejection logits `[final (B, T, 8h, 8w), coarse (B, T, h, w),
-            (B, T, 2h, 2w), (B, T, 4h, 4w)]`. With rejection, in evaluation, only `[final]`, with
-            rejected classes at -inf.
+            In training, and where gradients are wanted, logits `[final (B, T, 8h, 8w), coarse
+            (B, T, h, w), (B, T, 2h, 2w), (B, T, 4h, 4w)]`; else only `[final]`. Early rejection, in
+            evaluation, gives only `[final]` with rejected classes at -inf.
         """
         if cost.shape[1] != self.embed.in_channels:
             raise ValueError(
@@ -168,13 +186,47 @@ class CostAwareDecoder(nn.Module):
                 f"(MODEL.SEM_SEG_HEAD.NUM_PROMPTS), got {cost.shape[1]}. The vocabulary's "
                 "templates must be as many as those the decoder was built for."
             )
+        in_chunks = isinstance(cost, CostVolume) and not self.training
+        if in_chunks and self.attention == "linear" and not torch.is_grad_enabled():
+            return [self._decode_in_chunks(cost, guidance, class_embeds)]
+        whole = cost.whole() if isinstance(cost, CostVolume) else cost
         if self.rejection_topk and not self.training:
             images = [
-                self._decode(cost[i : i + 1], [g[i : i + 1] for g in guidance], class_embeds)[0]
-                for i in range(cost.shape[0])
+                self._decode(whole[i : i + 1], [g[i : i + 1] for g in guidance], class_embeds)[0]
+                for i in range(whole.shape[0])
             ]
             return [torch.cat(images)]
-        return self._decode(cost, guidance, class_embeds)
+        return self._decode(whole, guidance, class_embeds)
+
+    def _decode_in_chunks(
+        self, cost: CostVolume, guidance: Sequence[Tensor], class_embeds: Tensor | None
+    ) -> Tensor:
+        batch, _, num_classes, height, width = cost.shape
+        projected = [
+            self._project_guidance(i, feats, (2 * height << i, 2 * width << i))
+            for i, feats in enumerate(guidance)
+        ]
+        default_chunk = CPU_CHUNK if cost.device.type == "cpu" else OTHER_CHUNK
+        select = None
+        if self.rejection_topk:
+            select = partial(surviving_classes, topk=self.rejection_topk)
+        images = []
+        for i in range(batch):
+            decoding = ChunkedDecoding(
+                self,
+                cost,
+                i,
+                [g[i : i + 1] for g in projected],
+                class_embeds,
+                chunk_size=self.chunk_size or default_chunk,
+                kept_bytes=self.kept_bytes,
+            )
+            scores, alive = decoding.run(select)
+            if len(alive) < num_classes:
+                full = scores.new_full((num_classes, *scores.shape[1:]), -torch.inf)
+                scores = full.index_copy_(0, alive, scores)
+            images.append(scores)
+        return images[0][None] if batch == 1 else torch.stack(images)
 
     def _decode(
         self, cost: Tensor, guidance: Sequence[Tensor], class_embeds: Tensor | None
@@ -194,7 +246,8 @@ class CostAwareDecoder(nn.Module):
                 x, scores, alive = x[keep], scores[keep], alive[keep]
             scores = self.score_guidance[i](scores)
             image = self._project_guidance(i, guidance[i], scores.shape[-2:])
-            text = self._project_text(i, class_embeds, alive, batch)
+            text = self.project_text(i, class_embeds, alive)
+            text = None if text is None else text[None].expand(batch, -1, -1)
             x = self._run_stage(stage, x, image, scores, pooling, text)
         final = self.head(x).reshape(batch, -1, *x.shape[-2:])
         if topk:
@@ -208,17 +261,16 @@ class CostAwareDecoder(nn.Module):
             y = F.interpolate(y, size=tuple(size), mode="bilinear", align_corners=False)
         return y
 
-    def _project_text(
-        self, i: int, class_embeds: Tensor | None, alive: Tensor, batch: int
-    ) -> Tensor | None:
+    def project_text(self, i: int, class_embeds: Tensor | None, classes: Tensor) -> Tensor | None:
+        """Text guidance of stage i, (n, G), for some classes; None where it is off."""
         if not len(self.text_guidance):
             return None
         if class_embeds is None:
             raise ValueError(
                 "class_embeds: expected a (T, P, C) tensor with text guidance on, got None."
             )
-        mean = F.normalize(class_embeds[alive].mean(dim=1), dim=-1)
-        return self.text_guidance[i](mean)[None].expand(batch, -1, -1)
+        mean = F.normalize(class_embeds[classes].mean(dim=1), dim=-1)
+        return self.text_guidance[i](mean)
 
     def _run_stage(
         self,
@@ -230,7 +282,5 @@ class CostAwareDecoder(nn.Module):
         text: Tensor | None,
     ) -> Tensor:
         if self.gradient_checkpointing and torch.is_grad_enabled():
-            return checkpoint(
-                stage, x, image, scores, pooling=pooling, text_guidance=text, use_reentrant=False
-            )
+            return run_recomputed(stage, x, image, scores, pooling=pooling, text_guidance=text)
         return stage(x, image, scores, pooling=pooling, text_guidance=text)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stseg.modeling.layers.blocks import blocks
+
 
 class ChannelLayerNorm(nn.Module):
     """Layer norm over the last axis, with weight and bias.
@@ -49,3 +51,15 @@ class ConvNeXtBlock(nn.Module):
         y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
         y = self.scale * self.project(F.gelu(self.expand(y)))
         return x + y.permute(0, 3, 1, 2)
+
+    def forward_in_blocks(self, x: Tensor) -> Tensor:
+        """The same for (N, H, W, C), block by block, for evaluation."""
+        result = torch.empty_like(x)
+        weight, bias = self.project.weight * self.scale[:, None], self.project.bias * self.scale
+        for part in blocks(len(x), x[0].numel(), x.device):
+            rows = self.depthwise(x[part].permute(0, 3, 1, 2)).permute(0, 2, 3, 1).flatten(0, 2)
+            before, after = x[part].flatten(0, 2), result[part].flatten(0, 2)
+            for some in blocks(len(rows), self.expand.out_features, x.device):
+                hidden = F.gelu(self.expand(self.norm(rows[some])))
+                torch.add(F.linear(hidden, weight, bias), before[some], out=after[some])
+        return result

@@ -10,6 +10,7 @@ from detectron2.config import CfgNode, configurable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stseg.modeling.losses.row_blocks import sum_over_rows
 from stseg.structures import IGNORE_LABEL
 
 LOSS_KINDS = ("bce", "softmax")
@@ -31,11 +32,11 @@ def binary_cross_entropy(
 ) -> Tensor:
     """Mean binary cross entropy of every class at every pixel, against one-hot labels.
 
-    Equal to `binary_cross_entropy_with_logits` on one-hot targets, without building them:
-    softplus(x) summed over all classes, minus the logit of the labelled class.
+    Equal to `binary_cross_entropy_with_logits` on upsampled logits and one-hot targets, without
+    building either: softplus(x) summed over all classes, minus the logit of the labelled class.
 
     Args:
-        logits: (B, T, H, W), of the size of the labels.
+        logits: (B, T, h, w), compared at the size of the labels (bilinear).
         target: (B, H, W) int64 class ids in [0, T) or `ignore_label`.
         ignore_label: id of pixels without a label.
         ignored: "negative" counts them as belonging to no class, as published by SED; "masked"
@@ -45,20 +46,23 @@ def binary_cross_entropy(
     Returns:
         Scalar; 0 if every pixel is masked out.
     """
-    logits = logits.float()
-    labelled = target != ignore_label
-    index = target.where(labelled, 0)[:, None]
-    negative = F.softplus(logits)
-    positive = logits.gather(1, index)[:, 0]
-    if weights is not None:
-        weights = weights.to(logits)
-        negative = negative * weights[:, None, None]
-        positive = positive * weights[index[:, 0]]
-    positive = (positive * labelled).sum()
-    if ignored == "negative":
-        return (negative.sum() - positive) / logits.numel()
-    negative = (negative * labelled[:, None]).sum()
-    return (negative - positive) / (labelled.sum() * logits.shape[1]).clamp(min=1)
+    masked = ignored == "masked"
+    weights = None if weights is None else weights.to(logits.device)
+
+    def block_loss(logits: Tensor, target: Tensor) -> Tensor:
+        labelled = target != ignore_label
+        index = target.where(labelled, 0)
+        negative = F.softplus(logits)
+        positive = logits.gather(1, index[:, None])[:, 0] * labelled
+        if weights is not None:
+            factor = weights.to(logits)
+            negative, positive = negative * factor[:, None, None], positive * factor[index]
+        if masked:
+            negative = negative * labelled[:, None]
+        return negative.sum() - positive.sum()
+
+    pixels = (target != ignore_label).sum().clamp(min=1) if masked else target.numel()
+    return sum_over_rows(logits, target, block_loss) / (pixels * logits.shape[1])
 
 
 def softmax_cross_entropy(
@@ -72,13 +76,18 @@ def softmax_cross_entropy(
 
     Args and returns as `binary_cross_entropy`; N counts the labelled pixels.
     """
-    labelled = target != ignore_label
-    log_p = F.log_softmax(logits.float(), dim=1)
-    index = target.where(labelled, 0)[:, None]
-    nll = -log_p.gather(1, index)[:, 0]
-    if weights is not None:
-        nll = nll * weights.to(nll)[index[:, 0]]
-    return (nll * labelled).sum() / labelled.sum().clamp(min=1)
+    weights = None if weights is None else weights.to(logits.device)
+
+    def block_loss(logits: Tensor, target: Tensor) -> Tensor:
+        labelled = target != ignore_label
+        index = target.where(labelled, 0)
+        nll = -F.log_softmax(logits, dim=1).gather(1, index[:, None])[:, 0]
+        if weights is not None:
+            nll = nll * weights.to(nll)[index]
+        return (nll * labelled).sum()
+
+    labelled = (target != ignore_label).sum().clamp(min=1)
+    return sum_over_rows(logits, target, block_loss) / labelled
 
 
 class SegmentationCriterion(nn.Module):
@@ -150,9 +159,6 @@ class SegmentationCriterion(nn.Module):
             weights = class_weights(seen, self.alpha)
         losses = {}
         for i, logits in enumerate(outputs):
-            logits = F.interpolate(
-                logits.float(), size=target.shape[-2:], mode="bilinear", align_corners=False
-            )
             losses[f"loss_sem_seg_{i}"] = self._loss(logits, target, ignore_label, weights)
         return losses
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from stseg.modeling.encoders.clip import build_clip, build_image_encoder
 from stseg.modeling.encoders.sam import build_sam_encoder
-from stseg.modeling.heads.cost_volume import cost_volume
+from stseg.modeling.heads.cost_volume import CostVolume
 from stseg.modeling.inference import build_tiles
 from stseg.modeling.layers.dea import DEA
 from stseg.modeling.losses.segmentation import SegmentationCriterion
@@ -91,7 +91,7 @@ class STSeg(OpenVocabSegmentor):
         dense = feats["dense"]
         if self.dea is not None:
             dense = self.dea(dense, self.sam_encoder(images)["sam"])
-        cost = cost_volume(dense, embeddings.embeds)
+        cost = CostVolume(dense, embeddings.embeds)
         guidance = [feats[name] for name in ("res4", "res3", "res2")]
         if self.guidance_detached:
             guidance = [x.detach() for x in guidance]

@@ -1,39 +1,29 @@
 """CLIP's frozen text tower: a vocabulary in, unit embeddings of every prompt out, cached.
 
-Shapes: S names, P templates, C channels of the embedding, L tokens of the longest prompt.
+Shapes: S names, P templates, C channels of the embedding.
 """
 
 import hashlib
-import logging
+import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import open_clip
 import torch
 from detectron2.config import CfgNode
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
-from tqdm import tqdm
 
-from stseg.files import write_atomically
+from stseg.modeling.text.cache import EmbeddingCache, Entry, WeightsHash
 from stseg.modeling.text.class_embeddings import ClassEmbeddings
+from stseg.modeling.text.prefix import lexicographic_order
+from stseg.modeling.text.tower import TextTower
 from stseg.structures import Vocabulary
 
 SYNONYM_RULES = ("max", "mean")
-logger = logging.getLogger(__name__)
-
-
-class _EncodeText(nn.Module):
-    """Makes `clip.encode_text` a module's forward, so that `functional_call` can reach it."""
-
-    def __init__(self, clip: nn.Module):
-        super().__init__()
-        self.clip = clip
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.clip.encode_text(tokens)
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# Prompts made into embeddings before they are written to disk: a few seconds' work.
+_BLOCK_CHUNKS = 4
 
 
 class CLIPTextEncoder(nn.Module):
@@ -46,6 +36,7 @@ class CLIPTextEncoder(nn.Module):
         *,
         synonyms: str = "max",
         chunk_size: int = 512,
+        dtype: str = "fp32",
         cache_dir: str = "",
         cache_names: int = 2048,
     ):
@@ -57,11 +48,13 @@ class CLIPTextEncoder(nn.Module):
             synonyms: "max" keeps a row per name, so that a class scores as its best name; "mean"
                 averages a class's names into one row, as SED's published figures were made.
             chunk_size: prompts per forward pass.
-            cache_dir: folder of embeddings on disk, "" for none.
-            cache_names: names kept in memory (about 0.2 MB each for 80 templates of 640 floats).
+            dtype: "fp32", "bf16" or "fp16", what the tower computes in; its weights stay.
+            cache_dir: folder of embeddings on disk (a file per name), "" for none.
+            cache_names: rows kept in memory, on the tower's device (about 0.2 MB each for 80
+                templates of 640 floats); the latest vocabulary's are kept whatever their number.
 
         Raises:
-            ValueError: for an unknown synonym rule or a chunk size below 1.
+            ValueError: for an unknown synonym rule or dtype, or a chunk size below 1.
         """
         super().__init__()
         if synonyms not in SYNONYM_RULES:
@@ -70,12 +63,16 @@ class CLIPTextEncoder(nn.Module):
             )
         if chunk_size < 1:
             raise ValueError(f"MODEL.TEXT.CHUNK_SIZE: expected at least 1, got {chunk_size}.")
+        if dtype not in DTYPES:
+            raise ValueError(f"MODEL.TEXT.DTYPE: expected one of {tuple(DTYPES)}, got {dtype!r}.")
         clip.visual = None
-        self.tower = _EncodeText(clip).requires_grad_(False)
+        self.tower = TextTower(clip).requires_grad_(False)
         self.tokenizer = tokenizer
         self.synonyms = synonyms
         self.chunk_size = chunk_size
-        self._cache = _EmbeddingCache(cache_dir, cache_names)
+        self.dtype = dtype
+        self._cache = EmbeddingCache(cache_dir, cache_names)
+        self._weights_hash = WeightsHash()
         self.train(False)
 
     def train(self, mode: bool = True) -> "CLIPTextEncoder":
@@ -94,131 +91,66 @@ class CLIPTextEncoder(nn.Module):
     def forward(self, vocabulary: Vocabulary) -> ClassEmbeddings:
         """Embed a vocabulary, or take it from the cache.
 
-        The cache key covers text weights, names, templates and tokenizer, so that nothing stale
-        is ever returned.
+        The cache key covers text weights, names, templates, tokenizer and precision, so that
+        nothing stale is ever returned.
 
         Returns:
-            Rows in the vocabulary's order, float32, on the tower's device.
+            Rows in the vocabulary's order, float32, on the tower's device. They are the cache's
+            own, not to be written to.
         """
-        names = [name for group in vocabulary.synonyms for name in group]
-        counts = torch.tensor([len(group) for group in vocabulary.synonyms])
+        groups, entries = vocabulary.synonyms, vocabulary.synonyms
+        if self.synonyms == "max":
+            entries = tuple((name,) for group in groups for name in group)
+        counts = [1 if self.synonyms == "mean" else len(group) for group in groups]
+        embeds = self._cache.get(
+            self._key(vocabulary),
+            entries,
+            lambda missing: self._encode(missing, vocabulary.templates),
+            block=max(1, _BLOCK_CHUNKS * self.chunk_size // len(vocabulary.templates)),
+            device=self.device,
+        )
+        index = torch.arange(len(groups)).repeat_interleave(torch.tensor(counts))
+        return ClassEmbeddings(embeds, index.to(self.device), len(groups))
 
-        def encode(missing: Sequence[str]) -> Tensor:
-            prompts = [template.format(n) for n in missing for template in vocabulary.templates]
-            embeds = torch.cat([e.cpu() for e in self._encode_chunks(prompts)])
-            return embeds.unflatten(0, (len(missing), -1))
-
-        embeds = self._cache.get(self._key(vocabulary), names, encode).to(self.device)
-        index = torch.arange(len(vocabulary)).repeat_interleave(counts).to(self.device)
-        embeddings = ClassEmbeddings(embeds, index, len(vocabulary))
-        return embeddings.mean_over_synonyms() if self.synonyms == "mean" else embeddings
-
-    def _encode_chunks(self, prompts: Sequence[str]) -> Iterator[Tensor]:
-        starts = range(0, len(prompts), self.chunk_size)
-        for start in tqdm(
-            starts, "text prompts", unit="chunk", leave=False, disable=len(starts) < 2
-        ):
-            yield self.encode_prompts(prompts[start : start + self.chunk_size])
+    def _encode(self, entries: Sequence[Entry], templates: Sequence[str]) -> Tensor:
+        """(n, P, C), the mean of each entry's names, unit length."""
+        names = [name for entry in entries for name in entry]
+        prompts = [template.format(name) for name in names for template in templates]
+        embeds = self.encode_prompts(prompts).unflatten(0, (len(names), len(templates)))
+        if len(names) == len(entries):
+            return embeds
+        counts = torch.tensor([len(entry) for entry in entries])
+        index = torch.arange(len(entries)).repeat_interleave(counts).to(embeds.device)
+        return ClassEmbeddings(embeds, index, len(entries)).mean_over_synonyms().embeds
 
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """Embed texts in one pass, trimmed to the longest of them.
-
-        Trimming is exact: attention is causal, so what follows the end token is never looked at.
+        """Embed texts, `chunk_size` of them in one pass; those that begin alike go together.
 
         Args:
             prompts: N texts.
 
         Returns:
-            (N, C) float32, unit length.
+            (N, C) float32, unit length, in the order given.
         """
-        tokens = self.tokenizer(list(prompts)).to(self.device)
-        replaced = {}
-        mask = getattr(self.tower.clip, "attn_mask", None)
-        if mask is not None:  # a CLIP with a causal text tower of its own (not CustomTextCLIP)
-            length = int((tokens != 0).sum(dim=1).max())
-            tokens = tokens[:, :length]
-            replaced["clip.attn_mask"] = mask[:length, :length]
-            replaced["clip.positional_embedding"] = self.tower.clip.positional_embedding[:length]
-        with torch.autocast(self.device.type, enabled=False):
-            embeds = functional_call(self.tower, replaced, (tokens,))
-        return F.normalize(embeds.float(), dim=-1)
+        tokens = self.tokenizer(list(prompts))
+        order = lexicographic_order(tokens)
+        embeds = []
+        lower = self.dtype != "fp32"
+        with torch.autocast(self.device.type, DTYPES[self.dtype] if lower else None, enabled=lower):
+            for rows in order.split(self.chunk_size):
+                embeds.append(F.normalize(self.tower(tokens[rows]).float(), dim=-1))
+        return torch.cat(embeds)[order.argsort().to(self.device)]
 
     def _key(self, vocabulary: Vocabulary) -> str:
         """Hash of all that an embedding depends on besides its name."""
-        parts = [self._cache.weights_hash(self.tower), *vocabulary.templates]
         # What the tokenizer makes of two telling texts stands for the tokenizer itself.
-        parts.append(str(self.tokenizer(["a photo of a cat.", "Zebra-crossing, 42!"]).tolist()))
-        return hashlib.sha256("|".join(parts).encode()).hexdigest()
-
-
-class _EmbeddingCache:
-    """Embeddings of names in memory, the latest few thousand; of whole vocabularies on disk."""
-
-    def __init__(self, folder: str, most: int):
-        self.folder = Path(folder).expanduser() if folder else None
-        self.most = most
-        self.memory: dict[tuple[str, str], Tensor] = {}
-        self.hashed: tuple[tuple, str] | None = None
-
-    def get(
-        self, key: str, names: Sequence[str], make: Callable[[Sequence[str]], Tensor]
-    ) -> Tensor:
-        """Embeddings (S, P, C) of `names`; `make` is asked for those that are nowhere."""
-        known = {name: self.memory.pop((key, name), None) for name in dict.fromkeys(names)}
-        missing = [name for name, embeds in known.items() if embeds is None]
-        if missing:
-            path = self._path(key, names)
-            stored = _read(path) if path else None
-            if stored is not None:
-                known.update(zip(names, stored, strict=True))
-            else:
-                known.update(zip(missing, make(missing), strict=True))
-        embeds = torch.stack([known[name] for name in names])
-        if missing and path and stored is None:
-            _write(path, embeds)
-        for name, row in zip(names, embeds, strict=True):
-            self.memory[key, name] = row.clone()  # now the latest
-        while len(self.memory) > self.most:
-            self.memory.pop(next(iter(self.memory)))
-        return embeds
-
-    def _path(self, key: str, names: Sequence[str]) -> Path | None:
-        if self.folder is None:
-            return None
-        digest = hashlib.sha256("\n".join([key, *names]).encode()).hexdigest()
-        return self.folder / f"{digest}.pt"
-
-    def weights_hash(self, tower: nn.Module) -> str:
-        """SHA-256 of the weights; computed again only when a tensor was written to or replaced."""
-        state = sorted(tower.state_dict(keep_vars=True).items())
-        stamp = tuple((name, t.data_ptr(), t._version) for name, t in state)
-        if self.hashed is None or self.hashed[0] != stamp:
-            digest = hashlib.sha256()
-            for name, tensor in state:
-                digest.update(name.encode())
-                digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-            self.hashed = (stamp, digest.hexdigest())
-        return self.hashed[1]
-
-
-def _read(path: Path) -> Tensor | None:
-    if not path.is_file():
-        return None
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
-        logger.warning("Text cache %s cannot be read (%s); encoding again.", path, error)
-        return None
-
-
-def _write(path: Path, embeds: Tensor) -> None:
-    """Write atomically; a folder that cannot be written costs the cache, not the run."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda file: torch.save(embeds, file))
-    except OSError as error:
-        logger.warning("Text cache %s cannot be written (%s); going on without.", path, error)
+        told = self.tokenizer(["a photo of a cat.", "Zebra-crossing, 42!"]).tolist()
+        # On a GPU fp32 may mean TF32.
+        matmul = torch.get_float32_matmul_precision() if self.device.type != "cpu" else ""
+        weights = self._weights_hash.of(self.tower)
+        parts = [weights, list(vocabulary.templates), told, self.dtype, matmul]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def build_text_encoder(cfg: CfgNode, clip: nn.Module) -> CLIPTextEncoder:
@@ -229,5 +161,6 @@ def build_text_encoder(cfg: CfgNode, clip: nn.Module) -> CLIPTextEncoder:
         open_clip.get_tokenizer(cfg.MODEL.CLIP.NAME),
         synonyms=text.SYNONYMS,
         chunk_size=text.CHUNK_SIZE,
+        dtype=text.DTYPE,
         cache_dir=os.path.expandvars(text.CACHE_DIR),
     )

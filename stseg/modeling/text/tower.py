@@ -1,0 +1,100 @@
+"""CLIP's text tower, run over distinct beginnings of prompts instead of over padded prompts.
+
+The modules are open_clip's own; only the order of work is ours, and exact up to rounding:
+
+- a beginning that prompts share goes through every layer once (see `prefix`), and nothing is
+  computed for padding;
+- in the last layer only the end token is looked at, so only it has a query, an MLP and a
+  projection.
+"""
+
+from functools import cached_property
+
+import open_clip
+import torch
+from open_clip.transformer import ResidualAttentionBlock
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stseg.modeling.text.prefix import PrefixTree
+
+
+class TextTower(nn.Module):
+    """`clip.encode_text` as a module, faster where the tower is the usual one."""
+
+    def __init__(self, clip: nn.Module):
+        """Wrap an open_clip model."""
+        super().__init__()
+        self.clip = clip
+
+    @cached_property
+    def shares_prefixes(self) -> bool:
+        """Whether prompts go as a tree; looked at when first needed, as a mask may be on "meta"."""
+        return is_plain(self.clip)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Embed prompts.
+
+        Args:
+            tokens: (N, context) int64, anywhere; a prompt ends at its highest id. Sorted ones share
+                most, see `lexicographic_order`.
+
+        Returns:
+            (N, C), not normalised.
+        """
+        clip, device = self.clip, next(self.parameters()).device
+        if not self.shares_prefixes:
+            return clip.encode_text(tokens.to(device))
+        tree = PrefixTree.grow(tokens.cpu(), device)
+        dtype = clip.transformer.get_cast_dtype()
+        x = clip.token_embedding(tree.tokens).to(dtype)
+        x = x + clip.positional_embedding[tree.positions].to(dtype)
+        *blocks, last = clip.transformer.resblocks
+        for block in blocks:
+            x = _run(block, x, tree)
+        x = clip.ln_final(_run_at_ends(last, x, tree))
+        if isinstance(clip.text_projection, nn.Linear):
+            return clip.text_projection(x)
+        return x if clip.text_projection is None else x @ clip.text_projection
+
+
+def is_plain(clip: nn.Module) -> bool:
+    """Whether the tower is built as `TextTower` takes it: causal, of CLIP's own blocks."""
+    if type(clip) is not open_clip.CLIP or getattr(clip, "text_pool_type", "") != "argmax":
+        return False
+    mask = clip.attn_mask
+    if mask is None or not torch.equal(mask, torch.full_like(mask, -torch.inf).triu(1)):
+        return False
+    return all(_is_plain_block(block) for block in clip.transformer.resblocks)
+
+
+def _is_plain_block(block: nn.Module) -> bool:
+    if type(block) is not ResidualAttentionBlock or hasattr(block, "ln_1_kv"):
+        return False
+    attn = block.attn
+    usual = type(attn) is nn.MultiheadAttention and attn.in_proj_weight is not None
+    return usual and attn.bias_k is None and attn.bias_v is None and not attn.add_zero_attn
+
+
+def _run(block: nn.Module, x: Tensor, tree: PrefixTree) -> Tensor:
+    """A block over all nodes, (M, C) in and out."""
+    attn = block.attn
+    qkv = F.linear(block.ln_1(x), attn.in_proj_weight, attn.in_proj_bias)
+    seen = tree.attend(*qkv.chunk(3, dim=-1), attn.num_heads)
+    return _finish(block, x, seen)
+
+
+def _run_at_ends(block: nn.Module, x: Tensor, tree: PrefixTree) -> Tensor:
+    """A block of whose output only the end tokens are wanted, (M, C) in and (N, C) out."""
+    attn, width = block.attn, x.shape[-1]
+    weight, bias = attn.in_proj_weight, attn.in_proj_bias
+    y = block.ln_1(x)
+    query = F.linear(y[tree.ends], weight[:width], None if bias is None else bias[:width])
+    kv = F.linear(y, weight[width:], None if bias is None else bias[width:])
+    seen = tree.attend_at_ends(query, *kv.chunk(2, dim=-1), attn.num_heads)
+    return _finish(block, x[tree.ends], seen)
+
+
+def _finish(block: nn.Module, x: Tensor, seen: Tensor) -> Tensor:
+    x = x + block.ls_1(block.attn.out_proj(seen))
+    return x + block.ls_2(block.mlp(block.ln_2(x)))
