@@ -63,7 +63,7 @@ class CostAwareDecoder(nn.Module):
         gradient_checkpointing: bool = False,
         prior_prob: float = 0.0,
         chunk_size: int = 0,
-        kept_bytes: int = 384 << 20,
+        kept_bytes: int = 1 << 30,
     ):
         """Build the decoder; the defaults are those of the published ConvNeXt models.
 
