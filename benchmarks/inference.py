@@ -32,10 +32,8 @@ Examples:
 
 import argparse
 import dataclasses
-import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -43,11 +41,11 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import own_process
 from benchmarks.inference_sides import Case
 from benchmarks.inference_tables import growths, ratios, tables
 from benchmarks.report_file import write_report, write_text
 
-ROOT = Path(__file__).resolve().parents[1]
 CLASSES = (20, 59, 150, 459, 847)
 CONFIGS = {
     False: "configs/stseg/sed_convnextB_768.yaml",
@@ -61,22 +59,8 @@ def measured_apart(case: Case, python: str = sys.executable) -> dict:
     Raises:
         RuntimeError: with the end of its messages, if it fails.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        wanted, result = Path(folder) / "case.json", Path(folder) / "result.json"
-        wanted.write_text(json.dumps(dataclasses.asdict(case)))
-        command = [python, "-m", "benchmarks.inference_case", str(wanted), str(result)]
-        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-        environment = os.environ | {
-            "OMP_NUM_THREADS": str(case.threads),
-            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        }
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
-        if done.returncode or not result.is_file():
-            raise RuntimeError(
-                f"{case.side}, {case.classes} names, batch {case.batch}: exit status "
-                f"{done.returncode}. {done.stderr[-2000:]}"
-            )
-        return json.loads(result.read_text())
+    title = f"{case.side}, {case.classes} names, batch {case.batch}"
+    return own_process.measured_apart("benchmarks.inference_case", case, title, python)
 
 
 def run(args: argparse.Namespace) -> dict:

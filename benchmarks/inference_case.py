@@ -6,8 +6,6 @@ imports stseg for our side and the reference's checkout for the other, never bot
 """
 
 import contextlib
-import ctypes
-import gc
 import json
 import statistics
 import sys
@@ -44,9 +42,7 @@ def measure(case: Case, side: Side | None = None) -> dict:
     images = photos(case)
     memory = Memory(case.device)
     with torch.inference_mode(), _autocast(case):
-        _tidy()
-        before = memory.now()
-        memory.reset()
+        before = memory.begin()
         peaks, peak = _peaks(case, side, images, memory)
         times, processor, seconds, outputs = _times(case, side, images)
         peak = max(peak, memory.peak())
@@ -80,13 +76,6 @@ def _autocast(case: Case):
     if case.dtype == "fp32":
         return contextlib.nullcontext()
     return torch.autocast(torch.device(case.device).type, torch.bfloat16)
-
-
-def _tidy() -> None:
-    """Give back what building left behind, so that it does not hide what a forward needs."""
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _peaks(

@@ -6,6 +6,8 @@ another part counts for that other part only, so that the parts add up to the wh
 """
 
 import contextlib
+import ctypes
+import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -131,6 +133,19 @@ class Memory:
     def peak(self) -> float:
         """The most in use since `reset`."""
         return torch.cuda.max_memory_allocated() / 2**20 if self.cuda else memory_mib("VmHWM")
+
+    def begin(self) -> float:
+        """Give back what building left behind, which would hide what a call needs.
+
+        Returns:
+            What is in use; a new peak begins.
+        """
+        gc.collect()
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+        before = self.now()
+        self.reset()
+        return before
 
     def reset(self) -> None:
         """Begin a new peak. Where Linux does not allow it, the peak is that of the process."""

@@ -20,6 +20,7 @@ import numpy as np
 from detectron2.data import DatasetCatalog
 
 from benchmarks.report_file import markdown_table, write_report
+from benchmarks.vocabularies import add_model_flags, words_of
 from stseg import Predictor, Vocabulary
 from stseg.data.datasets import dataset_label_reader, dataset_vocabulary
 from stseg.evaluation.confusion import ConfusionMatrix
@@ -144,20 +145,18 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--config-file", default="configs/mini/stseg_mini.yaml", metavar="FILE")
-    add("--weights", metavar="FILE", help="instead of MODEL.WEIGHTS")
-    add("--data-set", default="small_world_val_sem_seg", metavar="NAME", help="registered")
-    add("--images", type=int, metavar="N", help="the first ones only")
+    add_model_flags(parser)
     add("--topk", type=int, nargs="+", default=(1, 2, 4, 8), metavar="K")
     add("--distractors", type=int, default=0, metavar="N")
     add("--pool", default="", metavar="NAMES", help='words for them: "a; b", .txt or .json')
     add("--json", type=Path, metavar="FILE", help="file for the figures")
     args = parser.parse_args(argv)
-    pool = Vocabulary.parse(args.pool, allow_shared_names=True).names if args.pool else ()
     rows = measure(
         Predictor(args.config_file, weights=args.weights),
         DatasetCatalog.get(args.data_set)[: args.images],
-        with_distractors(dataset_vocabulary(args.data_set).names, pool, args.distractors),
+        with_distractors(
+            dataset_vocabulary(args.data_set).names, words_of(args.pool), args.distractors
+        ),
         dataset_label_reader(args.data_set),
         (0, *args.topk),
     )

@@ -36,7 +36,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.evaluators import memory_mib
+from benchmarks.inference_parts import Memory
 from benchmarks.report_file import write_report
 from stseg import Vocabulary
 from stseg.modeling.encoders.clip import create_clip
@@ -94,15 +94,6 @@ def gflop_per_prompt(encoder: CLIPTextEncoder, vocabulary: Vocabulary) -> float:
     return counter.get_total_flops() / len(prompts) / 1e9
 
 
-def forget_peak() -> float:
-    """Resident MiB now; peaks are counted from here on where the system lets us."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass  # the peak then holds the making of the tower
-    return memory_mib("VmRSS")
-
-
 @torch.no_grad()
 def measure(case: str, args: argparse.Namespace, folder: str) -> list[dict]:
     """Rows of a case, measured in this process."""
@@ -112,25 +103,26 @@ def measure(case: str, args: argparse.Namespace, folder: str) -> list[dict]:
     encoder = make_encoder(args, "" if plain else folder)
     # Before the clock runs: threads and kernels start with the first product.
     peak = matmul_gflops(args)
-    before = forget_peak()
+    memory = Memory("cpu")
+    before = memory.begin()
     if plain:
         seconds, embeds = timed(lambda: one_at_a_time(encoder, vocabulary))
     else:
         seconds, embeds = timed(lambda: encoder(vocabulary).embeds)
     row = {"case": case, "names": len(embeds), **seconds}
-    row["added_mib"] = memory_mib("VmHWM") - before
+    row["added_mib"] = memory.peak() - before
     if plain:
         row["difference"] = float((encoder(vocabulary).embeds - embeds).abs().max())
         return [row]
     if case == "from disk":
         return [row]
     again, _ = timed(lambda: encoder(vocabulary).embeds)
-    memory = {**row, "case": "from memory", **again}
-    memory["added_mib"] = memory_mib("VmHWM") - before
+    warm = {**row, "case": "from memory", **again}
+    warm["added_mib"] = memory.peak() - before
     different = len({name for group in vocabulary.synonyms for name in group})
     gflop = gflop_per_prompt(encoder, vocabulary) * different * len(vocabulary.templates)
     row |= {"gflops": gflop / seconds["seconds"], "peak_gflops": max(peak, matmul_gflops(args))}
-    return [row, memory]
+    return [row, warm]
 
 
 def one_at_a_time(encoder: CLIPTextEncoder, vocabulary: Vocabulary) -> Tensor:

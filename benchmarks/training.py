@@ -22,11 +22,8 @@ Examples:
 """
 
 import argparse
-import dataclasses
-import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -34,9 +31,9 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import own_process
 from benchmarks.training_case import OURS, TrainingCase
 
-ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = "reference"
 RATIOS = ("peak_mib", "added_mib", "best_s", "cpu_s")
 
@@ -47,19 +44,7 @@ def measured_apart(case: TrainingCase, python: str = sys.executable) -> dict:
     Raises:
         RuntimeError: with the end of its messages, if it fails.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        wanted, result = Path(folder) / "case.json", Path(folder) / "result.json"
-        wanted.write_text(json.dumps(dataclasses.asdict(case)))
-        command = [python, "-m", "benchmarks.training_case", str(wanted), str(result)]
-        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-        environment = os.environ | {
-            "OMP_NUM_THREADS": str(case.threads),
-            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        }
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
-        if done.returncode:
-            raise RuntimeError(f"{case.side}: exit {done.returncode}. {done.stderr[-2000:]}")
-        return json.loads(result.read_text())
+    return own_process.measured_apart("benchmarks.training_case", case, case.side, python)
 
 
 def ratios(rows: Sequence[dict]) -> list[dict]:

@@ -6,7 +6,6 @@ imports stseg for our sides and the reference's checkout for the other, never bo
 """
 
 import contextlib
-import ctypes
 import gc
 import io
 import json
@@ -104,11 +103,7 @@ def measure(case: TrainingCase, made: tuple[nn.Module, Step] | None = None) -> d
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = torch.optim.AdamW(trained.values(), lr=1e-6)
     memory = Memory(case.device)
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)  # else what building left hides what a step needs
-    before = memory.now()
-    memory.reset()
+    before = memory.begin()
     peaks, times, cpu_times, result = [], [], [], {}
     for i in range(case.steps + 1):
         start, cpu = _clock(case), time.process_time()

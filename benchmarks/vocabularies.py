@@ -118,16 +118,27 @@ def show(rows: Sequence[Mapping]) -> None:
         )
 
 
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags that say which model is asked, and about which images."""
+    add = parser.add_argument
+    add("--config-file", default="configs/mini/stseg_mini.yaml", metavar="FILE")
+    add("--weights", metavar="FILE", help="instead of MODEL.WEIGHTS")
+    add("--data-set", default="small_world_val_sem_seg", metavar="NAME", help="registered")
+    add("--images", type=int, metavar="N", help="the first ones only")
+
+
+def words_of(pool: str | None) -> tuple[str, ...]:
+    """Names to draw distractors from; two classes of one name may be among them."""
+    return Vocabulary.parse(pool, allow_shared_names=True).names if pool else ()
+
+
 def main(argv: Sequence[str] | None = None) -> list[dict]:
     """Measure, print the table and write it as JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--config-file", default="configs/mini/stseg_mini.yaml", metavar="FILE")
-    add("--weights", metavar="FILE", help="instead of MODEL.WEIGHTS")
-    add("--data-set", default="small_world_val_sem_seg", metavar="NAME", help="registered")
-    add("--images", type=int, metavar="N", help="the first ones only")
+    add_model_flags(parser)
     add("--distractors", type=int, nargs="+", default=(), metavar="N")
     add("--pool", metavar="NAMES", help='words to draw distractors from: "a; b", .txt or .json')
     add("--tables", type=Path, metavar="FILE", help="JSON: title to {name: word instead}")
@@ -137,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
         parser.error("--distractors: expected words to draw from in --pool, got none.")
     logging.getLogger("stseg").setLevel(logging.WARNING)
     vocabulary = dataset_vocabulary(args.data_set)
-    pool = Vocabulary.parse(args.pool, allow_shared_names=True).names if args.pool else ()
+    pool = words_of(args.pool)
     tables = json.loads(args.tables.read_text(encoding="utf-8")) if args.tables else {}
     asked = variants(vocabulary, pool, args.distractors, tables)
     predictor = Predictor(args.config_file, weights=args.weights)

@@ -83,7 +83,7 @@ def _add_head(cfg: CN) -> None:
     # fill a GPU.
     head.CHUNK_SIZE = 0
     # MiB that evaluation keeps of all classes between passes of class attention (1.2 MiB a class
-    # at 768 pixels); what does not fit is computed again: less memory, up to 2.6 times the time.
+    # at 768 pixels); what does not fit is computed again: less memory, more time.
     head.KEPT_MIB = 1024
     # Recompute the stages in the backward pass: much less memory at many classes, more time.
     head.GRADIENT_CHECKPOINTING = False

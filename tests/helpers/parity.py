@@ -39,16 +39,20 @@ def assert_close(ours, reference):
     assert (ours - reference).abs().max().item() < TOLERANCE
 
 
-def small_decoder(arrays, strict=True, **overrides):
-    decoder = CostAwareDecoder(
+def bare_decoder(**settings):
+    return CostAwareDecoder(
         guidance_in=(12, 10, 6),
         num_prompts=4,
         hidden_dim=32,
         decoder_dims=(32, 16, 16),
         guidance_dims=(8, 6, 4),
         text_dim=32,
-        **overrides,
+        **settings,
     )
+
+
+def small_decoder(arrays, strict=True, **overrides):
+    decoder = bare_decoder(**overrides)
     decoder.load_state_dict(decoder_weights(arrays), strict=strict)
     return decoder
 

@@ -6,7 +6,6 @@ from torch import nn
 
 from stseg.modeling.heads import chunked_decoding, cost_decoder
 from stseg.modeling.heads.chunked_decoding import conv_to_one
-from stseg.modeling.heads.cost_decoder import CostAwareDecoder
 from stseg.modeling.heads.cost_volume import CostVolume, cost_volume
 from stseg.modeling.layers import blocks
 from stseg.modeling.layers.class_attention import ClassAttention
@@ -14,21 +13,14 @@ from stseg.modeling.layers.class_context import ClassContext
 from stseg.modeling.layers.convnext_block import ConvNeXtBlock
 from stseg.modeling.layers.folded_fusion import FoldedFusion, fold
 from stseg.modeling.layers.up_block import UpBlock
+from tests.helpers.parity import bare_decoder
 
 EVERYTHING, NOTHING, SOME = 1 << 40, 0, 200_000
 
 
 def make_decoder(**settings):
     torch.manual_seed(0)
-    decoder = CostAwareDecoder(
-        guidance_in=(12, 10, 6),
-        num_prompts=4,
-        hidden_dim=32,
-        decoder_dims=(32, 16, 16),
-        guidance_dims=(8, 6, 4),
-        text_dim=20,
-        **settings,
-    )
+    decoder = bare_decoder(**settings)
     for weight in decoder.parameters():
         if weight.dim() == 1:  # no bias is 0, no scale 1: each must be used
             nn.init.normal_(weight, 0.5, 0.3)
@@ -42,8 +34,8 @@ def make_inputs(batch, num_classes, size=(6, 5)):
         torch.randn(batch, channels, height * by, width * by)
         for channels, by in zip((12, 10, 6), (2, 4, 8), strict=True)
     ]
-    embeds = torch.randn(num_classes, 4, 20)
-    return CostVolume(torch.randn(batch, 20, height, width), embeds), guidance, embeds
+    embeds = torch.randn(num_classes, 4, 32)
+    return CostVolume(torch.randn(batch, 32, height, width), embeds), guidance, embeds
 
 
 @torch.no_grad()

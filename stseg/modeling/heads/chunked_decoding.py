@@ -13,7 +13,7 @@ Shapes: n classes of a chunk, T classes in all, h and w cells of the cost volume
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ from stseg.modeling.layers.folded_fusion import FoldedFusion
 if TYPE_CHECKING:
     from stseg.modeling.heads.cost_decoder import CostAwareDecoder
 
+Select = Callable[[Tensor], Tensor]
 NOTHING = -1  # the step of a chunk that keeps nothing
 
 
@@ -93,7 +94,7 @@ class ChunkedDecoding:
         largest = decoder.stages[-1].upsample.in_channels * 4 ** (len(decoder.stages) - 1)
         self.keeps_cost = 4 * num_classes * height * width * (prompts + largest) <= kept_bytes
 
-    def run(self, select=None) -> tuple[Tensor, Tensor]:
+    def run(self, select: Select | None = None) -> tuple[Tensor, Tensor]:
         """Decode.
 
         Args:
@@ -137,7 +138,7 @@ class ChunkedDecoding:
         assert scores is not None  # rejection never takes all
         return scores
 
-    def _reject(self, i: int, select) -> None:
+    def _reject(self, i: int, select: Select) -> None:
         """Let the coarse scores before stage i decide which classes go on (SED, section 3.3)."""
         scores = []
         for chunk in self.chunks:
