@@ -135,7 +135,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--answer", choices=("probabilities", "labels"), default="probabilities")
     add("--device", default="cpu")
     add("--dtype", choices=("fp32", "bf16"), default="fp32", help="bf16: autocast")
-    add("--compile", action="store_true", help="torch.compile on our parts; no figures by part")
+    add("--compile", action="store_true", help="torch.compile on our encoders; no figures by part")
     add("--threads", type=int, default=os.cpu_count())
     add("--warmup", type=int, default=1, help="forwards before, at least 1")
     add("--repeats", type=int, default=3, help="forwards that count")

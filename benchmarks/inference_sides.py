@@ -28,7 +28,7 @@ class Case:
         answer: "probabilities" (T, height, width), or "labels" (height, width).
         device: such as "cpu" or "cuda".
         dtype: "fp32" or "bf16" (autocast).
-        compiled: `torch.compile` on our encoders and decoder.
+        compiled: `torch.compile` on our encoders and DEA.
         threads: of PyTorch.
         warmup: forwards before those that count.
         repeats: forwards that count.
@@ -127,17 +127,18 @@ def our_side(case: Case, model: nn.Module | None = None) -> Side:
         def __init__(self, tower: nn.Module):
             super().__init__()
             self.tower = tower
+            self.register_buffer("embeds", embeds, persistent=False)
 
         def forward(self, vocabulary: Vocabulary) -> ClassEmbeddings:
             count = len(vocabulary)
-            rows = torch.arange(count, device=embeds.device)
-            return ClassEmbeddings(embeds[:count], rows, count)
+            rows = torch.arange(count, device=self.embeds.device)
+            return ClassEmbeddings(self.embeds[:count], rows, count)
 
     model.text_encoder = Known(model.text_encoder)
     if case.survivors:
         cost_decoder.surviving_classes = Survivors(case.survivors)
     if case.compiled:
-        for part in (model.image_encoder, model.sam_encoder, model.dea, model.head):
+        for part in (model.image_encoder, model.sam_encoder, model.dea):
             if part is not None:
                 part.compile()
 

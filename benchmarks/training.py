@@ -64,7 +64,7 @@ def show(report: dict) -> None:
     case = report["case"]
     print(
         f"\nBatch {case['batch']}, {case['crop']} x {case['crop']} pixels, {case['classes']} "
-        f"classes, {case['device']}, {case['threads']} threads\n\n"
+        f"classes, {case['device']}, {case['threads']} threads, {case['dtype']}\n\n"
         f"{'':27s}{'s/step':>8s}{'by CPU':>8s}{'peak MiB':>10s}{'added MiB':>11s}"
         f"{'loss':>12s}{'gradient':>12s}"
     )
@@ -101,6 +101,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--classes", type=int, default=60, help="number of names")
     add("--device", default="cpu", help="such as cpu or cuda, or meta to count bytes")
     add("--threads", type=int, default=1, help="of PyTorch")
+    add(
+        "--dtype",
+        default="float32",
+        choices=("float32", "float64"),
+        help="float64 compares losses and gradients without float32's rounding",
+    )
     add("--steps", type=int, default=2, help="timed steps after the first")
     add("--reference", default="", metavar="DIR", help="checkout of github.com/xb534/SED")
     add("--reference-python", default=sys.executable, metavar="FILE", help="its interpreter")
@@ -121,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> dict:
     argv = sys.argv[1:] if argv is None else argv
     args = parse(argv)
     shared = {k: getattr(args, k) for k in ("batch", "crop", "classes", "device")}
-    shared |= {"threads": args.threads, "steps": args.steps}
+    shared |= {"threads": args.threads, "dtype": args.dtype, "steps": args.steps}
     sides = [REFERENCE, *args.sides] if args.reference else args.sides
     rows = []
     with tempfile.TemporaryDirectory() as folder:

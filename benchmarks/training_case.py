@@ -50,6 +50,7 @@ class TrainingCase:
         classes: number of names.
         device: such as "cpu" or "cuda", or "meta" to count.
         threads: of PyTorch.
+        dtype: of weights and activations, "float32" or, to compare without its rounding, "float64".
         steps: further steps, which are timed; the first is compared.
         reference: the checkout.
         folder: where the reference leaves its weights, losses and gradients for our sides.
@@ -61,6 +62,7 @@ class TrainingCase:
     classes: int = 60
     device: str = "cpu"
     threads: int = 1
+    dtype: str = "float32"
     steps: int = 2
     reference: str = ""
     folder: str = ""
@@ -235,6 +237,10 @@ def _reference(case: TrainingCase) -> tuple[nn.Module, Step]:
     model.clip_resolution = (case.crop, case.crop)
     if case.folder:
         torch.save(model.state_dict(), Path(case.folder) / "weights.pt")
+    dtype = getattr(torch, case.dtype)
+    model.to(dtype)
+    predictor = model.sem_seg_head.predictor
+    predictor.text_features = predictor.text_features.to(dtype)
     batch = samples(case, ignore_label=255)
 
     def losses() -> dict[str, Tensor]:
@@ -258,7 +264,7 @@ def _ours(case: TrainingCase) -> tuple[nn.Module, Step]:
         opts=[x for key in OURS[case.side] for x in (key, True)],
         weights=str(weights),
     )
-    model = our_side(side).model.train()
+    model = our_side(side).model.train().to(getattr(torch, case.dtype))
     if case.device == "meta":
         model.criterion._check = lambda *_: None  # there are no values to check
     vocabulary = Vocabulary.parse([[f"class {i}"] for i in range(case.classes)])

@@ -198,6 +198,8 @@ class CostAwareDecoder(nn.Module):
             return [torch.cat(images)]
         return self._decode(whole, guidance, class_embeds)
 
+    # Its loops follow the number of classes: traced, each vocabulary would be compiled anew.
+    @torch._dynamo.disable
     def _decode_in_chunks(
         self, cost: CostVolume, guidance: Sequence[Tensor], class_embeds: Tensor | None
     ) -> Tensor:

@@ -85,7 +85,9 @@ class CLIPTextEncoder(nn.Module):
         """Where the tower is."""
         return next(self.tower.parameters()).device
 
-    # Not in inference mode even if the caller is: what is cached must serve training, too.
+    # Not in inference mode even if the caller is: what is cached must serve training, too. And
+    # names are looked up by Python, of which a compiler makes nothing.
+    @torch._dynamo.disable
     @torch.inference_mode(False)
     @torch.no_grad()
     def forward(self, vocabulary: Vocabulary) -> ClassEmbeddings:
