@@ -73,16 +73,15 @@ class SamFeatures:
         with encoder.asking(embed):
             yield
         if read or computed:
-            logger.info(
-                "SAM: %d embeddings read, %d computed; %s", len(read), len(computed), folder
-            )
+            counts = len(read), len(computed)
+            logger.info("SAM: %d embeddings read, %d computed; in %s", *counts, folder)
 
     def _write(self, path: Path, embedding: Tensor) -> None:
         """Keep an embedding; a folder that cannot be written costs the cache, not the run."""
         if not self._writable:
             return
         content = io.BytesIO()
-        torch.save(embedding.detach().cpu().clone(), content)  # not the batch it is a part of
+        torch.save(embedding.detach().cpu(), content)
         payload = content.getvalue()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -29,4 +29,4 @@ def test_it_reports_every_way_and_that_they_agree(tmp_path, capsys):
 def test_help_shows_an_example(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert "python -m benchmarks.sam_features --images 2" in capsys.readouterr().out
+    assert "python -m benchmarks.sam_features --images 1" in capsys.readouterr().out
