@@ -27,6 +27,13 @@ def add_self_training_config(cfg: CN) -> None:
     # Longest side in pixels at which pseudo-labels are made; larger images are labelled smaller
     # and the label is enlarged. Bounds the memory of classes x pixels.
     cfg.SELF_TRAINING.LABEL_MAX_SIZE = 1024
+    # Folder of SAM's embeddings of target images (~ and $VARIABLES are expanded), "" for none. They
+    # are the same in every round: with it a round, the guard and a resumed run read them (tens of
+    # milliseconds per image) instead of computing them; labels stay the same. Per image 4 MiB at
+    # MODEL.SAM.INPUT_SIZE 1024, 2.25 MiB at 768; twice that with REFINE.FRAME "padded" and DEA, and
+    # for the guard's images, whose mirrored copies are kept; with windows as much per window. Runs
+    # may share it; nothing removes it: delete the folder when the rounds are over.
+    cfg.SELF_TRAINING.SAM_CACHE_DIR = ""
     # File with classes and images that never become pseudo-labels, "" for none; the preview page
     # shows its form.
     cfg.SELF_TRAINING.VETO_FILE = ""

@@ -68,6 +68,7 @@ def make_dry(cfg: CfgNode, images: int, processes: int) -> None:
     st.SOURCE.FRACTION = 0.0  # no room in a batch of one image
     # Weights may still be random: the labels must not be missing for that.
     st.GATE.THRESH = 0.0
+    st.SAM_CACHE_DIR = ""  # times are those of images that were never seen
     cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "dry_run")
     cfg.freeze()
 

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from stseg.self_training.labeler import Labeler, SamBranch
 from stseg.self_training.pseudo_label import PseudoLabel
 from stseg.self_training.refiner import PromptSettings
 from stseg.self_training.region_vote import RegionSettings
+from stseg.self_training.sam_features import SamFeatures
 from stseg.self_training.store import PseudoLabelStore
 from stseg.self_training.store_key import StoreKey, weights_digest
 from stseg.structures import Vocabulary
@@ -53,6 +54,7 @@ class DatasetLabeler:
             vetoed=target.vetoed,
             sam=build_sam_branch(cfg, model) if st.REFINE.ENABLED else None,
         )
+        self._features = SamFeatures(st.SAM_CACHE_DIR) if st.SAM_CACHE_DIR else None
 
     def store(self, root: str, round_number: int, weights: str) -> PseudoLabelStore:
         """The folder of a round, not opened yet.
@@ -83,7 +85,7 @@ class DatasetLabeler:
         comm.synchronize()
         store.open()
         todo = store.missing(comm.get_rank(), comm.get_world_size())
-        with kept_random_state(), inference_context(model), torch.no_grad():
+        with kept_random_state(), inference_context(model), torch.no_grad(), self.cached(model):
             thresholds = self._thresholds(model)
             bar = tqdm(todo, f"pseudo-labels {store.round_number}", disable=_is_quiet(todo))
             for index, item in zip(bar, self._items(todo), strict=True):
@@ -94,6 +96,18 @@ class DatasetLabeler:
         if comm.is_main_process() and not store.is_finished:
             store.finish()
         comm.synchronize()
+
+    def cached(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Inside, SAM's embeddings are taken from SELF_TRAINING.SAM_CACHE_DIR, if there is one.
+
+        For images that come again in every round; not for what is drawn at random.
+        """
+        encoder = getattr(model, "sam_encoder", None)
+        if self.labeler.sam:  # its encoder is another only where the model has none
+            encoder = self.labeler.sam.encoder
+        if self._features is None or encoder is None:
+            return nullcontext()
+        return self._features.used_by(encoder)
 
     def label(
         self,
@@ -113,7 +127,7 @@ class DatasetLabeler:
     def predictions(self, model: nn.Module, indices: Sequence[int]) -> dict[int, np.ndarray]:
         """(H, W) class ids that a model gives some images, by index; random state is kept."""
         found = {}
-        with kept_random_state(), inference_context(model), torch.no_grad():
+        with kept_random_state(), inference_context(model), torch.no_grad(), self.cached(model):
             for index, item in zip(indices, self._items(indices), strict=True):
                 found[index] = predict_labels(model, item, self._max_side).cpu().numpy()
         return found

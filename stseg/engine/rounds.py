@@ -239,7 +239,7 @@ class SamPseudoLabelHook(HookBase):
     # --- parts ---
 
     def _snapshot(self) -> Snapshot:
-        with self._evaluated():
+        with self._evaluated(), self._labeler.cached(self._model):
             return take_snapshot(self._cfg, self.target, self._model)
 
     def _store(self, number: int, weights: str) -> PseudoLabelStore:

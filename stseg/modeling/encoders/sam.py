@@ -4,6 +4,8 @@ Shapes: B images, S channels of SAM's neck (256; SAM-mini 128), H and W pixels, 
 patch (16 pixels; SAM-mini 8).
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 
@@ -82,6 +84,7 @@ class SAMImageEncoder(nn.Module):
             )
         self.encoder = encoder.requires_grad_(False)
         self.input_size = input_size
+        self._ask: Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor] | None = None
         self.register_buffer(
             "pixel_mean", torch.tensor(PIXEL_MEAN)[:, None, None], persistent=False
         )
@@ -135,7 +138,24 @@ class SAMImageEncoder(nn.Module):
             F.pad(scaled, (0, self.input_size - size[1], 0, self.input_size - size[0]))
         )
 
+    @contextmanager
+    def asking(self, ask: Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]) -> Iterator[None]:
+        """Inside, embeddings come from somebody who may know them without computing.
+
+        Args:
+            ask: images (B, 3, input size, input size), normalised, and the function that encodes
+                such images -> (B, S, n, n).
+        """
+        self._ask = ask
+        try:
+            yield
+        finally:
+            self._ask = None
+
     def _encode(self, images: Tensor) -> Tensor:
+        return self._compute(images) if self._ask is None else self._ask(images, self._compute)
+
+    def _compute(self, images: Tensor) -> Tensor:
         positions = resize_positions(self.encoder.pos_embed, self.input_size // self.patch_size)
         return functional_call(self.encoder, {"pos_embed": positions}, (images,))
 
