@@ -16,6 +16,11 @@ def add_model_config(cfg: CN) -> None:
 
 
 def _add_encoders(cfg: CN) -> None:
+    # What evaluation computes in, whatever SOLVER.AMP says of training: "fp32", or "bf16" or "fp16"
+    # (autocast; the CPU takes bf16 for it). Faster on a GPU or a CPU with matrix units, slower
+    # without; probabilities are rounded: projects/STSeg/README.md, "Approximations".
+    cfg.MODEL.DTYPE = "fp32"
+
     cfg.MODEL.CLIP = CN()
     # Architecture, by its open_clip name: ConvNeXt (convnext_base_w_320, convnext_large_d_320,
     # convnext_mini of this project) or ViT (ViT-B-16, ViT-L-14, ...).
