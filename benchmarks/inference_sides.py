@@ -4,6 +4,7 @@ Both get the same images and text embeddings, random ones; the towers that make 
 in memory but are not used. Weights are random, ours those of the reference where it was run.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,9 +129,13 @@ def our_side(case: Case, model: nn.Module | None = None) -> Side:
             super().__init__()
             self.tower = tower
             self.register_buffer("embeds", embeds, persistent=False)
+            # The same tensor for the same vocabulary, as the text encoder has it.
+            self.first = functools.cache(self._first)
 
         def forward(self, vocabulary: Vocabulary) -> ClassEmbeddings:
-            count = len(vocabulary)
+            return self.first(len(vocabulary))
+
+        def _first(self, count: int) -> ClassEmbeddings:
             rows = torch.arange(count, device=self.embeds.device)
             return ClassEmbeddings(self.embeds[:count], rows, count)
 

@@ -31,6 +31,8 @@ from detectron2.data import DatasetCatalog
 from benchmarks.report_file import write_report
 from stseg import Predictor, Vocabulary
 from stseg.data.datasets import dataset_label_reader, dataset_vocabulary
+from stseg.data.datasets.folders import register_from_cfg
+from stseg.engine.setup import setup_cfg
 from stseg.evaluation.confusion import ConfusionMatrix
 from stseg.evaluation.open_vocab import (
     VocabularyVariant,
@@ -125,6 +127,20 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     add("--weights", metavar="FILE", help="instead of MODEL.WEIGHTS")
     add("--data-set", default="small_world_val_sem_seg", metavar="NAME", help="registered")
     add("--images", type=int, metavar="N", help="the first ones only")
+    add(
+        "--data",
+        action="append",
+        default=[],
+        metavar="NAME=FORMAT:PATH",
+        help="register data of one's own, as train_net.py does",
+    )
+
+
+def predictor_of(args: argparse.Namespace) -> Predictor:
+    """The model that the flags ask for; registers the data that they name."""
+    cfg = setup_cfg(args.config_file, data=args.data)
+    register_from_cfg(cfg)
+    return Predictor(cfg, weights=args.weights)
 
 
 def words_of(pool: str | None) -> tuple[str, ...]:
@@ -147,11 +163,11 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
     if args.distractors and not args.pool:
         parser.error("--distractors: expected words to draw from in --pool, got none.")
     logging.getLogger("stseg").setLevel(logging.WARNING)
+    predictor = predictor_of(args)
     vocabulary = dataset_vocabulary(args.data_set)
     pool = words_of(args.pool)
     tables = json.loads(args.tables.read_text(encoding="utf-8")) if args.tables else {}
     asked = variants(vocabulary, pool, args.distractors, tables)
-    predictor = Predictor(args.config_file, weights=args.weights)
     rows = measure(
         lambda path, names: predictor(path, names).label_map,
         DatasetCatalog.get(args.data_set)[: args.images],

@@ -16,6 +16,11 @@ def add_model_config(cfg: CN) -> None:
 
 
 def _add_encoders(cfg: CN) -> None:
+    # What evaluation computes in, whatever SOLVER.AMP says of training: "fp32", or "bf16" or "fp16"
+    # (autocast; the CPU takes bf16 for it). Faster on a GPU or a CPU with matrix units, slower
+    # without; probabilities are rounded: projects/STSeg/README.md, "Approximations".
+    cfg.MODEL.DTYPE = "fp32"
+
     cfg.MODEL.CLIP = CN()
     # Architecture, by its open_clip name: ConvNeXt (convnext_base_w_320, convnext_large_d_320,
     # convnext_mini of this project) or ViT (ViT-B-16, ViT-L-14, ...).
@@ -85,6 +90,10 @@ def _add_head(cfg: CN) -> None:
     # MiB that evaluation keeps of all classes between passes of class attention (1.2 MiB a class
     # at 768 pixels); what does not fit is computed again: less memory, more time.
     head.KEPT_MIB = 1024
+    # An approximation in evaluation: channels that stand in for each class's NUM_PROMPTS templates,
+    # 1 to NUM_PROMPTS; 0 = exact. What it costs on trained models: projects/STSeg/README.md,
+    # "Approximations".
+    head.TEMPLATE_RANK = 0
     # Recompute the stages in the backward pass: much less memory at many classes, more time.
     head.GRADIENT_CHECKPOINTING = False
     # Probability that an untrained decoder gives every class, in (0, 1) (focal loss, Lin et al.,

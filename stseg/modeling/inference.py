@@ -3,12 +3,18 @@
 Shapes: T classes, H and W pixels of an image, all probabilities in [0, 1].
 """
 
+import functools
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from detectron2.config import CfgNode
 from torch import Tensor
 from torch.nn import functional as F
+
+DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -106,3 +112,22 @@ def build_tiles(cfg: CfgNode) -> Tiles | None:
     if not window.ENABLED:
         return None
     return Tiles(tuple(window.SIZE), window.OVERLAP, window.WHOLE_IMAGE_ENABLED)
+
+
+def check_dtype(name: str) -> str:
+    """Hand on a value of `MODEL.DTYPE`; an unknown one is a ValueError."""
+    if name not in DTYPES:
+        raise ValueError(
+            f"MODEL.DTYPE: expected one of {tuple(DTYPES)}, got {name!r}. "
+            "fp32 is exact, bf16 rounds and asks for no special care."
+        )
+    return name
+
+
+@functools.cache  # so that the warning is given once
+def evaluation_dtype(name: str, device: str) -> torch.dtype | None:
+    """The type of autocast in evaluation on a kind of device, None for float32."""
+    if name == "fp16" and device == "cpu":
+        logger.warning("MODEL.DTYPE: fp16 is for GPUs, on the CPU bf16 is used instead.")
+        name = "bf16"
+    return DTYPES[name]

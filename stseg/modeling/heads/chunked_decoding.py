@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from stseg.modeling.heads.cost_volume import CostVolume
+from stseg.modeling.heads.template_basis import ReducedCostVolume
 from stseg.modeling.layers.class_context import ClassContext
 from stseg.modeling.layers.folded_fusion import FoldedFusion
 
@@ -40,7 +41,7 @@ class Chunk:
         classes: (n,) int64 indices.
         step: which step `x` is; `NOTHING` if nothing is kept.
         x: (n, H, W, C) or None.
-        cost: (n, P, h, w) of the cost volume or None.
+        cost: (n, P, h, w) of the cost volume, P or fewer channels, or None.
     """
 
     classes: Tensor
@@ -60,7 +61,7 @@ class ChunkedDecoding:
     def __init__(
         self,
         decoder: CostAwareDecoder,
-        cost: CostVolume,
+        cost: CostVolume | ReducedCostVolume,
         image: int,
         guidance: Sequence[Tensor],
         class_embeds: Tensor | None,
@@ -72,7 +73,7 @@ class ChunkedDecoding:
 
         Args:
             decoder: the trained decoder.
-            cost: cost volume of the batch.
+            cost: cost volume of the batch, or what stands in for it.
             image: index in the batch.
             guidance: projected image guidance per stage, (1, G, H, W).
             class_embeds: (T, P, C), only used with text guidance.
@@ -164,9 +165,8 @@ class ChunkedDecoding:
         """The chunk at `step`, from what it keeps; it is not changed."""
         x, at = chunk.x, chunk.step
         if x is None:
-            # The layout in which libraries are fastest at so wide a kernel, and then channels last.
-            x, at = self.decoder.embed(self._cost(chunk).contiguous()), 0
-            x = x.permute(0, 2, 3, 1).contiguous()
+            x = self.cost.embed(self.decoder.embed, self._cost(chunk), chunk.classes)
+            x, at = x.permute(0, 2, 3, 1).contiguous(), 0
         for i in range(at, step):
             if i % 2 == 0:
                 x = self.decoder.stages[i // 2].spatial.forward_in_blocks(x)
@@ -177,8 +177,9 @@ class ChunkedDecoding:
 
     def _score_guidance(self, chunk: Chunk, stage: int) -> Tensor:
         """(n, S, H, W) of a stage: a chain of its own, from the cost volume on."""
-        scores = self._cost(chunk)
-        for project in self.decoder.score_guidance[: stage + 1]:
+        (up, relu), *others = self.decoder.score_guidance[: stage + 1]
+        scores = relu(self.cost.double(up, self._cost(chunk), chunk.classes))
+        for project in others:
             scores = project(scores)
         return scores
 
@@ -208,7 +209,8 @@ def conv_to_one(x: Tensor, conv: nn.Conv2d) -> Tensor:
     weights = conv.weight.reshape(channels, 9).T.expand(n, -1, -1)
     taps = torch.bmm(weights, x.flatten(1, 2).mT).reshape(n, 3, 3, height, width)
     # Tap (u, v) of cell (y, x) belongs to the output at (y + 1 - u, x + 1 - v).
-    padded = taps.new_zeros(n, height + 2, width + 2)
+    # In the weights' own precision: under autocast the taps are rounded.
+    padded = conv.weight.new_zeros(n, height + 2, width + 2)
     for u, v in product(range(3), repeat=2):
         padded[:, 2 - u : 2 - u + height, 2 - v : 2 - v + width] += taps[:, u, v]
     return padded[:, 1:-1, 1:-1] + conv.bias

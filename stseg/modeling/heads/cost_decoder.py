@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from stseg.modeling.heads.chunked_decoding import ChunkedDecoding
 from stseg.modeling.heads.cost_volume import CostVolume
+from stseg.modeling.heads.template_basis import LatestBasis, ReducedCostVolume, check_rank
 from stseg.modeling.layers.recomputed_stage import run_recomputed
 from stseg.modeling.layers.up_block import UpBlock
 
@@ -64,6 +65,7 @@ class CostAwareDecoder(nn.Module):
         prior_prob: float = 0.0,
         chunk_size: int = 0,
         kept_bytes: int = 1 << 30,
+        template_rank: int = 0,
     ):
         """Build the decoder; the defaults are those of the published ConvNeXt models.
 
@@ -88,9 +90,12 @@ class CostAwareDecoder(nn.Module):
             chunk_size: classes decoded at a time in evaluation; 0 chooses by device.
             kept_bytes: what evaluation keeps of all classes between the passes of class
                 attention; what does not fit is computed again.
+            template_rank: an approximation in evaluation, see `TemplateBasis`: channels in place
+                of the P templates; 0 for exact scores.
 
         Raises:
-            ValueError: if `prior_prob` is not in [0, 1).
+            ValueError: if `prior_prob` is not in [0, 1), or `template_rank` not in [0, P] or used
+                with softmax attention, which is not decoded in chunks.
         """
         super().__init__()
         if not 0.0 <= prior_prob < 1.0:
@@ -98,6 +103,7 @@ class CostAwareDecoder(nn.Module):
                 "MODEL.SEM_SEG_HEAD.PRIOR_PROB: expected a probability below 1, or 0 for "
                 f"PyTorch's start, got {prior_prob}."
             )
+        check_rank(template_rank, num_prompts, attention)
         self.embed = nn.Conv2d(num_prompts, hidden_dim, 7, padding=3)
         self.image_guidance = nn.ModuleList(
             nn.Sequential(nn.Conv2d(c, g, 3, padding=1), nn.ReLU())
@@ -131,6 +137,7 @@ class CostAwareDecoder(nn.Module):
         self.pooling_train, self.pooling_test = pooling_train, pooling_test
         self.attention, self.chunk_size, self.kept_bytes = attention, chunk_size, kept_bytes
         self.rejection_topk = rejection_topk
+        self.latest_basis = LatestBasis(template_rank) if template_rank else None
         self.gradient_checkpointing = gradient_checkpointing
         if prior_prob:
             for head in (*self.aux_heads, self.head):
@@ -156,6 +163,7 @@ class CostAwareDecoder(nn.Module):
             "rejection_topk": head.REJECTION_TOPK,
             "chunk_size": head.CHUNK_SIZE,
             "kept_bytes": head.KEPT_MIB << 20,
+            "template_rank": head.TEMPLATE_RANK,
             "gradient_checkpointing": head.GRADIENT_CHECKPOINTING,
             "prior_prob": head.PRIOR_PROB,
         }
@@ -212,11 +220,14 @@ class CostAwareDecoder(nn.Module):
         select = None
         if self.rejection_topk:
             select = partial(surviving_classes, topk=self.rejection_topk)
+        scored: CostVolume | ReducedCostVolume = cost
+        if self.latest_basis is not None:
+            scored = ReducedCostVolume(self.latest_basis.of(cost.class_embeds), cost)
         images = []
         for i in range(batch):
             decoding = ChunkedDecoding(
                 self,
-                cost,
+                scored,
                 i,
                 [g[i : i + 1] for g in projected],
                 class_embeds,

@@ -1,7 +1,7 @@
 """Cost volume between image cells and class prompts (paper, section 2.2, eq. 5)."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
@@ -61,3 +61,34 @@ class CostVolume:
         scores = class_embeds @ self.image_feats[image].flatten(1)
         scores = (scores / norms).reshape(len(classes), -1, *self.shape[-2:])
         return scores.contiguous(memory_format=torch.channels_last)
+
+    @staticmethod
+    def embed(conv: nn.Conv2d, scores: Tensor, classes: Tensor) -> Tensor:
+        """What the decoder's first convolution makes of some classes.
+
+        Args:
+            conv: P channels to O, stride 1.
+            scores: (n, P, h, w) of `of_classes`.
+            classes: (n,) whose they are.
+
+        Returns:
+            (n, O, h, w).
+        """
+        del classes  # it treats all alike
+        # The layout in which libraries are fastest at so wide a kernel.
+        return conv(scores.contiguous())
+
+    @staticmethod
+    def double(up: nn.ConvTranspose2d, scores: Tensor, classes: Tensor) -> Tensor:
+        """What a transposed convolution makes of some classes.
+
+        Args:
+            up: P channels to G, kernel 2x2 and stride 2.
+            scores: (n, P, h, w) of `of_classes`.
+            classes: (n,) whose they are.
+
+        Returns:
+            (n, G, 2h, 2w).
+        """
+        del classes
+        return up(scores)

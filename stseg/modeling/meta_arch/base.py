@@ -5,7 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from stseg.modeling.inference import Tiles, pad_to_batch, predict_tiles, resize
+from stseg.modeling.inference import (
+    Tiles,
+    check_dtype,
+    evaluation_dtype,
+    pad_to_batch,
+    predict_tiles,
+    resize,
+)
 from stseg.modeling.label_maps import LabelMap, top_classes, top_classes_of_tiles
 from stseg.modeling.text.class_embeddings import ClassEmbeddings
 from stseg.structures import IGNORE_LABEL, Vocabulary
@@ -24,6 +31,7 @@ class OpenVocabSegmentor(nn.Module):
         criterion: nn.Module,
         image_size: tuple[int, int],
         tiles: Tiles | None = None,
+        dtype: str = "fp32",
     ):
         """Build the shared part.
 
@@ -33,12 +41,18 @@ class OpenVocabSegmentor(nn.Module):
             image_size: (height, width) in pixels at which the network works; images are resized
                 to it whole, whatever their shape (paper, section 3: 768 x 768).
             tiles: evaluate by windows, or None for the whole image as the paper.
+            dtype: "fp32", "bf16" or "fp16", what evaluation computes in; training and the text
+                encoder have keys of their own.
+
+        Raises:
+            ValueError: for an unknown dtype.
         """
         super().__init__()
         self.text_encoder = text_encoder
         self.criterion = criterion
         self.image_size = tuple(image_size)
         self.tiles = tiles
+        self.dtype = check_dtype(dtype)
 
     @property
     def device(self) -> torch.device:
@@ -111,7 +125,7 @@ class OpenVocabSegmentor(nn.Module):
         sizes = _wanted_sizes(batched_inputs)
 
         def logits(batch: Tensor) -> Tensor:
-            return self.predict(batch, embeddings)[0]
+            return self._logits(batch, embeddings)
 
         if self.tiles:
             return [
@@ -125,11 +139,19 @@ class OpenVocabSegmentor(nn.Module):
 
     def _segment(self, images: Sequence[Tensor], embeddings: ClassEmbeddings) -> Sequence[Tensor]:
         def probabilities(batch: Tensor) -> Tensor:
-            return self.predict(batch, embeddings)[0].float().sigmoid()
+            return self._logits(batch, embeddings).float().sigmoid()
 
         if self.tiles:
             return [predict_tiles(probabilities, x, self.tiles, self.image_size) for x in images]
         return probabilities(torch.cat([resize(x[None], self.image_size) for x in images]))
+
+    def _logits(self, batch: Tensor, embeddings: ClassEmbeddings) -> Tensor:
+        """The final score map, computed in the precision of evaluation: (B, T, ., .)."""
+        dtype = evaluation_dtype(self.dtype, self.device.type)
+        if dtype is None:  # leave a caller's own autocast alone
+            return self.predict(batch, embeddings)[0]
+        with torch.autocast(self.device.type, dtype):
+            return self.predict(batch, embeddings)[0]
 
 
 def _wanted_sizes(batched_inputs: Sequence[dict]) -> list[tuple[int, int]]:

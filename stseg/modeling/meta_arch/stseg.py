@@ -79,6 +79,7 @@ class STSeg(OpenVocabSegmentor):
             "guidance_detached": cfg.MODEL.STSEG.GUIDANCE_DETACHED,
             "image_size": cfg.MODEL.STSEG.IMAGE_SIZE,
             "tiles": build_tiles(cfg),
+            "dtype": cfg.MODEL.DTYPE,
         }
 
     def pad_value(self) -> Tensor:
