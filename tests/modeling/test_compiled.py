@@ -97,7 +97,7 @@ def test_training_compiles_once_for_all_vocabularies():
     backend = Backend()
     plain, model = pair("decoder", backend)
     graphs = []
-    for num_names in (3, 5, 7, 4, 13):
+    for num_names in (3, 5, 7, 4):
         items = inputs(num_names, (64, 64), labels=True)
         losses, expected = model.train()(items), plain.train()(items)
         torch.testing.assert_close(sum(losses.values()), sum(expected.values()))
