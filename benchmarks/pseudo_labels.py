@@ -257,6 +257,16 @@ def show(report: dict) -> None:
     )
 
 
+def origin(module: str, argv: list[str]) -> dict:
+    """What a report says of where it comes from."""
+    return {
+        "command": ["python", "-m", module, *argv],
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+    }
+
+
 def main(argv: list[str] | None = None) -> dict:
     """Measure, print a table and write it as JSON."""
     argv = sys.argv[1:] if argv is None else argv
@@ -281,10 +291,7 @@ def main(argv: list[str] | None = None) -> dict:
     # Memory first: a child's peak starts at its parent's, which is small before the models exist.
     peaks = {} if args.no_memory else memory(argv)
     report = {
-        "command": ["python", "-m", "benchmarks.pseudo_labels", *argv],
-        "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
-        "torch": torch.__version__,
+        **origin("benchmarks.pseudo_labels", argv),
         "memory": peaks,
         **measure(args),
     }

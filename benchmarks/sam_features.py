@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.inference_sides import Case, our_side, photos
+from benchmarks.pseudo_labels import origin
 from benchmarks.report_file import markdown_table, write_report
 from stseg.modeling.text.cache import WeightsHash
 from stseg.self_training.sam_features import SamFeatures, pixels_digest
@@ -143,13 +144,7 @@ def main(argv: list[str] | None = None) -> dict:
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(dir=args.folder) as folder, torch.no_grad():
         figures = measure(args, Path(folder))
-    report = {
-        "command": ["python", "-m", "benchmarks.sam_features", *argv],
-        "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
-        "torch": torch.__version__,
-        **figures,
-    }
+    report = {**origin("benchmarks.sam_features", argv), **figures}
     show(report, args.names)
     write_report(args.json, report)
     return report

@@ -129,8 +129,9 @@ def test_softmax_attention_and_gradients_take_the_plain_way():
     assert outputs[0].requires_grad
 
 
-def test_half_precision_stays_close():
-    decoder = make_decoder(chunk_size=3)
+@pytest.mark.parametrize("template_rank", [0, 4])
+def test_half_precision_stays_close(template_rank):
+    decoder = make_decoder(chunk_size=3, template_rank=template_rank)
     inputs = make_inputs(1, 7)
     with torch.no_grad():
         expected = decoder(*inputs)[0]

@@ -1,7 +1,7 @@
 """No tensor is left on the CPU when a model is on a GPU, shown without one.
 
 Fake tensors have a device, a shape and a type but no content, and refuse to mix devices. What
-depends on content (early rejection, labels) cannot be shown so; the tests marked `gpu` do.
+depends on content (early rejection, labels) cannot be shown so.
 """
 
 import pytest
@@ -24,12 +24,11 @@ def on_fake_gpu(**changes):
         for module in model.modules():
             for tensors in (module._parameters, module._buffers):
                 for name, x in tensors.items():
-                    if x is not None:
-                        fake = torch.empty(x.shape, dtype=x.dtype, requires_grad=x.requires_grad)
-                        is_parameter = isinstance(x, nn.Parameter)
-                        tensors[name] = (
-                            nn.Parameter(fake, x.requires_grad) if is_parameter else fake
-                        )
+                    if x is None:
+                        continue
+                    tensors[name] = torch.empty(x.shape, dtype=x.dtype)
+                    if isinstance(x, nn.Parameter):
+                        tensors[name] = nn.Parameter(tensors[name], x.requires_grad)
         images = torch.zeros(2, 3, 64, 64)
         embeds = torch.zeros(5, cfg.MODEL.SEM_SEG_HEAD.NUM_PROMPTS, 32)
         rows = torch.zeros(5, dtype=torch.int64)

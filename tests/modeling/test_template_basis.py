@@ -198,10 +198,3 @@ def test_factors_are_exact_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         lower = TemplateBasis(embeds, 2)
     torch.testing.assert_close(lower.factors, TemplateBasis(embeds, 2).factors)
-    decoder = make_decoder(template_rank=TEMPLATES, chunk_size=3)
-    inputs = make_inputs(1, 7)
-    with torch.no_grad():
-        expected = decoder(*inputs)[0]
-        with torch.autocast("cpu", torch.bfloat16):
-            found = decoder(*inputs)[0].float()
-    assert (found - expected).abs().max() < 0.05 * expected.abs().max()
