@@ -107,7 +107,8 @@ def _add_head(cfg: CN) -> None:
     # (eq. 6 read literally).
     cfg.MODEL.LOSS.KIND = "bce"
     # Unlabelled pixels under "bce": "negative" = of no class, as SED is trained; "masked" = left
-    # out.
+    # out, the rule of stage 2: rounds of self-training refuse "negative", which would train away
+    # every class that fails the gate.
     cfg.MODEL.LOSS.IGNORED = "negative"
 
 

@@ -1,7 +1,7 @@
 """Labelled source images beside unlabelled target ones, in fixed shares of every batch.
 
-Source labels are translated to the target's vocabulary by name and synonym, so that all items of
-a batch carry one vocabulary.
+Source labels are translated to the target's vocabulary, see `stseg.data.datasets.class_matching`,
+so that all items of a batch carry one vocabulary.
 """
 
 from __future__ import annotations
@@ -9,43 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
+from stseg.data.datasets.class_matching import label_translation
 from stseg.data.sampling import PositionSampler, StreamSampler
-from stseg.structures import IGNORE_LABEL, Vocabulary
+
+__all__ = ["DOMAIN_KEY", "MapperByDomain", "MixedSampler", "label_translation", "source_share"]
 
 #: Key of a record, and of the item made of it: name of the source data set; absent in target ones.
 DOMAIN_KEY = "domain"
-
-
-def label_translation(source: Vocabulary, target: Vocabulary) -> np.ndarray:
-    """Target id of every source class.
-
-    A class of the same names wins, then one of the same display name, then one that shares any
-    synonym. Where several target classes fit equally well (a source "vehicle, car, truck" for a
-    target with both "car" and "truck") the label would be a guess, and is ignored.
-
-    Returns:
-        (T_source,) int64 ids in [0, T_target); IGNORE_LABEL where the target has no such class.
-    """
-    target_keys = [tuple(s.casefold() for s in group) for group in target.synonyms]
-    ids = [
-        _only_match(tuple(s.casefold() for s in group), target_keys) for group in source.synonyms
-    ]
-    return np.array(ids, dtype=np.int64)
-
-
-def _only_match(group: tuple[str, ...], targets: list[tuple[str, ...]]) -> int:
-    rules: tuple[Callable[[tuple[str, ...]], bool], ...] = (
-        lambda other: set(other) == set(group),
-        lambda other: other[0] == group[0],
-        lambda other: not set(other).isdisjoint(group),
-    )
-    for rule in rules:
-        fitting = [i for i, other in enumerate(targets) if rule(other)]
-        if fitting:
-            return fitting[0] if len(fitting) == 1 else IGNORE_LABEL
-    return IGNORE_LABEL
 
 
 def source_share(batch_size: int, fraction: float) -> int:

@@ -19,7 +19,7 @@ from stseg.files import write_atomically
 logger = logging.getLogger(__name__)
 
 
-def write_json(path: str, value: Any) -> None:
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write a value as indented JSON, atomically."""
     text = json.dumps(value, indent=2) + "\n"
     write_atomically(path, text.encode("utf-8"))

@@ -10,7 +10,7 @@ from torch import nn
 
 from stseg.engine.labelling import DatasetLabeler, digest_of, spread
 from stseg.engine.pages import write_round_page
-from stseg.engine.targets import load_target
+from stseg.engine.targets import load_target, write_seen
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ def preview(cfg: CfgNode, model: nn.Module, count: int) -> dict[str, float]:
     store = labeler.store(folder, 1, digest_of(model))
     labeler.fill(store, model, range(len(chosen)))
     if comm.is_main_process():
+        write_seen(cfg, target, folder)
         write_round_page(folder, store, range(len(chosen)), target)
         logger.info("%.1f %% of the pixels get a label.", 100 * store.summary()["coverage"])
     return {"coverage": store.summary()["coverage"]}

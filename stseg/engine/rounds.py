@@ -7,6 +7,7 @@ evaluation knows nothing of it. Files of a run, below OUTPUT_DIR/self_training:
     round_01_start.pth           where to go back to while a round may still be undone
     round_01-<key>/              pseudo-labels, see `stseg.self_training.store`
     round_01.html, .png          the page to look at
+    seen.json                    which classes stage 1 had, as what, and their weights in eq. 6
     rounds.json                  what every round brought, and the verdict
 
 A boundary between rounds depends on nothing but the checkpoint saved right before it and on these
@@ -14,7 +15,6 @@ files, so it can be killed anywhere and done again.
 """
 
 import logging
-import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -34,8 +34,9 @@ from stseg.engine.guarding import guard_settings, take_snapshot
 from stseg.engine.labelling import DatasetLabeler, digest_of, spread, trained_state
 from stseg.engine.online import OnlineTeacher
 from stseg.engine.pages import write_round_page
-from stseg.engine.targets import load_target
+from stseg.engine.targets import load_target, write_seen
 from stseg.files import write_atomically
+from stseg.modeling.losses.segmentation import check_ignored
 from stseg.self_training.guard import RoundVerdict, Snapshot, judge_round, judge_run
 from stseg.self_training.store import PseudoLabelStore, change_share
 
@@ -67,8 +68,10 @@ class SamPseudoLabelHook(HookBase):
             average: that average.
 
         Raises:
-            ValueError, FileNotFoundError: see `stseg.engine.targets.load_target`.
+            ValueError, FileNotFoundError: see `stseg.engine.targets.load_target`; and for
+                MODEL.LOSS.IGNORED "negative".
         """
+        check_ignored(cfg)
         st = cfg.SELF_TRAINING
         self._cfg, self._model, self._evaluated, self._average = cfg, model, evaluated, average
         self._rounds, self._period = st.ROUNDS, st.ROUND_ITERS
@@ -88,6 +91,8 @@ class SamPseudoLabelHook(HookBase):
     def before_train(self) -> None:
         """Label for round 1, or find the labels of the round that was interrupted."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        if comm.is_main_process():
+            write_seen(self._cfg, self.target, self._folder)
         if not self._weights:
             self._begin()
             return
@@ -182,7 +187,7 @@ class SamPseudoLabelHook(HookBase):
             self._conclude(now)
         if comm.is_main_process():
             content = {"rounds": self._history, "verdict": self._verdict}
-            write_json(os.fspath(self._folder / "rounds.json"), content)
+            write_json(self._folder / "rounds.json", content)
         comm.synchronize()
 
     def _conclude(self, now: Snapshot | None) -> None:

@@ -21,6 +21,7 @@ from stseg.data.datasets.entries import parse_flag
 from stseg.data.datasets.folders import register_from_cfg
 from stseg.engine.dry_run import make_dry
 from stseg.engine.targets import IMAGES_NAME, load_target, register_target
+from stseg.modeling.losses.segmentation import check_ignored
 from stseg.self_training.gate import SCORINGS
 from stseg.self_training.refiner import KINDS
 
@@ -263,7 +264,7 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 def check_values(cfg: CfgNode) -> None:
-    """Refuse values out of range; the message lists all of them.
+    """Refuse values out of range, of which the message lists all, or that do not go together.
 
     Raises:
         ValueError: names each key, its rule and its value.
@@ -276,3 +277,4 @@ def check_values(cfg: CfgNode) -> None:
     ]
     if bad:
         raise ValueError("\n".join(bad))
+    check_ignored(cfg)

@@ -13,7 +13,8 @@ from detectron2.utils import comm
 from stseg.data.build import check_sources, first_images
 from stseg.data.datasets import check_registered, dataset_vocabulary
 from stseg.data.datasets.unlabelled import Skipped, register_images
-from stseg.self_training.seen import check_unseen, mark_seen, seen_table
+from stseg.engine.checkpointing import write_json
+from stseg.self_training.seen import mark_seen, seen_record, seen_table
 from stseg.self_training.veto import Veto
 from stseg.structures import Vocabulary, VocabularyLike
 
@@ -47,8 +48,8 @@ def load_target(cfg: CfgNode) -> Target:
 
     Raises:
         FileNotFoundError: if a folder or file is missing.
-        ValueError: if no image is left, nothing is unseen (see `check_unseen`), or the veto file
-            names what is not there, or a source set is not fit for mixing in.
+        ValueError: if no image is left, or the veto file names what is not there, or a source set
+            is not fit for mixing in.
     """
     st = cfg.SELF_TRAINING
     names = cfg.DATASETS.TRAIN
@@ -103,9 +104,14 @@ def register_target(cfg: CfgNode) -> Skipped:
 def target_vocabulary(cfg: CfgNode) -> Vocabulary:
     """The names to look for, marked as seen or unseen by SELF_TRAINING.SOURCE_VOCABULARY."""
     vocabulary = dataset_vocabulary(cfg.DATASETS.TRAIN[0])
-    vocabulary = mark_seen(vocabulary, source_vocabulary(cfg.SELF_TRAINING.SOURCE_VOCABULARY))
-    check_unseen(vocabulary, cfg.SELF_TRAINING.ALPHA)
-    return vocabulary
+    return mark_seen(vocabulary, source_vocabulary(cfg.SELF_TRAINING.SOURCE_VOCABULARY))
+
+
+def write_seen(cfg: CfgNode, target: Target, folder: Path) -> None:
+    """Write ``seen.json``: what of the target stage 1 has seen, see `seen_record`."""
+    st = cfg.SELF_TRAINING
+    source = source_vocabulary(st.SOURCE_VOCABULARY)
+    write_json(folder / "seen.json", seen_record(target.vocabulary, st.ALPHA, source))
 
 
 def source_vocabulary(name: str) -> VocabularyLike | None:

@@ -113,6 +113,7 @@ def make_argv(data, output, changes=(), flags=(), stseg=False):
         "INPUT.MIN_SIZE_TEST": 40,
         "MODEL.META_ARCHITECTURE": "RoundsTestNet",
         "MODEL.DEVICE": "cpu",
+        "MODEL.LOSS.IGNORED": "masked",
         "MODEL.SAM.NAME": SAM_NAME,
         "MODEL.SAM.CHECKPOINT": str(data.parent / "sam.pth"),
         "MODEL.SAM.INPUT_SIZE": 64,

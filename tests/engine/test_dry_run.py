@@ -33,7 +33,11 @@ TINY = {
     "SOLVER.LR_MULTIPLIERS": [["image_encoder", 0.01]],
     "SOLVER.MAX_ITER": 1000,
 }
-ST = {"SELF_TRAINING.ENABLED": True, "SELF_TRAINING.ROUNDS": 3}
+ST = {
+    "SELF_TRAINING.ENABLED": True,
+    "SELF_TRAINING.ROUNDS": 3,
+    "MODEL.LOSS.IGNORED": "masked",
+}
 STAGE_1 = ["build the model", "list images", "embed texts", "training step", "checkpoint"]
 STAGE_1 += ["evaluation"]
 STAGE_2 = [*STAGE_1, "build SAM's decoder", "pseudo-labels", "guard", "page", "verdict"]

@@ -52,6 +52,15 @@ def start_and_end(folder):
     )
 
 
+def test_a_target_whose_names_stage_1_had_all_is_adapted_to_and_the_marks_are_kept(run, data):
+    folder = run({"SELF_TRAINING.SOURCE_VOCABULARY": str(data / "names.txt")})
+    assert runs.rounds(folder)["verdict"]
+    record = json.loads((folder / "self_training" / "seen.json").read_text())
+    assert (record["seen"], record["unseen"]) == (4, 0)
+    assert {c["name"]: c["as"] for c in record["classes"]} == {name: name for name in runs.NAMES}
+    assert "4 seen, 0 unseen" in (folder / "log.txt").read_text()
+
+
 def test_wrong_labels_are_rolled_back_to_the_exact_starting_weights(run):
     folder = run({**HIGH_RATE, **AVERAGE}, (runs.shuffle_labels,))
     content = runs.rounds(folder)

@@ -70,9 +70,9 @@ def test_a_missing_names_file(refused, data):
     assert "names.txt" in refused()
 
 
-def test_names_that_stage_1_had_all(refused, data):
-    line = refused({"SELF_TRAINING.SOURCE_VOCABULARY": str(data / "names.txt")})
-    assert line.startswith("SELF_TRAINING.SOURCE_VOCABULARY: expected a target vocabulary with")
+def test_rounds_that_would_train_unlabelled_pixels_as_no_class(refused):
+    line = refused({"MODEL.LOSS.IGNORED": "negative"})
+    assert line.startswith("MODEL.LOSS.IGNORED: expected 'masked'") and "Set MODEL.LOSS" in line
 
 
 def test_images_for_a_config_that_trains_on_labels(refused):

@@ -1,10 +1,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 from detectron2.data import DatasetCatalog
 
 from stseg.data.datasets import dataset_vocabulary
 from stseg.engine.setup import check_data, setup_cfg
+from stseg.modeling.losses.segmentation import SegmentationCriterion
+from stseg.structures import IGNORE_LABEL
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").rglob("*.yaml"))
 
@@ -102,6 +105,25 @@ def test_stage_2_asks_for_the_names_it_is_evaluated_with(path):
     assert cfg.SOLVER.MAX_ITER == st.ROUNDS * st.ROUND_ITERS
     for train, test in zip(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, strict=False):
         assert dataset_vocabulary(train) == dataset_vocabulary(test)
+
+
+@pytest.mark.parametrize("path", [p for p in CONFIGS if p.stem.startswith("adapt_")], ids=str)
+def test_stage_2_leaves_out_pixels_without_a_label(path):
+    """A wholly unlabelled image teaches nothing; as negatives it would push every class down."""
+    cfg = setup_cfg(path, device="cpu")
+    logits = torch.zeros(1, 3, 4, 4, requires_grad=True)
+    target = torch.full((1, 4, 4), IGNORE_LABEL)
+    loss = SegmentationCriterion(cfg)([logits], target, seen=(True, True, False))
+    sum(loss.values()).backward()
+    assert sum(loss.values()) == 0 and not logits.grad.any()
+    with pytest.raises(ValueError, match=r"MODEL.LOSS.IGNORED: expected 'masked'"):
+        setup_cfg(path, ["MODEL.LOSS.IGNORED", "negative"])
+
+
+def test_negatives_stay_where_labels_are_a_data_sets_own():
+    assert setup_cfg(opts=["SELF_TRAINING.ENABLED", "True", "SELF_TRAINING.ROUNDS", "0"])
+    own = setup_cfg(next(p for p in CONFIGS if p.stem == "stseg_convnextB_768"), device="cpu")
+    assert own.MODEL.LOSS.IGNORED == "negative"
 
 
 def test_adapting_without_images_tells_how_to_give_them():

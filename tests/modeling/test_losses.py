@@ -29,12 +29,18 @@ def one_hot(target):
     return F.one_hot(target.clamp(min=0), 4).permute(0, 3, 1, 2) * (target >= 0)[:, None]
 
 
+def of_pixels(target, weights):
+    """Weight of each pixel's class; without a label the mean of the two weights that occur."""
+    if weights is None:
+        return torch.ones(target.shape)
+    return weights[target.clamp(min=0)].where(target >= 0, torch.tensor(0.5))
+
+
 @pytest.mark.parametrize("weights", [None, class_weights(SEEN, 0.3)])
 def test_bce_equals_the_one_on_one_hot_labels(case, weights):
     logits, target = case
     full = F.binary_cross_entropy_with_logits(logits, one_hot(target).float(), reduction="none")
-    if weights is not None:
-        full = full * weights[:, None, None]
+    full = full * of_pixels(target, weights)[:, None]
     ours = binary_cross_entropy(logits, target, weights=weights)
     torch.testing.assert_close(ours, full.mean())
     masked = binary_cross_entropy(logits, target, ignored="masked", weights=weights)
@@ -71,6 +77,34 @@ def test_a_picture_without_labels_masks_out_to_zero(case, kind):
 
 def test_seen_classes_weigh_alpha_and_unseen_the_rest():
     assert class_weights(SEEN, 0.3).tolist() == pytest.approx([0.3, 0.7, 0.3, 0.7])
+
+
+@pytest.mark.parametrize("kind", ["bce", "softmax"])
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("label", range(4))
+def test_all_terms_of_a_pixel_carry_the_weight_of_its_class(kind, alpha, label):
+    """At a pixel of a seen class unseen ones are pushed down no harder than it is pulled up."""
+    logits = torch.randn(
+        1, 4, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
+    )
+    target = torch.full((1, 1, 1), label)
+
+    def gradient(alpha):
+        x = logits.clone().requires_grad_()
+        criterion = SegmentationCriterion(kind=kind, ignored="masked", alpha=alpha)
+        criterion([x], target, seen=SEEN)["loss_sem_seg_0"].backward()
+        return x.grad
+
+    weight = alpha if SEEN[label] else 1 - alpha
+    torch.testing.assert_close(gradient(alpha), weight * gradient(None), rtol=1e-6, atol=1e-9)
+
+
+def test_at_alpha_one_half_every_pixel_counts_half(case):
+    """Pixels without a label too, where they count as of no class."""
+    logits, target = case
+    halves = SegmentationCriterion(alpha=0.5)([logits], target, seen=SEEN)["loss_sem_seg_0"]
+    whole = SegmentationCriterion()([logits], target)["loss_sem_seg_0"]
+    torch.testing.assert_close(halves, whole / 2)
 
 
 def test_every_score_map_is_compared_at_the_labels_size(case):
@@ -119,8 +153,7 @@ def at_once(kind, ignored, logits, target, weights):
     """The loss on scores upsampled whole, from one-hot labels."""
     logits = F.interpolate(logits, size=target.shape[-2:], mode="bilinear", align_corners=False)
     labels, labelled = one_hot(target).to(logits), target >= 0
-    w = torch.ones(4) if weights is None else weights
-    w = w.to(logits)[:, None, None]
+    w = of_pixels(target, weights).to(logits)[:, None]
     if kind == "softmax":
         return -(w * labels * logits.log_softmax(1)).sum() / labelled.sum()
     terms = w * F.binary_cross_entropy_with_logits(logits, labels, reduction="none")

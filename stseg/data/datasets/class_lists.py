@@ -2,7 +2,8 @@
 
 `vocab/<list>.json` holds the names a model is asked for, with their source; the plain list of a
 data set also names the ids of its label maps. `vocab/tables/` holds the ids of maps that peers
-write in another order, `vocab/splits/` the classes a zero-shot model must not be trained on.
+write in another order, and which names stand for the same things, `vocab/splits/` the classes a
+zero-shot model must not be trained on.
 """
 
 from __future__ import annotations
@@ -53,6 +54,12 @@ def load_id_table(stem: str) -> tuple[int, ...]:
         that is no class there.
     """
     return tuple(_read(f"tables/{stem}")["ids"])
+
+
+@cache
+def load_table(stem: str) -> dict[str, Any]:
+    """Read `vocab/tables/<stem>.json` as it is."""
+    return _read(f"tables/{stem}")
 
 
 @cache

@@ -17,6 +17,22 @@ LOSS_KINDS = ("bce", "softmax")
 IGNORED_KINDS = ("negative", "masked")
 
 
+def check_ignored(cfg: CfgNode) -> None:
+    """Refuse rounds of self-training that would train what has no pseudo-label as "no class".
+
+    Raises:
+        ValueError: names the key.
+    """
+    st, ignored = cfg.SELF_TRAINING, cfg.MODEL.LOSS.IGNORED
+    if st.ENABLED and st.ROUNDS > 0 and ignored == "negative":
+        raise ValueError(
+            "MODEL.LOSS.IGNORED: expected 'masked' with SELF_TRAINING.ROUNDS above 0, got "
+            f"{ignored!r}: pixels that no pseudo-label covers would be trained as none of the "
+            "classes, and a class that fails the gate would be trained away. Set "
+            "MODEL.LOSS.IGNORED masked."
+        )
+
+
 def class_weights(seen: Sequence[bool], alpha: float) -> Tensor:
     """Weights w_c of eq. 6: `alpha` for seen classes, `1 - alpha` for unseen ones; (T,) float32."""
     return torch.tensor([alpha if s else 1 - alpha for s in seen], dtype=torch.float32)
@@ -41,13 +57,16 @@ def binary_cross_entropy(
         ignore_label: id of pixels without a label.
         ignored: "negative" counts them as belonging to no class, as published by SED; "masked"
             leaves them out.
-        weights: (T,) factor of each class's terms (eq. 6), or None for 1.
+        weights: (T,) weight of each class, or None for 1. All terms of a pixel, the negative ones
+            of other classes too, carry the weight of the class it is labelled with (eq. 6); one
+            without a label, where it counts, the mean of the least and the greatest weight.
 
     Returns:
         Scalar; 0 if every pixel is masked out.
     """
     masked = ignored == "masked"
     weights = None if weights is None else weights.to(logits.device)
+    unlabelled = 0.0 if masked or weights is None else (weights.min() + weights.max()) / 2
 
     def block_loss(logits: Tensor, target: Tensor) -> Tensor:
         labelled = target != ignore_label
@@ -55,9 +74,9 @@ def binary_cross_entropy(
         negative = F.softplus(logits)
         positive = logits.gather(1, index[:, None])[:, 0] * labelled
         if weights is not None:
-            factor = weights.to(logits)
-            negative, positive = negative * factor[:, None, None], positive * factor[index]
-        if masked:
+            of_pixel = weights[index].where(labelled, unlabelled).to(logits)
+            negative, positive = negative * of_pixel[:, None], positive * of_pixel
+        elif masked:
             negative = negative * labelled[:, None]
         return negative.sum() - positive.sum()
 
