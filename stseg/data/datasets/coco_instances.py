@@ -19,6 +19,7 @@ from stseg.data.datasets.coco_json import (
     known_id,
     left_out,
 )
+from stseg.data.datasets.polygons import clip_polygon
 
 
 def read_coco(name: str, image_dir: Path, annotation: Path) -> Annotations:
@@ -102,7 +103,7 @@ def _run_lengths(shape: Any, size: tuple[int, int], drawing: Drawing) -> Any:
     height, width = size
     try:
         if isinstance(shape, list):
-            return mask_utils.merge(mask_utils.frPyObjects(shape, height, width))
+            return _polygons(shape, height, width)
         if list(shape["size"]) != [height, width]:
             raise ValueError(f"size {shape['size']}")
         is_text = isinstance(shape["counts"], (str, bytes))
@@ -112,6 +113,20 @@ def _run_lengths(shape: Any, size: tuple[int, int], drawing: Drawing) -> Any:
         return shape if is_text else mask_utils.frPyObjects(shape, height, width)
     except (TypeError, ValueError, OverflowError) as error:
         raise _bad_run_lengths(drawing, size, error) from error
+
+
+def _polygons(shape: list[list[float]], height: int, width: int) -> Any:
+    """Run lengths of polygons, the empty ones where all lie far outside the image."""
+    clipped = (clip_polygon(_points(polygon), height, width) for polygon in shape)
+    near = [[value for point in points for value in point] for points in clipped if points]
+    if not near:
+        empty = {"counts": [height * width], "size": [height, width]}
+        return mask_utils.frPyObjects(empty, height, width)
+    return mask_utils.merge(mask_utils.frPyObjects(near, height, width))
+
+
+def _points(polygon: list[float]) -> list[tuple[float, float]]:
+    return list(zip(map(float, polygon[::2]), map(float, polygon[1::2]), strict=True))
 
 
 def _decompressed(text: str | bytes) -> list[int]:

@@ -23,6 +23,7 @@ from stseg.data.datasets.annotations import (
     refuse_same_stem,
     stated_size,
 )
+from stseg.data.datasets.polygons import clip_polygon
 from stseg.data.image_io import IMAGE_SUFFIXES
 
 #: labelme's own label for regions that carry no class.
@@ -132,22 +133,42 @@ def draw_labelme(
     Returns:
         (H, W) int32, class ids; `fill` where no shape lies.
     """
-    canvas = Image.new("I", (size[1], size[0]), fill)
+    height, width = size
+    canvas = Image.new("I", (width, height), fill)
     draw = ImageDraw.Draw(canvas)
     for label, kind, form in drawing.content:
         value = ids[label]
         if kind == "mask":
-            raw, (x, y) = form
-            part = Image.open(io.BytesIO(raw)).convert("L").point(lambda v: 255 * (v > 0))
-            canvas.paste(value, (int(x), int(y)), part)
+            _paste(canvas, value, *form)
         elif kind == "circle":
-            (x, y), edge = form[:2]
-            radius = math.dist((x, y), edge)
-            box = (x - radius, y - radius, x + radius, y + radius)
-            draw.ellipse(box, fill=value, outline=value)
+            _draw_circle(canvas, value, *form[:2])
         elif kind == "rectangle" and len(form) == 2:
             (left, right), (top, bottom) = (sorted(side) for side in zip(*form, strict=True))
-            draw.rectangle((left, top, right, bottom), fill=value, outline=value)
-        else:  # some tools write rectangles with four corners
-            draw.polygon(form, fill=value, outline=value)
+            # A line beyond the image is as good as any other beyond it.
+            box = (max(left, -1), max(top, -1), min(right, width), min(bottom, height))
+            if box[0] <= box[2] and box[1] <= box[3]:
+                draw.rectangle(box, fill=value, outline=value)
+        # Some tools write rectangles with four corners.
+        elif corners := clip_polygon(form, height, width):
+            draw.polygon(corners, fill=value, outline=value)
     return np.array(canvas, dtype=np.int32)
+
+
+def _paste(canvas: Image.Image, value: int, raw: bytes, corner: tuple[float, float]) -> None:
+    part = Image.open(io.BytesIO(raw)).convert("L").point(lambda v: 255 * (v > 0))
+    left, top = (int(place) for place in corner)
+    if -part.width < left < canvas.width and -part.height < top < canvas.height:
+        canvas.paste(value, (left, top), part)
+
+
+def _draw_circle(
+    canvas: Image.Image, value: int, centre: tuple[float, float], edge: tuple[float, float]
+) -> None:
+    (x, y), radius = centre, math.dist(centre, edge)
+    if radius > 2 * max(canvas.size):  # Pillow would walk around it
+        rows, cols = np.ogrid[: canvas.height, : canvas.width]
+        inside = np.hypot(cols - x, rows - y) <= radius
+        canvas.paste(value, (0, 0), Image.fromarray(np.where(inside, 255, 0).astype(np.uint8)))
+    elif -radius < x < canvas.width + radius and -radius < y < canvas.height + radius:
+        box = (x - radius, y - radius, x + radius, y + radius)
+        ImageDraw.Draw(canvas).ellipse(box, fill=value, outline=value)
