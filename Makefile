@@ -3,6 +3,10 @@
 
 VENV ?= .venv
 export VENV PYTHON
+# As stseg/threads.py: what else runs on the machine should not slow us down more than it must.
+ifeq ($(origin GOMP_SPINCOUNT)$(origin OMP_WAIT_POLICY),undefinedundefined)
+export GOMP_SPINCOUNT = 10000
+endif
 
 help: ## list the targets
 	@grep -hE "^[a-z]+:.*## " $(MAKEFILE_LIST) | sed -E "s/^([a-z]+):.*## /  make \1\t/"

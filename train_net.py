@@ -6,10 +6,12 @@ import sys
 from contextlib import nullcontext
 from typing import Any
 
+import stseg  # noqa: F401  registers everything, and comes before what loads torch
+
+# isort: split
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
-import stseg  # noqa: F401  registers everything
 from stseg.engine import Trainer
 from stseg.engine.checkpointing import load_for_evaluation
 from stseg.engine.dry_run import check_sets, measured

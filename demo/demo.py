@@ -8,6 +8,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import stseg  # noqa: F401  registers everything, and comes before what loads torch
+
+# isort: split
 import torch
 from detectron2.data import DatasetCatalog
 from tqdm import tqdm

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from stseg.dependencies import missing_dependencies, require_detectron2
 from stseg.structures import IGNORE_LABEL, Background, Segmentation, Vocabulary
+from stseg.threads import share_processors
 
 if TYPE_CHECKING:
     from stseg.config import add_stseg_config
@@ -37,6 +38,7 @@ _REGISTERING = (
     "engine",
 )
 
+share_processors()  # before torch is loaded
 if not missing_dependencies():
     for _module in _REGISTERING:
         import_module(f"stseg.{_module}")

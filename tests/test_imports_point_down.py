@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     [
         "stseg.structures stseg.config stseg.dependencies stseg.paths stseg.files "
-        "stseg.visualization stseg.saving stseg.colours stseg.html_parts"
+        "stseg.threads stseg.visualization stseg.saving stseg.colours stseg.html_parts"
     ],
     ["stseg.modeling.layers", "stseg.data", "stseg.checkpoint"],
     ["stseg.modeling.encoders stseg.modeling.text"],
