@@ -62,7 +62,7 @@ def run() -> None:
         if args.dry_run and not args.preview:
             check_sets(cfg, args.eval_only)
         launch(main, args)
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, FloatingPointError) as error:
         if not explanation(error):
             raise
         sys.exit(f"train_net.py: {explanation(error)}")

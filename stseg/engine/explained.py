@@ -13,7 +13,8 @@ def explanation(error: BaseException) -> str:
     Our checks say "<name>: expected <rule>, got <value>." Whatever else goes wrong is a fault of
     the program, and its traceback is wanted.
     """
-    if not isinstance(error, (ValueError, KeyError, OSError)) or not error.args:
+    kinds = (ValueError, KeyError, OSError, FloatingPointError)
+    if not isinstance(error, kinds) or not error.args:
         return ""
     text = str(error.args[-1])  # an OSError begins with its number, KeyError's str() has quotes
     return text if ": expected " in text else ""  # Python says "(expected 3, got 2)"

@@ -167,16 +167,30 @@ def predict(model: nn.Module, item: dict[str, Any], max_side: int) -> tuple[Tens
 
     Returns:
         (T, H, W) in [0, 1], and (1, C, n, n) or None.
+
+    Raises:
+        FloatingPointError: if a probability is not finite; names the image.
     """
     with _watched(getattr(model, "sam_encoder", None)) as seen:
         probs = model([_at_most(item, max_side)])[0]["sem_seg"]
+    _refuse_nan(item, probs.amax(0))
     # With windows there is one embedding per window, and none of the whole image.
     return probs, seen[0] if len(seen) == 1 and getattr(model, "tiles", None) is None else None
 
 
 def predict_labels(model: nn.Module, item: dict[str, Any], max_side: int) -> Tensor:
     """(H, W) int32, the most probable classes of one image; see `predict`."""
-    return label_maps(model, [_at_most(item, max_side)])[0].labels
+    found = label_maps(model, [_at_most(item, max_side)])[0]
+    _refuse_nan(item, found.confidence)
+    return found.labels
+
+
+def _refuse_nan(item: dict[str, Any], confidence: Tensor) -> None:
+    if not bool(torch.isfinite(confidence).all()):
+        raise FloatingPointError(
+            f"{item.get('file_name', 'Image')}: expected finite probabilities, got NaN or infinity "
+            "from the model. Check MODEL.WEIGHTS, and MODEL.DTYPE if it is not fp32."
+        )
 
 
 def _at_most(item: dict[str, Any], max_side: int) -> dict[str, Any]:

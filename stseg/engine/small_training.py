@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stseg.engine.train_step import check_gradients
 from stseg.files import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class StepwiseTrainer:
             "loss", the sum, and the losses.
 
         Raises:
-            FloatingPointError: if the sum is not finite.
+            FloatingPointError: if the sum, or a gradient, is not finite.
         """
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
@@ -71,6 +72,7 @@ class StepwiseTrainer:
             group["lr"] = lr
         self.optimizer.zero_grad()
         total.backward()
+        check_gradients(self.model.named_parameters(), f"at step {self.step}")
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 logger = logging.getLogger(__name__)
+
+#: Steps that a loss scale may leave out in a row: 65536 halved so often is less than 1.
+_MOST_LEFT_OUT = 20
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -30,6 +33,58 @@ def _gradient_scaler(device: torch.device, enabled: bool) -> Any:
     if hasattr(torch.amp, "GradScaler"):
         return torch.amp.GradScaler(device.type, enabled=enabled)
     return torch.cuda.amp.GradScaler(enabled=enabled)  # torch < 2.3
+
+
+def check_losses(losses: Mapping[str, Tensor], where: str) -> None:
+    """Refuse losses that are not finite; every process checks its own.
+
+    Args:
+        losses: scalars by name.
+        where: the step, for the message.
+
+    Raises:
+        FloatingPointError: names them.
+    """
+    values = torch.stack(list(losses.values())).float().cpu()  # one transfer for all
+    if torch.isfinite(values).all():
+        return
+    bad = {name: value for name, value in zip(losses, values.tolist(), strict=True)}
+    bad = {name: value for name, value in bad.items() if value - value != 0}
+    raise FloatingPointError(
+        f"losses: expected finite numbers, got {bad} {where}. The weights are left as they were. "
+        "Lower SOLVER.BASE_LR, or train without SOLVER.AMP.ENABLED."
+    )
+
+
+def check_gradients(parameters: Iterable[tuple[str, nn.Parameter]], where: str) -> None:
+    """Refuse gradients that are not finite, as a root at 0 gives them under a finite loss.
+
+    Args:
+        parameters: with their names.
+        where: the step, for the message.
+
+    Raises:
+        FloatingPointError: names the first tensors.
+    """
+    grads = {name: param.grad for name, param in parameters if param.grad is not None}
+    if not grads:
+        return
+    # The largest magnitude: without a temporary, without overflow, and NaN stays NaN.
+    largest = [torch.linalg.vector_norm(grad, torch.inf).float() for grad in grads.values()]
+    finite = torch.isfinite(torch.stack(largest)).tolist()
+    bad = [name for name, is_good in zip(grads, finite, strict=True) if not is_good]
+    if bad:
+        raise FloatingPointError(
+            f"gradients: expected finite numbers, got NaN or infinity in {len(bad)} of "
+            f"{len(grads)} tensors ({', '.join(bad[:3])}) {where}. The weights are left as they "
+            "were. Lower SOLVER.BASE_LR, or train without SOLVER.AMP.ENABLED."
+        )
+
+
+def _images(data: Sequence[Any]) -> str:
+    """The images of a step, for messages."""
+    names = [item["file_name"] for item in data if isinstance(item, dict) and "file_name" in item]
+    return f" (images {', '.join(names[:8])})" if names else ""
 
 
 class StepTrainer(SimpleTrainer):
@@ -64,12 +119,15 @@ class StepTrainer(SimpleTrainer):
         #: Changes a micro-batch before the model sees it; None leaves it alone.
         self.prepare: Callable[[list], list] | None = None
         self.grad_scaler = _gradient_scaler(self.device, dtype == torch.float16)
+        self._left_out = 0  # steps in a row that the loss scale was too high for
 
     def run_step(self) -> None:
         """Run one optimizer step.
 
         Raises:
-            FloatingPointError: if a loss is not finite; the weights are left unchanged.
+            FloatingPointError: if a loss or a gradient is not finite; the weights are left
+                unchanged. With a loss scale such a step is left out, and only many in a row are
+                an error.
         """
         start = time.perf_counter()
         data = next(self._data_loader_iter)
@@ -81,10 +139,29 @@ class StepTrainer(SimpleTrainer):
                 for name, value in self._backward(batch).items():
                     losses[name] = losses.get(name, 0) + value.detach() / self.accumulate_steps
         self.after_backward()
-        self._check_finite(losses)
+        where = f"at iteration {self.iter}{_images(data)}"
+        check_losses(losses, where)
+        if self.grad_scaler.is_enabled():
+            self._write_metrics(losses, data_time)
+            self._update_scaled(where)
+            return
+        check_gradients(self.model.named_parameters(), where)
         self._write_metrics(losses, data_time)
+        self.optimizer.step()
+
+    def _update_scaled(self, where: str) -> None:
+        """The scaler leaves out a step with gradients that are not finite, and halves its scale."""
+        before = self.grad_scaler.get_scale()
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
+        was_left_out = self.grad_scaler.get_scale() < before
+        self._left_out = self._left_out + 1 if was_left_out else 0
+        if self._left_out >= _MOST_LEFT_OUT:
+            raise FloatingPointError(
+                f"gradients: expected finite ones at some loss scale, got none in {self._left_out} "
+                f"steps, the last {where}. The weights are left as they were. Train in bf16 or "
+                "float32 (SOLVER.AMP), or lower SOLVER.BASE_LR."
+            )
 
     def start_data(self) -> None:
         """Create the loader's iterator now: doing so draws a random number."""
@@ -109,18 +186,6 @@ class StepTrainer(SimpleTrainer):
             total = sum(losses.values()) / self.accumulate_steps
         self.grad_scaler.scale(total).backward()
         return losses
-
-    def _check_finite(self, losses: Mapping[str, Tensor]) -> None:
-        # One transfer for all losses; every process checks its own.
-        values = torch.stack(list(losses.values())).float().cpu()
-        if torch.isfinite(values).all():
-            return
-        bad = {name: value for name, value in zip(losses, values.tolist(), strict=True)}
-        bad = {name: value for name, value in bad.items() if value - value != 0}
-        raise FloatingPointError(
-            f"losses: expected finite numbers, got {bad} at iteration {self.iter}. "
-            "Lower SOLVER.BASE_LR, or train without SOLVER.AMP.ENABLED."
-        )
 
     def state_dict(self) -> dict[str, Any]:
         """Iteration, optimizer and loss scale."""

@@ -151,6 +151,7 @@ class STSegSemSegEvaluator(DatasetEvaluator):
 
         Raises:
             ValueError: if T or the size does not fit, or the label map is missing or faulty.
+            FloatingPointError: if a score or a confidence is not a number.
         """
         for item, output in zip(inputs, outputs, strict=True):
             if item["file_name"] not in self._counts:
@@ -162,7 +163,9 @@ class STSegSemSegEvaluator(DatasetEvaluator):
         prediction = self._ids(name, torch.as_tensor(answer))
         confidence = output.get("confidence")
         if confidence is not None:
-            confidence = torch.as_tensor(confidence).detach().float().cpu().numpy()
+            confidence = torch.as_tensor(confidence).detach().float()
+            _refuse_nan(name, confidence)
+            confidence = confidence.cpu().numpy()
         label_file = self._label_file(item)
         label = self._read_label(label_file)
         self._counts.add(name, prediction, label, confidence, f"{name} and {label_file}")
@@ -184,7 +187,10 @@ class STSegSemSegEvaluator(DatasetEvaluator):
                 f"{name}: expected scores of {len(self.vocabulary)} classes "
                 f"({self.dataset_name}), got {answer.shape[0]}."
             )
-        return answer.argmax(dim=0).cpu().numpy()
+        ids = answer.argmax(dim=0)
+        if answer.is_floating_point():  # what is not a number counts as the highest
+            _refuse_nan(name, answer.gather(0, ids[None]))
+        return ids.cpu().numpy()
 
     def _label_file(self, item: dict[str, Any]) -> str:
         """Of the item, or of the data set: Detectron2's own mapper drops it for tests."""
@@ -315,4 +321,13 @@ class STSegSemSegEvaluator(DatasetEvaluator):
             self.vocabulary
             if marks and len(set(marks)) == 2
             else replace(self.vocabulary, seen=None)
+        )
+
+
+def _refuse_nan(name: str, values: torch.Tensor) -> None:
+    pixels = int(torch.isnan(values).sum())
+    if pixels:
+        raise FloatingPointError(
+            f"{name}: expected scores that are numbers, got NaN at {pixels} of {values.numel()} "
+            "pixels. Check the model's weights, and its precision if it is not float32."
         )

@@ -91,6 +91,47 @@ def test_a_loss_that_is_not_finite_stops_training_and_is_named(make_trainer):
     assert_same(before, weights_of(trainer))
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_gradient_that_is_not_finite_stops_training_before_the_weights_change(
+    make_trainer, tmp_path, steps
+):
+    """The loss is finite: a root at 0 has a finite value and no finite slope."""
+    trainer = make_trainer("SOLVER.ACCUMULATE_STEPS", steps, "SOLVER.IMS_PER_BATCH", 4)
+    forward, calls = trainer.model.forward, []
+
+    def broken(batch):
+        losses, weight = forward(batch), trainer.model.clip.weight
+        calls.append(1)
+        root = (weight * 0).sum().sqrt() if len(calls) == steps + 1 else 0
+        return {**losses, "loss_aux": losses["loss_aux"] + root}
+
+    trainer.model.forward = broken
+    with pytest.raises(FloatingPointError) as caught:
+        trainer.train()
+    text = str(caught.value)
+    assert text.startswith("gradients: expected finite numbers, got NaN or infinity in 1 of 6 ")
+    assert "(clip.weight) at iteration 1 (images " in text and ".png" in text
+    assert all(p.isfinite().all() for p in trainer.model.parameters())
+    assert not list(tmp_path.glob("run/*.pth"))
+
+
+def test_a_loss_scale_leaves_out_such_steps_and_gives_up_after_many(make_trainer):
+    trainer = make_trainer("SOLVER.MAX_ITER", 60)
+    trainer._trainer.grad_scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
+    forward, first = trainer.model.forward, 5
+
+    def broken(batch):
+        losses = forward(batch)
+        if trainer.iter >= first:
+            losses["loss_aux"] = losses["loss_aux"] + (trainer.model.head.bias * 0).sum().sqrt()
+        return losses
+
+    trainer.model.forward = broken
+    with pytest.raises(FloatingPointError, match=r"in 20 steps, the last at iteration 24"):
+        trainer.train()
+    assert all(p.isfinite().all() for p in trainer.model.parameters())
+
+
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
 def test_mixed_precision_trains_on_the_cpu_in_bf16(make_trainer, dtype):
     trainer = make_trainer("SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", dtype)

@@ -201,6 +201,36 @@ def test_what_is_neither_scores_nor_ids_is_refused(tiny, wrong):
         STSegSemSegEvaluator("tiny").process(tiny[:1], [{"sem_seg": wrong}])
 
 
+@pytest.mark.parametrize("classes", [slice(None), slice(2, 3)], ids=["all", "one"])
+@pytest.mark.parametrize("as_array", [False, True])
+def test_scores_that_are_not_numbers_are_refused_and_the_image_named(tiny, classes, as_array):
+    output = _scores(tiny[:1], 4)[0]
+    output["sem_seg"][classes, 5, 7] = float("nan")
+    if as_array:
+        output = {"sem_seg": output["sem_seg"].numpy()}
+    with pytest.raises(FloatingPointError, match=r"scene0.*are numbers, got NaN at 1 of"):
+        STSegSemSegEvaluator("tiny").process(tiny[:1], [output])
+
+
+def test_a_confidence_that_is_not_a_number_is_refused_and_the_image_named(tiny):
+    label = torch.zeros(40, 56, dtype=torch.int32)
+    confidence = torch.full((40, 56), float("nan"))
+    with pytest.raises(FloatingPointError, match=r"scene0.*got NaN at 2240 of 2240"):
+        output = {"label_map": label, "confidence": confidence}
+        STSegSemSegEvaluator("tiny").process(tiny[:1], [output])
+
+
+def test_infinite_scores_are_scores(tiny):
+    """A masked class has the logarithm of nothing."""
+    output = _scores(tiny[:1], 4)[0]
+    ids = output["sem_seg"].clone()
+    output["sem_seg"][1] = -torch.inf
+    ids[1] = -1
+    expected = _run(STSegSemSegEvaluator("tiny"), tiny[:1], [{"sem_seg": ids}])
+    found = _run(STSegSemSegEvaluator("tiny"), tiny[:1], [output])
+    np.testing.assert_equal(dict(found), dict(expected))
+
+
 def test_confidences_bring_calibration_and_risk(tiny, caplog):
     outputs = []
     for record in tiny:
