@@ -40,11 +40,13 @@ setup(
     install_requires=[
         "torch>=2.0",
         "torchvision",
-        "open_clip_torch>=2.24",
+        "open_clip_torch>=2.27",
         "segment-anything",
         "numpy>=1.26",
         "opencv-python-headless",
         "pillow",
+        "safetensors",
+        "filelock",
         "scipy",  # reads the .mat files of PASCAL-Context
         *DETECTRON2_NEEDS,
     ],

@@ -13,12 +13,12 @@ from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
 from stseg.engine import Trainer
-from stseg.engine.checkpointing import load_for_evaluation
+from stseg.engine.checkpointing import load_for_evaluation, spare_encoder_files
 from stseg.engine.dry_run import check_sets, measured
 from stseg.engine.explained import explanation
 from stseg.engine.launch import launch, parse_args
 from stseg.engine.previews import preview
-from stseg.engine.setup import cfg_of, check_data, setup_run
+from stseg.engine.setup import cfg_of, check_data, check_start, claimed_folder, setup_run
 
 
 def main(args: argparse.Namespace) -> Any:
@@ -37,8 +37,9 @@ def main(args: argparse.Namespace) -> Any:
 
 def _run(cfg: Any, args: argparse.Namespace) -> Any:
     if args.eval_only or args.preview:
-        model = Trainer.build_model(cfg)
-        load_for_evaluation(model, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR if args.resume else "")
+        run = cfg.OUTPUT_DIR if args.resume else ""
+        model = Trainer.build_model(cfg if args.preview else spare_encoder_files(cfg, run))
+        load_for_evaluation(model, cfg.MODEL.WEIGHTS, run)
         return preview(cfg, model, args.preview) if args.preview else evaluate(cfg, model)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
@@ -59,9 +60,11 @@ def run() -> None:
     try:
         cfg = cfg_of(args)
         check_data(cfg, is_trained_on=not args.eval_only)
+        check_start(cfg, args)
         if args.dry_run and not args.preview:
             check_sets(cfg, args.eval_only)
-        launch(main, args)
+        with claimed_folder(cfg, args):
+            launch(main, args)
     except (OSError, KeyError, ValueError, FloatingPointError) as error:
         if not explanation(error):
             raise

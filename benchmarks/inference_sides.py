@@ -170,7 +170,8 @@ def _build(case: Case) -> nn.Module:
     from stseg.checkpoint.sed import rename
     from stseg.engine.setup import setup_cfg
 
-    opts = ["MODEL.CLIP.PRETRAINED", "", "MODEL.SAM.CHECKPOINT", "", "MODEL.TEXT.CACHE_DIR", ""]
+    opts = ["MODEL.CLIP.PRETRAINED", "random", "MODEL.SAM.CHECKPOINT", "random"]
+    opts += ["MODEL.TEXT.CACHE_DIR", ""]
     opts += ["MODEL.STSEG.IMAGE_SIZE", [case.image_size, case.image_size]]
     topk = case.rejection or int(bool(case.survivors))
     opts += ["MODEL.SEM_SEG_HEAD.REJECTION_TOPK", topk, *case.opts]

@@ -41,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE")
     args = parser.parse_args(argv)
     CLIPTextEncoder.encode_prompts = random_prompts
-    opts = ["MODEL.CLIP.PRETRAINED", "", "MODEL.TEXT.CACHE_DIR", "", *args.opts]
+    random = ["MODEL.CLIP.PRETRAINED", "random", "MODEL.SAM.CHECKPOINT", "random"]
+    opts = [*random, "MODEL.TEXT.CACHE_DIR", "", *args.opts]
     cfg = setup_cfg(args.config_file, opts)
     register_from_cfg(cfg)
     report = count(Trainer(cfg))

@@ -1,14 +1,64 @@
-"""Writing files so that a kill at any moment leaves the old file or the new one, never half."""
+"""Writing files: never half, never over what was read, never over what somebody else made."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+PathLike_ = str | os.PathLike[str]
 
-def write_atomically(
-    path: str | os.PathLike[str], content: bytes | Callable[[BinaryIO], Any]
+#: Stands near the beginning of every page, table and picture that a command writes by name.
+MARK = b"stseg"
+
+
+def check_output(
+    path: PathLike_,
+    flag: str,
+    inputs: Mapping[str, PathLike_ | None] | None = None,
+    is_ours: Callable[[Path], bool] | None = None,
 ) -> None:
+    """Refuse to write over an input, or over a file that is not one of ours.
+
+    Args:
+        path: of the output, there or not.
+        flag: that named it, for messages.
+        inputs: files and folders that are read, by what named them; None where not given.
+        is_ours: whether a file that is there may be replaced; one with our `MARK` by default.
+
+    Raises:
+        ValueError: names both files.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{flag}: expected a file to write, got the folder {path}.")
+    for name, source in (inputs or {}).items():
+        if source is not None and _is_same(path, Path(source)):
+            raise ValueError(
+                f"{flag}: expected another file than the inputs, got {path}, which is that of "
+                f"{name}. Name another one."
+            )
+    if path.exists() and not (is_ours or _has_mark)(path):
+        raise ValueError(
+            f"{flag}: expected a new file, or one that this command wrote before, got {path}, "
+            "which is something else. Name another one, or remove it."
+        )
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    try:
+        if path.exists() and other.exists():
+            return path.samefile(other)
+        return path.resolve() == other.resolve()
+    except (OSError, ValueError):  # names given as text may be too long for a path
+        return False
+
+
+def _has_mark(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return MARK in file.read(4096)
+
+
+def write_atomically(path: PathLike_, content: bytes | Callable[[BinaryIO], Any]) -> None:
     """Write beside the target, then move into its place.
 
     Args:

@@ -10,7 +10,7 @@ from tests.helpers.real_root import link_real_root
 
 CONFIG = "configs/stseg/sed_convnextB_768.yaml"
 # Random weights: what is tested is the way from files to figures and gradients.
-RANDOM = ["MODEL.CLIP.PRETRAINED", "", "MODEL.TEXT.CACHE_DIR", "", "MODEL.DEVICE", "cpu"]
+RANDOM = ["MODEL.CLIP.PRETRAINED", "random", "MODEL.TEXT.CACHE_DIR", "", "MODEL.DEVICE", "cpu"]
 # A ninth of the published area per image, so that twenty iterations take minutes on two cores.
 SMALL = ["MODEL.STSEG.IMAGE_SIZE", [256, 256], "INPUT.CROP.SIZE", [256, 256]]
 SMALL += ["INPUT.MIN_SIZE_TRAIN", (256,), "INPUT.MIN_SIZE_TEST", 256]

@@ -9,6 +9,14 @@ from detectron2.config import CfgNode as CN
 def add_model_config(cfg: CN) -> None:
     """Add `MODEL.*` and `TEST.SLIDING_WINDOW.*` to a Detectron2 config."""
     cfg.MODEL.META_ARCHITECTURE = "STSeg"
+    # Detectron2's: a checkpoint of ours or of SED's, read as data only. It must fit the model as
+    # configured, tensor by tensor. Training may start with "" (CLIP's and SAM's own weights, a
+    # decoder that has learnt nothing); evaluation, prediction and adaptation need a file, or
+    # "random", which says that nothing learnt is meant.
+    cfg.MODEL.WEIGHTS = ""
+    # Training alone may start from a file that fits in part: what the model lacks is left out, what
+    # the file lacks, or has in another shape, keeps its start values. Both are logged.
+    cfg.MODEL.PARTIAL_WEIGHTS_ENABLED = False
     _add_encoders(cfg)
     _add_head(cfg)
     _add_stseg(cfg)
@@ -25,8 +33,8 @@ def _add_encoders(cfg: CN) -> None:
     # Architecture, by its open_clip name: ConvNeXt (convnext_base_w_320, convnext_large_d_320,
     # convnext_mini of this project) or ViT (ViT-B-16, ViT-L-14, ...).
     cfg.MODEL.CLIP.NAME = "convnext_base_w_320"
-    # Weights: a tag of open_clip (fetched from its hub), a local file, a stseg:// path, or "" for
-    # random ones.
+    # Weights: a tag of open_clip (fetched from its hub), a local file or a stseg:// path; "random"
+    # for random ones, in trials.
     cfg.MODEL.CLIP.PRETRAINED = "laion_aesthetic_s13b_b82k"
     # What trains: "full" (the image tower, as published) or "none". The text tower never does.
     cfg.MODEL.CLIP.FINETUNE = "full"
@@ -51,7 +59,8 @@ def _add_encoders(cfg: CN) -> None:
     cfg.MODEL.SAM = CN()
     # SAM for DEA and self-training: "vit_b", "vit_l", "vit_h", or "mini" for drawn scenes.
     cfg.MODEL.SAM.NAME = "vit_b"
-    # The .pth file of that model, local or stseg://, or "" for random weights.
+    # The .pth file of that model, local or stseg://. Needed wherever SAM takes part; "random" for
+    # random weights, in trials.
     cfg.MODEL.SAM.CHECKPOINT = ""
     # Side of the square image SAM sees, a multiple of its patch of 16 pixels: 1024 (as trained) or
     # 768 (the paper's crop; positions are interpolated). "mini": patches of 8, trained at 128.

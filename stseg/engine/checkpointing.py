@@ -3,16 +3,17 @@
 import json
 import logging
 import os
-import pickle
 from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode
 from detectron2.utils.file_io import PathManager
-from torch import nn
+from torch import Tensor, nn
 
-from stseg.checkpoint.export import FROZEN_PARTS
-from stseg.checkpoint.published import load_published_state
+from stseg.checkpoint.fit import check_fit
+from stseg.checkpoint.published import rename_published
+from stseg.checkpoint.reading import RANDOM, read_checkpoint
 from stseg.checkpoint.signatures import identify
 from stseg.files import write_atomically
 
@@ -30,7 +31,14 @@ class Checkpointer(DetectionCheckpointer):
 
     `last_checkpoint` is rewritten after the file it names is complete, so a SIGKILL leaves the
     previous checkpoint in charge.
+
+    Attributes:
+        partial: take what fits of a file and leave the rest as it is, with a warning; else a file
+            must fit whole.
     """
+
+    partial = False
+    _path = ""
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Save the model, every checkpointable and `kwargs` as ``<name>.pth`` and tag it last."""
@@ -54,50 +62,53 @@ class Checkpointer(DetectionCheckpointer):
         write_atomically(path, last_filename_basename.encode("utf-8"))
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Load a checkpoint file; see the base class.
+        """Load a checkpoint file, whole or not at all; see the base class.
+
+        Args:
+            path: file; "" or "random" leaves the start values.
+            args: as in the base class.
+            kwargs: likewise.
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is no torch checkpoint, or not one of this model.
+            ValueError: if it is no checkpoint, or lacks or adds tensors, or has other shapes than
+                the model as configured, unless the checkpointer is `partial`.
         """
-        # Detectron2 allows options after a question mark.
-        if path and not os.path.isfile(PathManager.get_local_path(path.split("?")[0])):
+        if path == RANDOM:
+            path = ""
+        if path and not os.path.isfile(PathManager.get_local_path(path)):
             raise FileNotFoundError(
                 f"MODEL.WEIGHTS: expected a checkpoint file, got {path!r}, which does not exist."
             )
-        return super().load(path, *args, **kwargs)
-
-    def _torch_load(self, f: str) -> dict[str, Any]:
+        self._path = path
         try:
-            return torch.load(f, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
-            raise ValueError(
-                f"MODEL.WEIGHTS: expected a torch checkpoint, got {f!r} "
-                f"({os.path.getsize(f)} bytes), which cannot be read: {error}"
-            ) from error
+            return super().load(path, *args, **kwargs)
+        finally:
+            self._parsed_url_during_load = None  # or Detectron2 refuses to be called again
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        # Not the base class's: it unpickles .pkl and .pyth, and so runs what they hold.
+        return read_checkpoint(filename, "MODEL.WEIGHTS")
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
-        state = {key.removeprefix("module."): v for key, v in checkpoint["model"].items()}
-        found = list(state)
-        if identify(found) not in ("stseg", "unknown"):
-            load_published_state(self.model, state, "MODEL.WEIGHTS")
-            return None
+        state, kind = checkpoint["model"], ""
+        if identify(state) not in ("stseg", "unknown"):
+            state, kind = rename_published(state, "MODEL.WEIGHTS")
         wanted = self.model.state_dict()
-        is_renamed = checkpoint.get("matching_heuristics", False)
-        if wanted and not is_renamed and not any(key in wanted for key in found):
+        if wanted and not any(key in wanted for key in state):
             raise ValueError(
                 f"MODEL.WEIGHTS: expected weights of {type(self.model).__name__} "
-                f"({_some(wanted)}), got {len(found)} entries that match none "
-                f"({_some(found)}). Check that the config and the file belong together."
+                f"({_some(wanted)}), got {len(state)} entries that match none "
+                f"({_some(state)}). Check that the config and the file belong together."
             )
+        checkpoint["model"] = state
+        if self.partial:
+            return super()._load_model(checkpoint)  # logs what does not fit
+        check_fit(self.model, state, "MODEL.WEIGHTS", self._path, kind=kind)
         result = super()._load_model(checkpoint)
-        # Exported files leave out the frozen encoders, which have files of their own.
-        own_files = {part for part in FROZEN_PARTS if not any(k.startswith(part) for k in found)}
-        absent = [k for k in result.missing_keys if k.startswith(tuple(own_files))]
-        if absent:
-            logger.info("%d tensors keep what their own files gave them.", len(absent))
-            for key in absent:
-                result.missing_keys.remove(key)
+        if result.missing_keys:  # of frozen parts, which have files of their own
+            logger.info("%d tensors keep what their own files gave.", len(result.missing_keys))
+            result.missing_keys.clear()
         return result
 
 
@@ -110,16 +121,91 @@ def load_for_evaluation(model: nn.Module, path: str, save_dir: str = "") -> dict
 
     Args:
         model: the bare model, changed in place.
-        path: a checkpoint of ours or a published one; empty leaves the model as it is.
-        save_dir: folder of a run; when given and it has a last checkpoint, that one is loaded.
+        path: a checkpoint of ours or a published one; "random" leaves the model as it is.
+        save_dir: folder of a run whose last checkpoint is loaded instead; "" for none.
 
     Returns:
         What else the file holds.
+
+    Raises:
+        FileNotFoundError: if there is no such file, or `save_dir` holds no checkpoint.
+        ValueError: if no weights are named, or they do not fit, see `Checkpointer.load`.
     """
+    check_weights(path, save_dir)
+    if path == RANDOM and not save_dir:
+        logger.warning("MODEL.WEIGHTS is 'random': nothing has been learnt, results mean nothing.")
     checkpointer = Checkpointer(model, save_dir)
     extra = checkpointer.resume_or_load(path, resume=bool(save_dir))
     average = extra.pop("ema", None)
     if average:
         logger.info("Using the moving average of %d parameters.", len(average))
-        model.load_state_dict(average, strict=False)
+        model.load_state_dict(checked_average(model, average), strict=False)
     return extra
+
+
+def spare_encoder_files(cfg: CfgNode, save_dir: str = "") -> CfgNode:
+    """A config that builds no encoder from a file of its own which the checkpoint holds whole.
+
+    SED's published files hold all of CLIP, our own of a training CLIP and SAM: they need neither a
+    download nor SAM's file. Only for what loads such a checkpoint next, and nothing in part.
+
+    Args:
+        cfg: names the checkpoint as MODEL.WEIGHTS; left as it is.
+        save_dir: folder of a run whose last checkpoint is loaded instead; "" for none.
+    """
+    path = cfg.MODEL.WEIGHTS
+    if save_dir:
+        path = Checkpointer(nn.Identity(), save_dir).get_checkpoint_file()
+    if path in ("", RANDOM):
+        return cfg
+    state = read_checkpoint(path, "MODEL.WEIGHTS")["model"]
+    if identify(state) not in ("stseg", "unknown"):
+        state, _ = rename_published(state, "MODEL.WEIGHTS")
+    parts = {name.split(".")[0] for name in state}
+    cfg = cfg.clone()
+    cfg.defrost()
+    if "sam_encoder" in parts:
+        cfg.MODEL.SAM.CHECKPOINT = RANDOM
+    if {"image_encoder", "text_encoder"} <= parts:
+        cfg.MODEL.CLIP.PRETRAINED = RANDOM
+    cfg.freeze()
+    return cfg
+
+
+def checked_average(model: nn.Module, average: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A checkpoint's moving average, if all of it has its place in the model.
+
+    Raises:
+        ValueError: if a name or a shape is not the model's.
+    """
+    own = model.state_dict()
+    wrong = [n for n, v in average.items() if n not in own or own[n].shape != v.shape]
+    if wrong:
+        raise ValueError(
+            f"ema: expected averages of parameters of {type(model).__name__}, got {len(wrong)} of "
+            f"{len(average)} that are none of it as configured ({_some(wrong)})."
+        )
+    return average
+
+
+def check_weights(path: str, save_dir: str = "") -> None:
+    """Refuse to go on without trained weights, unless "random" is written out.
+
+    Args:
+        path: MODEL.WEIGHTS.
+        save_dir: folder of the run to be resumed, "" where none is.
+
+    Raises:
+        FileNotFoundError: if that folder holds no checkpoint.
+        ValueError: if neither is given.
+    """
+    if save_dir and not os.path.isfile(os.path.join(save_dir, "last_checkpoint")):
+        raise FileNotFoundError(
+            f"--resume: expected a run's checkpoint in OUTPUT_DIR {save_dir!r}, got none. Correct "
+            "the folder, or name a file as MODEL.WEIGHTS without --resume."
+        )
+    if not save_dir and not path:
+        raise ValueError(
+            "MODEL.WEIGHTS: expected a file with trained weights, got none. Name one, or write "
+            f"{RANDOM!r} to go on with start values, whose results mean nothing."
+        )

@@ -14,7 +14,7 @@ from detectron2.utils import comm
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from stseg.checkpoint.export import FROZEN_PARTS
+from stseg.checkpoint.fit import FROZEN_PARTS
 from stseg.data.records import build_record_loader
 from stseg.engine.random_state import kept_random_state
 from stseg.engine.targets import Target

@@ -1,6 +1,5 @@
 """From an image and names to a label map."""
 
-import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,12 +15,10 @@ from PIL import Image
 
 from stseg.data.augmentation import build_augmentations
 from stseg.data.image_io import read_image, to_rgb
-from stseg.engine.checkpointing import load_for_evaluation
+from stseg.engine.checkpointing import check_weights, load_for_evaluation, spare_encoder_files
 from stseg.engine.setup import setup_cfg, usable_device
 from stseg.modeling.label_maps import LabelMap, label_maps
 from stseg.structures import IGNORE_LABEL, Background, Segmentation, Vocabulary, VocabularyLike
-
-logger = logging.getLogger(__name__)
 
 ImageLike = np.ndarray | Image.Image | str | os.PathLike[str]
 
@@ -46,8 +43,13 @@ class Predictor:
 
         Args:
             config_file_or_cfg: YAML file, or a config that has stseg's keys. It is not changed.
-            weights: checkpoint instead of MODEL.WEIGHTS; "" leaves the start values.
+            weights: checkpoint instead of MODEL.WEIGHTS; "random" leaves the start values, whose
+                answers mean nothing.
             device: such as "cpu", instead of MODEL.DEVICE. The CPU is used where it is missing.
+
+        Raises:
+            FileNotFoundError: if a file is missing.
+            ValueError: if there are no weights, or they do not fit the model as configured.
         """
         if isinstance(config_file_or_cfg, CfgNode):
             cfg = config_file_or_cfg.clone()
@@ -60,12 +62,10 @@ class Predictor:
             cfg.MODEL.WEIGHTS = weights
         cfg.freeze()
         self.cfg = cfg
-        self.model = build_model(cfg)
+        check_weights(cfg.MODEL.WEIGHTS)
+        self.model = build_model(spare_encoder_files(cfg))
         self.model.eval()
-        if cfg.MODEL.WEIGHTS:
-            load_for_evaluation(self.model, cfg.MODEL.WEIGHTS)
-        else:
-            logger.warning("MODEL.WEIGHTS is empty: the decoder's weights are random.")
+        load_for_evaluation(self.model, cfg.MODEL.WEIGHTS)
         self._augmentation = T.AugmentationList(build_augmentations(cfg, is_train=False))
 
     @overload

@@ -5,6 +5,8 @@ import difflib
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,8 +21,12 @@ from stseg.config import solver as choices
 from stseg.config.self_training import FRAMES
 from stseg.data.datasets.entries import parse_flag
 from stseg.data.datasets.folders import register_from_cfg
+from stseg.engine.checkpointing import check_weights
 from stseg.engine.dry_run import make_dry
+from stseg.engine.run_folder import has_checkpoint, latest_aside, locked, set_aside
 from stseg.engine.targets import IMAGES_NAME, load_target, register_target
+from stseg.files import write_atomically
+from stseg.modeling.encoders.sam import check_sam_checkpoint
 from stseg.modeling.losses.segmentation import check_ignored
 from stseg.self_training.gate import SCORINGS
 from stseg.self_training.refiner import KINDS
@@ -82,7 +88,10 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
     """
     cfg = cfg_of(args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="stseg")
-    default_setup(cfg, args)
+    with _kept_config(cfg, args):
+        default_setup(cfg, args)
+    if aside := getattr(args, "set_aside", ""):
+        logger.warning("What an earlier run left in %s lies in %s now.", cfg.OUTPUT_DIR, aside)
     torch.set_float32_matmul_precision(cfg.SOLVER.MATMUL_PRECISION)
     for line in register_from_cfg(cfg):
         logger.info(line)
@@ -91,6 +100,64 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
         names = ", ".join(os.path.basename(path) for path, _ in skipped)
         logger.warning("%d images cannot be read and are left out: %s", len(skipped), names)
     return cfg
+
+
+@contextmanager
+def _kept_config(cfg: CfgNode, args: argparse.Namespace) -> Iterator[None]:
+    """What only looks at a run leaves the run's config.yaml as it is, with its own beside it."""
+    path = Path(cfg.OUTPUT_DIR) / "config.yaml"
+    looks = args.eval_only or args.preview
+    keeps = looks and comm.is_main_process() and path.is_file() and has_checkpoint(cfg)
+    kept = path.read_bytes() if keeps else b""
+    yield
+    if keeps:
+        os.replace(path, path.with_name("config_eval.yaml"))
+        write_atomically(path, kept)
+
+
+@contextmanager
+def claimed_folder(cfg: CfgNode, args: argparse.Namespace) -> Iterator[None]:
+    """Hold OUTPUT_DIR for this run; what an earlier one left there is set aside for a new one.
+
+    Args:
+        cfg: of the run.
+        args: `set_aside` is added, for the log: where the earlier files are, "" for nowhere.
+
+    Raises:
+        ValueError: if another run holds the folder, or the new one starts from a file in it.
+    """
+    if args.machine_rank > 0:  # the first machine does it, the folder may be shared
+        yield
+        return
+    with locked(cfg.OUTPUT_DIR):
+        is_new = not (args.eval_only or args.preview or args.dry_run)
+        if is_new and not (args.resume and has_checkpoint(cfg)):
+            args.set_aside = set_aside(cfg)
+        yield
+
+
+def check_start(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Refuse a run that would use weights that have learnt nothing, before it is started.
+
+    Raises:
+        FileNotFoundError: if a file is missing, or --resume finds nothing to evaluate, or no more
+            than an earlier run.
+        ValueError: names the key that is empty.
+    """
+    adapts = cfg.SELF_TRAINING.ENABLED and cfg.SELF_TRAINING.ROUNDS > 0
+    trains = not (args.eval_only or args.preview)
+    if trains and args.resume and not has_checkpoint(cfg) and (earlier := latest_aside(cfg)):
+        raise FileNotFoundError(
+            f"--resume: expected a checkpoint in OUTPUT_DIR {cfg.OUTPUT_DIR!r}, got none: the run "
+            f"there was stopped before its first one, and an earlier run lies in {earlier}. Start "
+            f"anew without --resume, or resume the earlier one with OUTPUT_DIR {earlier}."
+        )
+    if args.eval_only or args.preview:
+        check_weights(cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR if args.resume else "")
+    elif adapts and not (args.resume and has_checkpoint(cfg)):
+        check_weights(cfg.MODEL.WEIGHTS)
+    if (adapts and not args.eval_only or args.preview) and cfg.SELF_TRAINING.REFINE.ENABLED:
+        check_sam_checkpoint(cfg.MODEL.SAM.CHECKPOINT)
 
 
 def cfg_of(args: argparse.Namespace) -> CfgNode:

@@ -23,7 +23,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from stseg.data.build import build_test_loader, build_train_loader
-from stseg.engine.checkpointing import Checkpointer
+from stseg.engine.checkpointing import Checkpointer, check_weights, checked_average
 from stseg.engine.ema import WeightAverage
 from stseg.engine.explained import without_traceback
 from stseg.engine.hooks import AverageWeights, Checkpoints, KeepBest, Writers, trim_metrics
@@ -32,6 +32,7 @@ from stseg.engine.pictures import Pictures, pick_samples
 from stseg.engine.random_state import kept_random_state, set_random_state
 from stseg.engine.results import report, summary
 from stseg.engine.rounds import SamPseudoLabelHook
+from stseg.engine.run_folder import RunIdentity
 from stseg.engine.train_step import StepTrainer, amp_dtype
 from stseg.evaluation.build import build_evaluator
 from stseg.modeling.label_maps import LabelMapModel
@@ -72,7 +73,9 @@ class Trainer(DefaultTrainer):
             dtype=amp_dtype(cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.DTYPE, _device(model)),
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = Checkpointer(wrapped, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.checkpointer = Checkpointer(
+            wrapped, cfg.OUTPUT_DIR, run=RunIdentity(cfg), trainer=weakref.proxy(self)
+        )
         # After wrapping: until then the processes hold different random weights.
         self.average = (
             WeightAverage(model, cfg.SOLVER.EMA.DECAY) if cfg.SOLVER.EMA.ENABLED else None
@@ -90,13 +93,21 @@ class Trainer(DefaultTrainer):
         """Resume from the last checkpoint of OUTPUT_DIR, or load MODEL.WEIGHTS and start anew.
 
         Args:
-            resume: False ignores an earlier run in OUTPUT_DIR; so does True if there is none.
+            resume: False ignores an earlier run in OUTPUT_DIR; True where there is none starts
+                anew, with a warning.
+
+        Raises:
+            ValueError: if the checkpoint does not fit, is another run's, or a run that adapts has
+                no weights to start from.
         """
-        extra = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
         resumed = resume and self.checkpointer.has_checkpoint()
+        if not resumed:
+            self._begin(resume)
+        extra = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resumed)
         if self._has_rounds and not resumed and extra.get("ema"):
             # Adaptation starts from the weights that evaluation and preview take.
-            _bare(self.model).load_state_dict(extra["ema"], strict=False)
+            model = _bare(self.model)
+            model.load_state_dict(checked_average(model, extra["ema"]), strict=False)
         if self.average is not None and not resumed:
             self.average.reset()
         if not resumed:
@@ -106,6 +117,21 @@ class Trainer(DefaultTrainer):
         if not self._has_rounds:
             cfg, start = self.cfg, self.start_iter
             self._trainer.reset_data_loader(lambda: self.build_train_loader(cfg, start))
+
+    def _begin(self, resume: bool) -> None:
+        """Before a run starts anew: it must know something to adapt, and leave no other's trace."""
+        folder = self.cfg.OUTPUT_DIR
+        if self._has_rounds:
+            check_weights(self.cfg.MODEL.WEIGHTS)
+        else:
+            self.checkpointer.partial = self.cfg.MODEL.PARTIAL_WEIGHTS_ENABLED
+        if resume:
+            logger.warning("--resume: %s holds no checkpoint, the run starts anew.", folder)
+        elif self.checkpointer.has_checkpoint() and comm.is_main_process():
+            # Or a later --resume could go on with the run that was here before.
+            last = os.path.join(folder, "last_checkpoint")
+            os.replace(last, f"{last}.previous")
+            logger.warning("%s held another run; --resume will not find it any more.", folder)
 
     def build_hooks(self) -> list[HookBase]:
         """The hooks in the order that `stseg.engine.hooks` explains."""

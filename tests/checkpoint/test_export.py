@@ -7,7 +7,7 @@ import torch
 
 from stseg.checkpoint import identify
 from stseg.checkpoint.export import export_weights
-from stseg.checkpoint.published import read_state_dict
+from stseg.checkpoint.reading import read_state_dict
 from stseg.engine.checkpointing import load_for_evaluation
 from stseg.modeling.meta_arch.stseg import STSeg
 from tests.helpers.tiny_model import register, tiny_cfg
@@ -17,6 +17,7 @@ from tests.helpers.tiny_model import register, tiny_cfg
 def model(tmp_path):
     register(tmp_path)
     torch.manual_seed(0)
+    (tmp_path / "config.yaml").write_text(tiny_cfg().dump())  # as a run leaves it
     return STSeg(tiny_cfg())
 
 
@@ -48,6 +49,23 @@ def test_the_moving_average_is_what_is_exported(model, tmp_path):
     torch.save({"model": model.state_dict(), "ema": average}, tmp_path / "model_final.pth")
     export_weights(str(tmp_path / "model_final.pth"), str(tmp_path / "small.pth"))
     assert (read_state_dict(str(tmp_path / "small.pth"))["head.embed.bias"] == 3).all()
+
+
+def test_a_checkpoint_that_does_not_fit_its_config_is_not_exported(model, tmp_path):
+    state, source = model.state_dict(), tmp_path / "model_final.pth"
+    first = next(name for name in state if name.startswith("head."))
+    torch.save({"model": {first: state[first]}}, source)
+    with pytest.raises(ValueError, match=r"source: expected the tensors of STSeg .* missing in"):
+        export_weights(str(source), str(tmp_path / "small.pth"))
+    torch.save({"model": state}, source)
+    other = tmp_path / "other.yaml"
+    other.write_text(tiny_cfg(MODEL__STSEG__DEA__ENABLED=False).dump())
+    with pytest.raises(ValueError, match=r"would fit a config with MODEL.STSEG.DEA.ENABLED True"):
+        export_weights(str(source), str(tmp_path / "small.pth"), str(other))
+    (tmp_path / "config.yaml").unlink()
+    with pytest.raises(ValueError, match=r"config.yaml beside it, or --config-file"):
+        export_weights(str(source), str(tmp_path / "small.pth"))
+    assert not (tmp_path / "small.pth").exists()
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):

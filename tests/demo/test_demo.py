@@ -10,7 +10,7 @@ from stseg.data.media import open_video
 from tests.helpers.colour_net import COLOURS, ColourTestNet
 
 CONFIG = """
-MODEL: {META_ARCHITECTURE: ColourTestNet, WEIGHTS: '', DEVICE: cpu}
+MODEL: {META_ARCHITECTURE: ColourTestNet, WEIGHTS: random, DEVICE: cpu}
 INPUT: {MIN_SIZE_TEST: 0}
 """
 

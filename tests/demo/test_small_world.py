@@ -22,7 +22,7 @@ def test_scenes_are_segmented_written_and_named(tmp_path, capsys):
     assert ColourTestNet  # importing it registers it
     config = tmp_path / "tiny.yaml"
     config.write_text(
-        "MODEL: {META_ARCHITECTURE: ColourTestNet, WEIGHTS: '', DEVICE: cpu}\n"
+        "MODEL: {META_ARCHITECTURE: ColourTestNet, WEIGHTS: random, DEVICE: cpu}\n"
         "INPUT: {MIN_SIZE_TEST: 0}\n"
     )
     output = tmp_path / "out"

@@ -107,6 +107,21 @@ def main(args):
     return train_net.main(args)
 
 
+def stop_in_the_first_step():
+    """What a process runs that is to be interrupted before its first checkpoint."""
+
+    def stop(self, batch):
+        raise KeyboardInterrupt
+
+    EngineTestNet._losses = stop
+    train_net.run()
+
+
+def run():
+    """`train_net.run` in a process that knows the models here."""
+    train_net.run()
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     train_net.run()

@@ -27,7 +27,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import train_net
-from stseg.checkpoint.export import FROZEN_PARTS
+from stseg.checkpoint.fit import FROZEN_PARTS
 from stseg.modeling.encoders.sam import SAMImageEncoder
 from stseg.self_training.store_key import weights_digest
 from stseg.visualization import class_colours
@@ -94,7 +94,7 @@ def make_images(folder, count=5, noise=60, size=(40, 56)):
 _TINY_STSEG = {
     "MODEL.META_ARCHITECTURE": "STSeg",
     "MODEL.CLIP.NAME": CLIP_NAME,
-    "MODEL.CLIP.PRETRAINED": "",
+    "MODEL.CLIP.PRETRAINED": "random",
     "MODEL.STSEG.IMAGE_SIZE": [64, 64],
     "MODEL.STSEG.DEA.NUM_HEADS": 4,
     "MODEL.SEM_SEG_HEAD.HIDDEN_DIM": 32,
@@ -118,6 +118,7 @@ def make_argv(data, output, changes=(), flags=(), stseg=False):
         "MODEL.SAM.CHECKPOINT": str(data.parent / "sam.pth"),
         "MODEL.SAM.INPUT_SIZE": 64,
         "MODEL.TEXT.CACHE_DIR": "",
+        "MODEL.WEIGHTS": "random",
         "OUTPUT_DIR": str(output),
         "SEED": 7,
         "SELF_TRAINING.ENABLED": True,

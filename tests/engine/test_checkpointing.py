@@ -84,6 +84,26 @@ def test_evaluating_a_run_uses_its_average_and_repeats_its_last_result(run_train
     assert not torch.equal(best["model"]["head.weight"], file["model"]["head.weight"])
 
 
+def test_a_run_starts_from_a_part_of_a_file_by_a_key_and_resumes_from_whole_ones(
+    make_trainer, tmp_path
+):
+    torch.save({"model": {"clip.bias": torch.full((8,), 3.0)}}, tmp_path / "part.pth")
+    start = ("MODEL.WEIGHTS", str(tmp_path / "part.pth"))
+    with pytest.raises(ValueError, match=r"MODEL.WEIGHTS: .* 7 tensors missing in the file"):
+        make_trainer(*start).resume_or_load(resume=False)
+    start = (*start, "MODEL.PARTIAL_WEIGHTS_ENABLED", True)
+    trainer = make_trainer(*start)
+    trainer.resume_or_load(resume=False)
+    assert (trainer.model.clip.bias == 3).all()
+    trainer.train()
+    last = tmp_path / "run" / "model_final.pth"
+    content = torch.load(last, weights_only=True)
+    del content["model"]["head.weight"]
+    torch.save(content, last)
+    with pytest.raises(ValueError, match=r"MODEL.WEIGHTS: .* 1 tensors missing in the file"):
+        make_trainer(*start).resume_or_load(resume=True)
+
+
 def test_the_best_checkpoint_is_never_the_one_to_resume_from(run_train_net, tmp_path):
     run_train_net(opts=("TEST.EVAL_PERIOD", 1))
     assert (tmp_path / "run" / "last_checkpoint").read_text() == "model_final.pth"

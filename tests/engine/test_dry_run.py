@@ -18,9 +18,11 @@ from . import fakes
 TINY = {
     "MODEL.META_ARCHITECTURE": "STSeg",
     "MODEL.CLIP.NAME": tiny_model.CLIP_NAME,
-    "MODEL.CLIP.PRETRAINED": "",
+    "MODEL.CLIP.PRETRAINED": "random",
     "MODEL.TEXT.CACHE_DIR": "",
     "MODEL.SAM.NAME": tiny_model.SAM_NAME,
+    "MODEL.SAM.CHECKPOINT": "random",
+    "MODEL.WEIGHTS": "random",
     "MODEL.SAM.INPUT_SIZE": 64,
     "MODEL.STSEG.IMAGE_SIZE": [64, 64],
     "MODEL.STSEG.DEA.NUM_HEADS": 4,

@@ -64,8 +64,8 @@ def test_groups_have_the_rates_and_decays_of_sed():
 )
 def test_parity_of_group_sizes_with_seds_table(monkeypatch, clip, expected):
     cfg = make_cfg(
-        "MODEL.CLIP.NAME", clip, "MODEL.CLIP.PRETRAINED", "", "MODEL.STSEG.DEA.ENABLED", False,
-        "MODEL.DEVICE", "meta",
+        "MODEL.CLIP.NAME", clip, "MODEL.CLIP.PRETRAINED", "random",
+        "MODEL.STSEG.DEA.ENABLED", False, "MODEL.DEVICE", "meta",
     )  # fmt: skip
     # Shapes without numbers, which open_clip would try to move to the CPU.
     monkeypatch.setattr(nn.Module, "to", lambda module, *args, **kwargs: module)

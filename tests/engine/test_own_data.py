@@ -86,7 +86,7 @@ def test_a_mistake_in_the_flag_is_one_line(tmp_path, monkeypatch, flag, message)
 def demo_flags(root, *flags):
     assert ColourTestNet  # importing it registers it
     (root / "tiny.yaml").write_text(
-        "MODEL: {META_ARCHITECTURE: ColourTestNet, WEIGHTS: '', DEVICE: cpu}\n"
+        "MODEL: {META_ARCHITECTURE: ColourTestNet, WEIGHTS: random, DEVICE: cpu}\n"
         "INPUT: {MIN_SIZE_TEST: 0}\n"
     )
     return ["--config-file", str(root / "tiny.yaml"), "--output", str(root / "out"), *flags]

@@ -166,7 +166,7 @@ def test_given_weights_are_loaded_and_the_given_config_stays(tmp_path):
     torch.save({"model": {"scale": torch.tensor(0.5)}}, path)
     predictor = Predictor(cfg, weights=str(path), device="cpu")
     assert predictor(picture(), "red").confidence.max() == 0.5
-    assert cfg.MODEL.WEIGHTS == ""
+    assert cfg.MODEL.WEIGHTS == "random"
 
 
 def test_wrong_or_missing_weights_are_named(tmp_path):
@@ -188,7 +188,7 @@ def test_checkpoint_of_another_system_is_called_by_its_name(tmp_path):
 
 def test_config_file_is_read_and_a_missing_one_named(tmp_path):
     path = tmp_path / "tiny.yaml"
-    path.write_text("MODEL:\n  META_ARCHITECTURE: ColourTestNet\n  WEIGHTS: ''\n")
+    path.write_text("MODEL:\n  META_ARCHITECTURE: ColourTestNet\n  WEIGHTS: random\n")
     predictor = Predictor(str(path), device="cpu")
     assert predictor(picture(), "red; blue").label_map.max() == 1
     with pytest.raises(FileNotFoundError, match="nowhere.yaml"):

@@ -110,6 +110,23 @@ def test_a_missing_checkpoint(refused, tmp_path):
     assert "does not exist" in refused({"MODEL.WEIGHTS": str(tmp_path / "none.pth")})
 
 
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [("MODEL.WEIGHTS", "a file with trained weights"), ("MODEL.SAM.CHECKPOINT", "SAM's file")],
+)
+@pytest.mark.parametrize("flags", [(), ("--preview", "1"), ("--resume",)])
+def test_adapting_with_nothing_learnt(refused, tmp_path, key, told, flags):
+    line = refused({key: ""}, flags)
+    assert line.startswith(f"{key}: expected {told}") and "'random'" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_part_of_the_weights_is_not_enough_to_adapt(refused, tmp_path):
+    torch.save({"model": {"sharpness": torch.tensor(8.0)}}, tmp_path / "part.pth")
+    part = {"MODEL.WEIGHTS": str(tmp_path / "part.pth"), "MODEL.PARTIAL_WEIGHTS_ENABLED": True}
+    assert "tensors missing in the file (colours" in refused(part)
+
+
 def test_no_class_over_the_gate_in_any_image(data, tmp_path):
     argv = runs.make_argv(data, tmp_path / "run", {"SELF_TRAINING.GATE.THRESH": 1.0})
     earlier = tmp_path / "run" / "self_training" / "round_01-0123456789ab"

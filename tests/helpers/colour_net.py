@@ -43,6 +43,6 @@ def make_cfg():
     stseg.add_stseg_config(cfg)
     cfg.MODEL.META_ARCHITECTURE = "ColourTestNet"
     cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.WEIGHTS = ""
+    cfg.MODEL.WEIGHTS = "random"
     cfg.INPUT.MIN_SIZE_TEST = 0
     return cfg

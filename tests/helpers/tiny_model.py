@@ -58,7 +58,8 @@ def tiny_cfg(**changes) -> CfgNode:
     add_stseg_config(cfg)
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.CLIP.NAME = CLIP_NAME
-    cfg.MODEL.CLIP.PRETRAINED = ""
+    cfg.MODEL.CLIP.PRETRAINED = "random"
+    cfg.MODEL.SAM.CHECKPOINT = "random"
     cfg.MODEL.TEXT.CACHE_DIR = ""
     cfg.MODEL.SAM.NAME = SAM_NAME
     cfg.MODEL.SAM.INPUT_SIZE = 64

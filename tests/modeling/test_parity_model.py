@@ -204,7 +204,7 @@ def build_sed(name="convnext_base_w_320"):
     add_stseg_config(cfg)
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.CLIP.NAME = name
-    cfg.MODEL.CLIP.PRETRAINED = ""
+    cfg.MODEL.CLIP.PRETRAINED = "random"
     cfg.MODEL.TEXT.CACHE_DIR = ""
     cfg.MODEL.STSEG.DEA.ENABLED = False
     return STSeg(cfg)

@@ -214,11 +214,11 @@ def test_every_shipped_config_builds_and_runs(path):
         "MODEL.CLIP.NAME",
         CLIP_NAME,
         "MODEL.CLIP.PRETRAINED",
-        "",
+        "random",
         "MODEL.TEXT.CACHE_DIR",
         "",
     ]
-    changes += ["MODEL.SAM.NAME", SAM_NAME, "MODEL.SAM.CHECKPOINT", "", "MODEL.DEVICE", "cpu"]
+    changes += ["MODEL.SAM.NAME", SAM_NAME, "MODEL.SAM.CHECKPOINT", "random", "MODEL.DEVICE", "cpu"]
     changes += ["MODEL.STSEG.IMAGE_SIZE", [64, 64], "MODEL.SAM.INPUT_SIZE", 64]
     cfg = setup_cfg(str(path), changes)
     model = build_model(cfg).eval()

@@ -8,19 +8,24 @@ of their last block (MaskCLIP, ECCV 2022; with CAT-Seg's residual, CVPR 2024).
 Shapes: B images, C channels of the embedding, H and W pixels.
 """
 
+import logging
 from pathlib import Path
 
 import open_clip
 import torch
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from stseg.checkpoint.reading import RANDOM, READ_ERRORS, reason_of
 from stseg.modeling.encoders.convnext_mini import add_mini_configs
 from stseg.paths import resolve
+
+logger = logging.getLogger(__name__)
 
 STAGES = ("res2", "res3", "res4", "res5")
 FINETUNE_MODES = ("full", "none")
@@ -28,18 +33,20 @@ FINETUNE_MODES = ("full", "none")
 add_mini_configs()
 
 
-def create_clip(name: str, pretrained: str = "", *, drop_path: float = 0.0) -> nn.Module:
+def create_clip(name: str, pretrained: str = RANDOM, *, drop_path: float = 0.0) -> nn.Module:
     """Make an open_clip model on the CPU in float32.
 
     Args:
         name: open_clip architecture, such as "convnext_base_w_320".
         pretrained: a tag of open_clip ("laion_aesthetic_s13b_b82k", fetched from its hub), a local
-            file, a `stseg://` path, or "" for random weights.
+            file or a `stseg://` path, read as data only; "random" for random weights, with a
+            warning. A config has no such default.
         drop_path: stochastic depth of ConvNeXt towers in training, in [0, 1). Stock open_clip has
             0.1 for base; SED trains base with 0 and large with 0.1.
 
     Raises:
-        ValueError: for an unknown name, or a `pretrained` that is neither tag nor file.
+        ValueError: for an unknown name, a `pretrained` that is neither tag nor file, or a file that
+            holds another model.
     """
     config = open_clip.get_model_config(name)
     if config is None:
@@ -50,22 +57,42 @@ def create_clip(name: str, pretrained: str = "", *, drop_path: float = 0.0) -> n
     overrides = {}
     if "timm_model_name" in config["vision_cfg"]:
         overrides["vision_cfg"] = {**config["vision_cfg"], "timm_drop_path": drop_path}
-    if pretrained:
-        pretrained = _find_weights(name, pretrained)
-    return open_clip.create_model(name, pretrained=pretrained or None, **overrides)
+    check_clip_pretrained(name, pretrained)
+    if pretrained in open_clip.list_pretrained_tags_by_model(name):
+        return open_clip.create_model(name, pretrained=pretrained, **overrides)
+    clip = open_clip.create_model(name, pretrained=None, **overrides)
+    if pretrained == RANDOM:
+        logger.warning("MODEL.CLIP.PRETRAINED is 'random': CLIP %s has learnt nothing.", name)
+    else:
+        _load_clip(clip, name, pretrained)
+    return clip
 
 
-def _find_weights(name: str, pretrained: str) -> str:
+def check_clip_pretrained(name: str, pretrained: str) -> None:
+    """Refuse a CLIP without weights, unless "random" is written out.
+
+    Raises:
+        ValueError: if `pretrained` is no tag of this architecture, no file and not "random".
+    """
     tags = open_clip.list_pretrained_tags_by_model(name)
-    if pretrained in tags:
-        return pretrained
-    path = resolve(pretrained)
-    if not Path(path).is_file():
+    if pretrained in (*tags, RANDOM) or (pretrained and Path(resolve(pretrained)).is_file()):
+        return
+    raise ValueError(
+        f"MODEL.CLIP.PRETRAINED: expected a file or a tag of {name!r} "
+        f"({', '.join(tags) or 'none'}), got {pretrained!r}. To try something out, write "
+        f"{RANDOM!r}."
+    )
+
+
+def _load_clip(clip: nn.Module, name: str, path: str) -> None:
+    try:
+        open_clip.load_checkpoint(clip, resolve(path), weights_only=True)
+    except (*READ_ERRORS, SafetensorError, StopIteration) as error:
         raise ValueError(
-            f"MODEL.CLIP.PRETRAINED: expected a file or a tag of {name!r} "
-            f"({', '.join(tags) or 'none'}), got {pretrained!r}. Leave it empty for random weights."
-        )
-    return path
+            f"MODEL.CLIP.PRETRAINED: expected the weights of CLIP {name!r}, got {path!r}, which "
+            f"holds others or cannot be read as data ({reason_of(error)}). "
+            "Set MODEL.CLIP.NAME to the file's model, or fetch the file again."
+        ) from error
 
 
 class CLIPImageEncoder(nn.Module):

@@ -4,6 +4,7 @@ Shapes: B images, S channels of SAM's neck (256; SAM-mini 128), H and W pixels, 
 patch (16 pixels; SAM-mini 8).
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -18,46 +19,68 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from stseg.checkpoint.reading import RANDOM, read_state_dict
 from stseg.modeling.encoders.sam_mini import build_sam_mini
 from stseg.paths import resolve
+
+logger = logging.getLogger(__name__)
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)  # of SAM, RGB in [0, 255]
 PIXEL_STD = (58.395, 57.12, 57.375)
 
 
-def create_sam(name: str, checkpoint: str = "") -> Sam:
+def create_sam(name: str, checkpoint: str = RANDOM) -> Sam:
     """Make a whole SAM on the CPU in float32.
 
     Args:
         name: "vit_b", "vit_l" or "vit_h", or "mini", the small one for drawn scenes.
-        checkpoint: its .pth file, local or `stseg://`, of any float type; "" for random weights.
+        checkpoint: its .pth file, local or `stseg://`, of any float type; "random" for random
+            weights, with a warning. A config has no such default.
 
     Raises:
-        ValueError: for an unknown name, or a file that holds another model.
+        ValueError: for an unknown name, no file, or one that holds another model.
         FileNotFoundError: if the file does not exist.
     """
     builders = {**sam_model_registry, "mini": build_sam_mini}
     if name not in builders:
         raise ValueError(f"MODEL.SAM.NAME: expected one of {sorted(builders)}, got {name!r}.")
+    check_sam_checkpoint(checkpoint)
     sam = builders[name]()
-    if not checkpoint:
+    if checkpoint == RANDOM:
+        logger.warning("MODEL.SAM.CHECKPOINT is 'random': SAM %s has learnt nothing.", name)
         return sam
-    path = resolve(checkpoint)
-    if not Path(path).is_file():
-        raise FileNotFoundError(
-            f"MODEL.SAM.CHECKPOINT: expected a file, got {checkpoint!r}. Get sam_vit_b_01ec64.pth "
-            "or another from github.com/facebookresearch/segment-anything."
-        )
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = read_state_dict(checkpoint, "MODEL.SAM.CHECKPOINT")
     try:
         sam.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(
             f"MODEL.SAM.CHECKPOINT: expected the weights of SAM {name!r}, got other keys or shapes "
-            f"in {path!r}. Set MODEL.SAM.NAME to the file's model. First differences: "
+            f"in {checkpoint!r}. Set MODEL.SAM.NAME to the file's model. First differences: "
             f"{str(error)[:300]}"
         ) from error
     return sam
+
+
+def check_sam_checkpoint(checkpoint: str) -> None:
+    """Refuse a SAM without a file, unless "random" is written out.
+
+    Raises:
+        ValueError: if none is named.
+        FileNotFoundError: if it does not exist.
+    """
+    source = (
+        "Get sam_vit_b_01ec64.pth or another from github.com/facebookresearch/segment-anything."
+    )
+    if not checkpoint:
+        raise ValueError(
+            "MODEL.SAM.CHECKPOINT: expected SAM's file for DEA or for refining masks, got none: "
+            f"its random weights are noise. {source} To try something out, write {RANDOM!r}."
+        )
+    if checkpoint != RANDOM and not Path(resolve(checkpoint)).is_file():
+        raise FileNotFoundError(
+            f"MODEL.SAM.CHECKPOINT: expected a file, got {checkpoint!r}, which does not exist. "
+            f"{source}"
+        )
 
 
 class SAMImageEncoder(nn.Module):

@@ -1,0 +1,175 @@
+"""Whether a checkpoint's tensors are those of a model, and which config they would fit."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+#: Parts that never train and have files of their own; a file may leave each out as a whole.
+FROZEN_PARTS = ("text_encoder.", "sam_encoder.")
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """How a file's tensors differ from a model's.
+
+    Attributes:
+        missing: names that the file lacks.
+        extra: names that the model lacks.
+        shapes: (name, shape in the file, shape in the model) of the others that differ.
+    """
+
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    shapes: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+
+    def __str__(self) -> str:
+        parts = [
+            f"{len(names)} tensors {what} ({_first(names)})"
+            for what, names in (
+                ("missing in the file", self.missing),
+                ("without a place in the model", self.extra),
+            )
+            if names
+        ]
+        if self.shapes:
+            shown = [f"{n}: {a} in the file, {b} in the model" for n, a, b in self.shapes]
+            parts.append(f"{len(shown)} shapes that differ ({_first(shown, '; ')})")
+        return "; ".join(parts)
+
+
+def find_misfit(
+    model: nn.Module, state: Mapping[str, Tensor], optional: Sequence[str] = FROZEN_PARTS
+) -> Misfit | None:
+    """Compare a file with a model; None where every tensor has its place.
+
+    Args:
+        model: as configured.
+        state: tensors by name.
+        optional: beginnings of names that the file may leave out as a whole.
+    """
+    own, given = shapes_of(model.state_dict()), shapes_of(state)
+    absent = tuple(part for part in optional if not any(name.startswith(part) for name in given))
+    missing = [name for name in own if name not in given and not name.startswith(absent)]
+    extra = [name for name in given if name not in own]
+    shapes = [(n, given[n], own[n]) for n in own if n in given and given[n] != own[n]]
+    if not (missing or extra or shapes):
+        return None
+    return Misfit(tuple(missing), tuple(extra), tuple(shapes))
+
+
+def check_fit(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    where: str,
+    path: str,
+    *,
+    kind: str = "",
+    optional: Sequence[str] = FROZEN_PARTS,
+) -> None:
+    """Refuse tensors that are not all of the model's, each in its shape.
+
+    Args:
+        model: left as it is.
+        state: tensors by name.
+        where: what named the file, for messages, such as "MODEL.WEIGHTS".
+        path: of the file.
+        kind: what the file looks like, "" for one of ours.
+        optional: beginnings of names that the file may leave out as a whole.
+
+    Raises:
+        ValueError: tells how many differ, the first of each kind, and the config keys that the
+            file would fit.
+    """
+    misfit = find_misfit(model, state, optional)
+    if misfit is None:
+        return
+    given = shapes_of(state)
+    differing = fitting_keys(given, shapes_of(model.state_dict()))
+    clip = config_of(given).get("MODEL.CLIP.NAME")
+    looks = f", which looks like {kind}{f' with {clip}' if clip else ''}," if kind else ""
+    cure = (
+        f"The file would fit a config with {', '.join(differing)}."
+        if differing
+        else "Check that the config and the file belong together, and that the file is whole."
+    )
+    raise ValueError(
+        f"{where}: expected the tensors of {type(model).__name__} as configured, got "
+        f"{path!r}{looks} with {misfit}. {cure}"
+    )
+
+
+def fitting_keys(given: Shapes, own: Shapes) -> list[str]:
+    """Config keys, as "KEY value", that the shapes of a file ask for and a model's do not."""
+    mine, theirs = config_of(own), config_of(given)
+    return [f"{key} {value}" for key, value in theirs.items() if value != mine.get(key, value)]
+
+
+def config_of(shapes: Shapes) -> dict[str, Any]:
+    """Config keys of STSeg that show in the shapes of its tensors; those that do not are left out.
+
+    Args:
+        shapes: by name, ours, see `stseg.checkpoint.sed.rename` for SED's.
+    """
+    found = {}
+    for key, read in _READERS.items():
+        try:
+            value = read(shapes)
+        except (KeyError, IndexError):  # not there
+            continue
+        if value is not None:
+            found[key] = value
+    return found
+
+
+def _clip_name(shapes: Shapes) -> str | None:
+    names = {
+        (16, 2): "convnext_mini",
+        (128, 4): "convnext_base_w_320",
+        (192, 4): "convnext_large_d_320",
+        (768, 32): "ViT-B-32",
+        (768, 16): "ViT-B-16",
+        (1024, 14): "ViT-L-14",
+    }
+    tower = "image_encoder.visual"
+    first = shapes.get(f"{tower}.trunk.stem.0.weight") or shapes[f"{tower}.conv1.weight"]
+    return names.get((first[0], first[-1]))
+
+
+def _of_stages(name: str, axis: int) -> Callable[[Shapes], list[int]]:
+    return lambda shapes: [shapes[name.format(stage)][axis] for stage in range(3)]
+
+
+def _has_dea(shapes: Shapes) -> bool:
+    return any(name.startswith("dea.") for name in shapes)
+
+
+def _text_dims(shapes: Shapes) -> list[int] | None:
+    has_text = any(name.startswith("head.text_guidance.") for name in shapes)
+    return _of_stages("head.text_guidance.{}.0.weight", 0)(shapes) if has_text else [0, 0, 0]
+
+
+_READERS: dict[str, Callable[[Shapes], Any]] = {
+    "MODEL.CLIP.NAME": _clip_name,
+    "MODEL.STSEG.DEA.ENABLED": _has_dea,
+    "MODEL.SEM_SEG_HEAD.NUM_PROMPTS": lambda shapes: shapes["head.embed.weight"][1],
+    "MODEL.SEM_SEG_HEAD.HIDDEN_DIM": lambda shapes: shapes["head.embed.weight"][0],
+    "MODEL.SEM_SEG_HEAD.DECODER_DIMS": _of_stages("head.stages.{}.fuse.layers.0.weight", 0),
+    "MODEL.SEM_SEG_HEAD.GUIDANCE_DIMS": _of_stages("head.image_guidance.{}.0.weight", 0),
+    "MODEL.SEM_SEG_HEAD.TEXT_GUIDANCE_DIMS": _text_dims,
+    "MODEL.SEM_SEG_HEAD.KERNEL_SIZE": (
+        lambda shapes: shapes["head.stages.0.spatial.depthwise.weight"][-1]
+    ),
+}
+
+
+def shapes_of(state: Mapping[str, Tensor]) -> Shapes:
+    """Shapes by name."""
+    return {name: tuple(value.shape) for name, value in state.items()}
+
+
+def _first(texts: Sequence[str], mark: str = ", ", shown: int = 3) -> str:
+    return mark.join(texts[:shown]) + (f"{mark}..." if len(texts) > shown else "")

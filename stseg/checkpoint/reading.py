@@ -1,0 +1,110 @@
+"""Checkpoint files, read as data: nothing in a file can run code, whatever its suffix."""
+
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from stseg.paths import resolve
+
+#: In the place of a file: start values are meant, which nobody gets by leaving a key out.
+RANDOM = "random"
+
+#: What torch raises on a file that is cut off or none of its own.
+READ_ERRORS = (
+    RuntimeError,
+    EOFError,
+    pickle.UnpicklingError,
+    UnicodeDecodeError,
+    KeyError,
+    ValueError,
+    AttributeError,
+    IndexError,
+    OSError,
+)
+
+
+def read_state_dict(path: str, key: str = "") -> dict[str, Tensor]:
+    """The model's tensors in a checkpoint file, whatever container it has; see below."""
+    return read_checkpoint(path, key)["model"]
+
+
+def read_checkpoint(path: str, key: str = "") -> dict[str, Any]:
+    """All that a checkpoint file holds.
+
+    Args:
+        path: local file, URL or `stseg://` path of torch.save or safetensors. Other pickles are
+            refused: reading them could run code.
+        key: config key that names the file, for messages; "" for none.
+
+    Returns:
+        "model": its tensors by name, out of "model" or "state_dict" where it is wrapped, without
+        "module." in front; and what else there is.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be read as one.
+    """
+    local, where = resolve(path), f"{key}: " if key else f"{path}: "
+    if not Path(local).is_file():
+        raise FileNotFoundError(
+            f"{where}expected a checkpoint file, got {path!r}, which does not exist."
+        )
+    content = _load(local, where)
+    state, rest = content, {}
+    for wrapper in ("model", "state_dict"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state, rest = state[wrapper], {k: v for k, v in state.items() if k != wrapper}
+    if not isinstance(state, dict) or not state or not all(map(_is_tensor, state.values())):
+        raise ValueError(
+            f"{where}expected a dict of tensors, bare or under 'model', got "
+            f"{type(state).__name__} in {path!r}."
+        )
+    return {**rest, "model": {name.removeprefix("module."): v for name, v in state.items()}}
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor)
+
+
+def _load(local: str, where: str) -> Any:
+    try:
+        if local.endswith(".safetensors"):
+            return load_file(local)
+        with _numpy_allowed():
+            return torch.load(local, map_location="cpu", weights_only=True)
+    except (*READ_ERRORS, SafetensorError) as error:
+        raise ValueError(
+            f"{where}expected a torch checkpoint with tensors only, got "
+            f"{Path(local).stat().st_size} bytes in {local!r} that cannot be read as one "
+            f"({reason_of(error)}). Fetch a download again; if it holds other objects, "
+            "which could run code, save the tensors alone: torch.save({'model': "
+            "model.state_dict()}, file)."
+        ) from error
+
+
+def reason_of(error: Exception) -> str:
+    """Why a file could not be read, in a line, without torch's own advice to trust it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if line.startswith(("Trying to load", "Unsupported"))]
+    return f"{type(error).__name__}: {' '.join(telling or lines[:1])[:160]}".removesuffix(": ")
+
+
+@contextmanager
+def _numpy_allowed() -> Iterator[None]:
+    """Inside, torch reads NumPy's numbers and arrays, too: data that trainings leave beside."""
+    if not hasattr(torch.serialization, "safe_globals"):  # torch < 2.5 has tensors only
+        yield
+        return
+    core = getattr(np, "_core", None) or np.core
+    functions = [core.multiarray.scalar, core.multiarray._reconstruct]
+    kinds = [type(np.dtype(kind)) for kind in "?bBhHiIlLqQefdU"]
+    with torch.serialization.safe_globals([np.dtype, np.ndarray, *kinds, *functions]):
+        yield
