@@ -196,8 +196,10 @@ def segment_video(
     ids = [*range(len(vocabulary))]
     if vocabulary.background.policy != "none":
         ids.append(IGNORE_LABEL)
-    done = 0
-    with open_video(output / f"{stem}_overlay.mp4", fps) as video:
+    done, overlay = 0, output / f"{stem}_overlay.mp4"
+    if overlay.exists() and not (output / f"{stem}_000000.json").exists():
+        raise FileExistsError(f"{overlay}: expected no such file, got one that we did not write.")
+    with open_video(overlay, fps) as video:
         for frame in tqdm(video_frames(path), total=count or None, desc=path.name, unit="frame"):
             result = predictor(frame, vocabulary)
             result.save(output, f"{stem}_{done:06d}", frame)

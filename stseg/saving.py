@@ -12,7 +12,7 @@ from stseg.files import write_atomically
 from stseg.structures import IGNORE_LABEL, Segmentation
 from stseg.visualization import area_shares, draw_overlay
 
-FORMAT_VERSION = 1
+FORMAT, FORMAT_VERSION = "stseg.segmentation", 1
 
 
 def save_segmentation(
@@ -22,6 +22,7 @@ def save_segmentation(
 
     Raises:
         ValueError: if the stem is not a plain file name, or the image has another size.
+        FileExistsError: if a file of such a name is there and is none of a segmentation.
     """
     if not stem or stem != Path(stem).name or "\\" in stem:
         raise ValueError(f"File stem: expected a plain name without folders, got {stem!r}.")
@@ -33,9 +34,23 @@ def save_segmentation(
     if image is not None:
         overlay = draw_overlay(image, segmentation.label_map, segmentation.names)
         files[f"{stem}_overlay.jpg"] = _encode(overlay, "JPEG", quality=92)
+    _check_names(directory, stem, list(files))
     for name, content in files.items():
         write_atomically(directory / name, content)
     return [directory / name for name in files]
+
+
+def _check_names(directory: Path, stem: str, names: list[str]) -> None:
+    """Refuse to write over what no segmentation left: the photograph `<stem>.png` itself, say."""
+    table = directory / f"{stem}.json"
+    if table.is_file() and FORMAT.encode() in table.read_bytes()[:200]:
+        return
+    strange = next((directory / name for name in names if (directory / name).exists()), None)
+    if strange is not None:
+        raise FileExistsError(
+            f"{strange}: expected no file of this name, or one of an earlier segmentation with its "
+            "table beside it, got another file. Save into another folder, or by another stem."
+        )
 
 
 def describe(segmentation: Segmentation, label_file: str) -> dict[str, Any]:
@@ -51,7 +66,7 @@ def describe(segmentation: Segmentation, label_file: str) -> dict[str, Any]:
     shares = area_shares(labels, len(names))
     bits, unknown_value = label_encoding(len(names))
     return {
-        "format": "stseg.segmentation",
+        "format": FORMAT,
         "version": FORMAT_VERSION,
         "width": labels.shape[1],
         "height": labels.shape[0],

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from stseg.data.small_world.export import SPLITS, write_split  # noqa: E402
+from stseg.data.small_world.export import SPLITS, check_folder, write_split  # noqa: E402
 
 DEFAULT_COUNTS = {
     "train": 2000,
@@ -48,6 +48,10 @@ def main() -> None:
         )
     parser.add_argument("--seed", type=int, default=0, help="0 to 999999; splits stay apart")
     args = parser.parse_args()
+    try:
+        check_folder(args.out)
+    except ValueError as error:
+        parser.error(str(error))
     for split in SPLITS:
         count = getattr(args, split)
         if count < 0:

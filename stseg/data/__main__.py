@@ -25,7 +25,7 @@ from stseg.data.verification import (
 )
 from stseg.data.verification.tables import details, overview
 from stseg.dependencies import require_detectron2
-from stseg.files import write_atomically
+from stseg.files import check_output, write_atomically
 
 _PROGRAM = "python -m stseg.data"
 
@@ -86,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _verify(args: argparse.Namespace) -> int:
     settings = Settings(args.jobs, args.limit, args.decode, args.strict)
+    if args.json:
+        check_output(args.json, "--json", _read_files(args))
     folders, data = _folders(args.folder), _register(args.data)
     named = [*folders, *data, *(name for name in args.names if name != "all")]
     names = [*named, *(_registered_names() if "all" in args.names else ())]
@@ -123,12 +125,18 @@ def _show(args: argparse.Namespace) -> int:
         raise ValueError(f"show: expected images of {args.name}, got none. {' '.join(reasons)}")
     sheet = make_sheet(listed, args.n, seed=args.seed, classes=args.classes or "")
     output = args.output or (None if args.html else Path(f"{args.name}.png"))
-    for path, write in ((output, write_sheet), (args.html, write_page)):
+    for flag, path, write in (("--output", output, write_sheet), ("--html", args.html, write_page)):
         if path is not None:
+            check_output(path, flag, _read_files(args))
             path.parent.mkdir(parents=True, exist_ok=True)
             write(path, sheet)
             _say(f"{len(sheet.cards)} of {len(listed.pairs)} images: {path}")
     return 0
+
+
+def _read_files(args: argparse.Namespace) -> dict[str, str]:
+    """Files that the flags name."""
+    return {f"--folder {entry[0]}": entry[3] for entry in args.folder or ()}
 
 
 def _find(name: str, folders: dict[str, Listed]) -> Listed:
@@ -174,7 +182,12 @@ def _root() -> str:
 
 def _write_json(path: Path, reports: Sequence[Report]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"schema": 1, "root": _root(), "data_sets": [r.as_json() for r in reports]}
+    content = {
+        "format": "stseg.verification",
+        "schema": 1,
+        "root": _root(),
+        "data_sets": [r.as_json() for r in reports],
+    }
     write_atomically(path, json.dumps(content, indent=1).encode("utf-8"))
 
 

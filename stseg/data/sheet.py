@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 from stseg.data.image_io import read_ids, read_image
 from stseg.data.verification.target import Listed, Pair, Target
-from stseg.files import write_atomically
+from stseg.files import MARK, write_atomically
 from stseg.html_parts import class_name, figure, fill_page, table, tiles
 from stseg.structures import IGNORE_LABEL, Vocabulary
 from stseg.visualization import area_shares, draw_legend, label_font, paint_labels
@@ -227,8 +228,9 @@ def write_sheet(path: Path, sheet: Sheet) -> None:
         offset = (_BOX[0] - picture.width) // 2, (_BOX[1] - picture.height) // 2
         paper.paste(picture, (left + offset[0], upper + offset[1]))
         paper.paste(Image.fromarray(legend), (left + _BOX[0], upper))
-    buffer = io.BytesIO()
-    paper.save(buffer, "PNG")
+    buffer, maker = io.BytesIO(), PngInfo()
+    maker.add_text("Software", MARK.decode())
+    paper.save(buffer, "PNG", pnginfo=maker)
     write_atomically(path, buffer.getvalue())
 
 

@@ -18,8 +18,8 @@ import numpy as np
 from detectron2.config import CfgNode
 
 from stseg.engine.setup import setup_cfg
-from stseg.evaluation.open_vocab import similarity
-from stseg.files import write_atomically
+from stseg.evaluation.open_vocab import check_similarity, similarity
+from stseg.files import check_output, write_atomically
 from stseg.modeling.encoders.clip import create_clip
 from stseg.modeling.text.encoder import build_text_encoder
 from stseg.structures import Vocabulary
@@ -54,6 +54,16 @@ def name_similarity(
     return similarity(embeds, floor), floor
 
 
+def is_similarity(path: Path) -> bool:
+    """Whether a file holds what this command writes."""
+    try:
+        values = np.load(path, allow_pickle=False)
+        check_similarity(values, len(values))
+    except (ValueError, TypeError, EOFError, OSError):
+        return False
+    return True
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line, see `--help`; returns 0."""
     parser = argparse.ArgumentParser(
@@ -68,6 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    inputs = {"--names": args.names, "--config-file": args.config_file}
+    check_output(args.output, "--output", inputs, is_similarity)
     vocabulary = Vocabulary.parse(args.names)
     near, floor = name_similarity(setup_cfg(args.config_file, args.opts), vocabulary, args.floor)
     args.output.parent.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from stseg.evaluation.report import write_report
 from stseg.evaluation.results import comparable, make_provenance, read_result, write_result
 from stseg.evaluation.scoring import Settings, score_pairs, summarise
 from stseg.evaluation.terminal import compare_text, summary_text, unlike_text
+from stseg.files import check_output
 from stseg.structures import Vocabulary
 
 _PROGRAM = "python -m stseg.evaluation"
@@ -79,6 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _score(args: argparse.Namespace, argv: Sequence[str]) -> int:
+    if args.output is not None:
+        named = ("names", "weights", "similarity", "images")
+        check_output(args.output, "--output", {f"--{key}": getattr(args, key) for key in named})
     vocabulary = Vocabulary.parse(args.names)
     if args.seen is not None:
         vocabulary = vocabulary.with_seen(args.seen)
@@ -142,6 +146,7 @@ def _compare(args: argparse.Namespace, argv: Sequence[str]) -> int:
 
 
 def _report(args: argparse.Namespace, argv: Sequence[str]) -> int:
+    check_output(args.output, "--output", {"result": args.result})
     files = write_report(
         args.output,
         read_result(args.result),

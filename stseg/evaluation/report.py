@@ -74,6 +74,11 @@ def write_report(
         folder = path.with_name(f"{path.stem}_images")
         page, pictures = markdown_page(result, title, cards, note, folder.name)
         files = {path: page} | {folder / name: content for name, content in pictures.items()}
+        if pictures and folder.exists() and not path.exists():
+            raise ValueError(
+                f"{path}: expected no folder {folder.name} beside a new page, got one, whose files "
+                "could be replaced. Name another page, or remove it."
+            )
         if pictures:
             folder.mkdir(exist_ok=True)
     for file, content in files.items():

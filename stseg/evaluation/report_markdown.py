@@ -42,6 +42,7 @@ def markdown_page(
     strips = {f"{k:03d}.jpg": join_pictures(card.pictures) for k, card in enumerate(cards, start=1)}
     parts = [
         f"# {plain(title)}",
+        "<!-- Made by stseg. -->",
         "## Figures",
         table(figure_head(result), figure_rows(result), right=(1,)),
         "## Classes",

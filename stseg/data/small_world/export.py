@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -46,6 +47,31 @@ def split_scene(split: str, index: int, seed: int = 0, size: int = SCENE_SIZE) -
     if split in TARGET_SEEDS:
         return render_target(TARGET_SEEDS[split] + seed, index, size)
     return render(SPLIT_SEEDS[split] + seed, index, size)
+
+
+def check_folder(out: Path) -> None:
+    """Refuse a folder that holds something else than the small world.
+
+    Raises:
+        ValueError: names the file or folder that would be written over.
+    """
+    lists = {"names.json": list(CLASS_NAMES), "names_seen.json": list(SEEN_NAMES)}
+    present = [name for name in lists if (out / name).exists()]
+    strange = [name for name in present if _content(out / name) != lists[name]]
+    if not present:
+        strange = [name for name in ("images", "labels") if any((out / name).glob("*/*"))]
+    if strange:
+        raise ValueError(
+            f"--out: expected a new folder, or one of the small world, got {out}, whose "
+            f"{strange[0]} is something else. Name another folder."
+        )
+
+
+def _content(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError:
+        return None
 
 
 def write_split(out: Path, split: str, count: int, seed: int = 0) -> None:
