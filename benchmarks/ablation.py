@@ -170,6 +170,7 @@ def tabulate(runs: Sequence[Run], plan: Plan) -> tuple[dict[str, Any], str]:
     }
     table = markdown(summary, {row: spec.title for row, spec in ROWS.items()}, notes)
     content = {
+        "command": ["python", "-m", "benchmarks.ablation", *sys.argv[1:]],
         "dataset": plan.dataset,
         "settings": {row: next(r for r in runs if r.row == row).settings() for row in rows},
         "per_seed": rows,
@@ -197,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.exit(f"ablation: {error.args[0]}")
     content, table = tabulate(runs, plan)
     name = "_".join(part for part in ("table", "dev" if args.dev else "val", args.variant) if part)
-    text = json.dumps(_without_nan(content), indent=1) + "\n"
+    text = json.dumps(without_nan(content), indent=1) + "\n"
     write_atomically(plan.out / f"{name}.json", text.encode())
     write_atomically(plan.out / f"{name}.md", table.encode())
     print(f"{plan.dataset}, mIoU in percent: mean ± standard deviation (largest - smallest)\n")
@@ -206,9 +207,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """The same, with null in the place of what is not a number."""
     if isinstance(value, dict):
-        return {str(key): _without_nan(item) for key, item in value.items()}
+        return {str(key): without_nan(item) for key, item in value.items()}
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,7 @@ class Plan:
         stage1: keys and values for rows of stage 1.
         stage2: the same for stage 2.
         variant: suffix of the folders of stage 2, for trying settings; "" for none.
+        rows: by name.
     """
 
     out: Path
@@ -91,6 +93,7 @@ class Plan:
     stage1: tuple[str, ...] = ()
     stage2: tuple[str, ...] = ()
     variant: str = ""
+    rows: Mapping[str, Row] = field(default_factory=lambda: ROWS)
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ class Run:
     spec: Row = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "spec", ROWS[self.row])
+        object.__setattr__(self, "spec", self.plan.rows[self.row])
 
     @property
     def folder(self) -> Path:
