@@ -155,20 +155,22 @@ def _names_of(vocabulary: Vocabulary) -> list[_Names]:
 def _listed_forms(groups: Sequence[tuple[str, ...]]) -> Sequence[tuple[tuple[str, ...], ...]]:
     """For each class its names in every style of the smallest shipped list that holds them all."""
     for entries in sorted(_shipped_entries(), key=len):
-        places = [_place(group, entries) for group in groups]
-        if None not in places:
-            return [entries[place] for place in places]
+        found = [_entry(group, entries) for group in groups]
+        if all(found):
+            return found
     return [()] * len(groups)
 
 
-def _place(group: tuple[str, ...], entries: Sequence[tuple[tuple[str, ...], ...]]) -> int | None:
-    """Index of the entry that has the class in one of its forms; else of the one with its name."""
-    named = None
-    for place, forms in enumerate(entries):
+def _entry(
+    group: tuple[str, ...], entries: Sequence[tuple[tuple[str, ...], ...]]
+) -> tuple[tuple[str, ...], ...]:
+    """The entry that has the class in one of its forms, else the one with its name, else ()."""
+    named: tuple[tuple[str, ...], ...] = ()
+    for forms in entries:
         if group in forms:
-            return place
-        if named is None and any(form[0] == group[0] for form in forms):
-            named = place
+            return forms
+        if not named and any(form[0] == group[0] for form in forms):
+            named = forms
     return named
 
 
