@@ -3,7 +3,7 @@
 
 VENV ?= .venv
 export VENV PYTHON
-# As stseg/threads.py: what else runs on the machine should not slow us down more than it must.
+# As stseg/utils/threads.py: what else runs on the machine should not slow us down more than it must.
 ifeq ($(origin GOMP_SPINCOUNT)$(origin OMP_WAIT_POLICY),undefinedundefined)
 export GOMP_SPINCOUNT = 10000
 endif

@@ -12,13 +12,13 @@ import stseg  # noqa: F401  registers everything, and comes before what loads to
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
+from stseg.checkpoint.checkpointer import load_for_evaluation, spare_encoder_files
 from stseg.engine import Trainer
-from stseg.engine.checkpointing import load_for_evaluation, spare_encoder_files
 from stseg.engine.dry_run import check_sets, measured
-from stseg.engine.explained import explanation
 from stseg.engine.launch import launch, parse_args
-from stseg.engine.previews import preview
 from stseg.engine.setup import cfg_of, check_data, check_start, claimed_folder, setup_run
+from stseg.self_training.preview import preview
+from stseg.utils.errors import explanation
 
 
 def main(args: argparse.Namespace) -> Any:

@@ -33,9 +33,9 @@ from PIL import Image
 
 from benchmarks.evaluators import regions
 from benchmarks.report_file import write_report
-from stseg.data.preparation.coco_stuff import COCO_STUFF
-from stseg.data.preparation.encoders import coco_stuff, id_table
-from stseg.data.preparation.runner import prepare as run_tasks
+from stseg.tools.preparation.coco_stuff import COCO_STUFF
+from stseg.tools.preparation.label_encoders import coco_stuff, id_table
+from stseg.tools.preparation.runner import prepare as run_tasks
 
 SPLIT = "val2017"
 JOBS = (1, 2)

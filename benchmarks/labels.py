@@ -38,8 +38,8 @@ def measure(side: str, case: tuple[int, int, int], scene: str, repeats: int) -> 
     import torch
     from torch.nn.functional import interpolate
 
-    from stseg.modeling.inference import resize
-    from stseg.modeling.label_maps import LabelMap, top_classes
+    from stseg.modeling.scores.label_maps import LabelMap, top_classes
+    from stseg.modeling.scores.windows import resize
 
     classes, *size = case
     torch.manual_seed(0)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stseg.files import write_atomically
+from stseg.utils.files import write_atomically
 
 
 def write_report(path: Path | None, report: Any) -> None:

@@ -15,8 +15,8 @@ import torch
 from detectron2.data import DatasetCatalog
 from tqdm import tqdm
 
-from stseg.data.datasets import dataset_vocabulary, register_data
-from stseg.data.datasets.entries import parse_entry, parse_flag
+from stseg.config.data_entries import parse_entry, parse_flag
+from stseg.data.datasets import dataset_vocabulary
 from stseg.data.image_io import read_image
 from stseg.data.media import (
     find_media,
@@ -26,10 +26,11 @@ from stseg.data.media import (
     video_frames,
     video_size,
 )
-from stseg.engine.predictor import Predictor
+from stseg.data.readers import register_data
 from stseg.engine.setup import setup_cfg
+from stseg.predictor import Predictor
+from stseg.render.overlay import area_shares, draw_overlay
 from stseg.structures import IGNORE_LABEL, Background, Segmentation, Vocabulary
-from stseg.visualization import area_shares, draw_overlay
 
 DEFAULT_CONFIG = Path(__file__).resolve().parents[1] / "configs" / "mini" / "stseg_mini.yaml"
 

@@ -19,9 +19,9 @@ import numpy as np
 from PIL import Image
 
 from demo.demo import DEFAULT_CONFIG, segment_image
-from stseg.data.small_world.names import CLASS_NAMES, UNSEEN_NAMES
-from stseg.data.small_world.scenes import SEEDS_PER_SPLIT, SPLIT_SEEDS, Phrase, Scene, render
-from stseg.engine.predictor import Predictor
+from stseg.predictor import Predictor
+from stseg.small_world.names import CLASS_NAMES, UNSEEN_NAMES
+from stseg.small_world.scenes import SEEDS_PER_SPLIT, SPLIT_SEEDS, Phrase, Scene, render
 from stseg.structures import Vocabulary
 
 FIRST_SEED = max(SPLIT_SEEDS.values()) + SEEDS_PER_SPLIT

@@ -20,7 +20,7 @@ done
 
 run lint "$bin/ruff" check .
 run format "$bin/ruff" format --check .
-run types "$bin/mypy" stseg/structures.py stseg/config stseg/data stseg/evaluation
+run types "$bin/mypy" stseg/structures stseg/config stseg/data stseg/evaluation stseg/render stseg/tools
 run imports "$bin/python" -m pytest -q tests/test_imports_point_down.py
 run duplicates "$bin/pylint" --disable=all --enable=duplicate-code --score=n \
     --recursive=y "${sources[@]}"

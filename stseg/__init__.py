@@ -8,13 +8,13 @@ models and evaluators. Where they are not, the NumPy parts (`stseg.structures` a
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from stseg.dependencies import missing_dependencies, require_detectron2
 from stseg.structures import IGNORE_LABEL, Background, Segmentation, Vocabulary
-from stseg.threads import share_processors
+from stseg.utils.dependencies import missing_dependencies, require_detectron2
+from stseg.utils.threads import share_processors
 
 if TYPE_CHECKING:
     from stseg.config import add_stseg_config
-    from stseg.engine.predictor import Predictor
+    from stseg.predictor import Predictor
 
 __version__ = "0.1.0"
 __all__ = [
@@ -26,11 +26,12 @@ __all__ = [
     "add_stseg_config",
 ]
 
-_NEEDS_DETECTRON2 = {"add_stseg_config": "stseg.config", "Predictor": "stseg.engine.predictor"}
+_NEEDS_DETECTRON2 = {"add_stseg_config": "stseg.config", "Predictor": "stseg.predictor"}
 # Importing these registers data sets, mappers, evaluators, models and `stseg://` paths.
 _REGISTERING = (
-    "paths",
+    "utils.paths",
     "data.datasets",
+    "small_world.registration",
     "data.mappers",
     "evaluation.build",
     "modeling",

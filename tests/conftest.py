@@ -32,7 +32,7 @@ def clean_catalog():
     """Forget the data sets a test registers."""
     from detectron2.data import DatasetCatalog, MetadataCatalog
 
-    from stseg.data.datasets import folders
+    from stseg.data.readers import folders
 
     before = set(DatasetCatalog.list())
     yield

@@ -14,20 +14,22 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # From the ground up. Groups on one line are neighbours that must not know each other.
 LAYERS = [
-    [
-        "stseg.structures stseg.config stseg.dependencies stseg.paths stseg.files "
-        "stseg.threads stseg.visualization stseg.saving stseg.colours stseg.html_parts"
-    ],
+    ["stseg.utils"],
+    ["stseg.structures stseg.config stseg.render"],
     ["stseg.modeling.layers", "stseg.data", "stseg.checkpoint"],
     ["stseg.modeling.encoders stseg.modeling.text"],
-    ["stseg.modeling.heads stseg.modeling.losses stseg.modeling.inference"],
-    ["stseg.modeling.score_sources"],
-    ["stseg.modeling.best_classes"],
-    ["stseg.modeling.label_maps"],
-    ["stseg.evaluation", "stseg.self_training", "stseg.modeling.meta_arch"],
+    ["stseg.modeling.heads stseg.modeling.losses stseg.modeling.scores.windows"],
+    ["stseg.modeling.scores"],
+    ["stseg.evaluation", "stseg.modeling.meta_arch"],
     ["stseg.modeling"],  # the package file itself: gathers what registers
-    ["stseg.engine"],
-    ["stseg"],  # likewise
+    ["stseg.engine.ema"],
+    ["stseg.self_training"],
+    ["stseg.engine stseg.predictor"],
+    ["stseg.tools stseg.small_world"],
+    [  # likewise, and where commands are started
+        "stseg stseg.data.__main__ stseg.engine.name_similarity stseg.engine.small_clip "
+        "stseg.engine.small_sam"
+    ],
     ["train_net demo benchmarks datasets"],
 ]
 PLACE = {

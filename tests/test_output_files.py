@@ -11,10 +11,10 @@ from PIL import Image
 
 from stseg.checkpoint.export import export_weights
 from stseg.data.__main__ import main as data_main
-from stseg.engine.name_similarity import main as similarity_main
 from stseg.evaluation.__main__ import main as evaluation_main
-from stseg.files import check_output
 from stseg.structures import Segmentation
+from stseg.tools.name_similarity import main as similarity_main
+from stseg.utils.files import check_output
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -1,6 +1,6 @@
 """Readers of published checkpoints, and what ships with the project."""
 
-from stseg.dependencies import require_detectron2
+from stseg.utils.dependencies import require_detectron2
 
 require_detectron2(__name__)
 

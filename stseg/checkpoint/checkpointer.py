@@ -15,7 +15,7 @@ from stseg.checkpoint.fit import check_fit
 from stseg.checkpoint.published import rename_published
 from stseg.checkpoint.reading import RANDOM, read_checkpoint
 from stseg.checkpoint.signatures import identify
-from stseg.files import write_atomically
+from stseg.utils.files import write_atomically
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from stseg.checkpoint.fit import FROZEN_PARTS, check_fit, config_of, shapes_of
 from stseg.checkpoint.reading import RANDOM, read_checkpoint
 from stseg.config import add_stseg_config
-from stseg.files import check_output, write_atomically
+from stseg.utils.files import check_output, write_atomically
 
 __all__ = ["FROZEN_PARTS", "export_weights"]
 

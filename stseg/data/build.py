@@ -23,7 +23,7 @@ from stseg.data.mixing import (
     source_share,
 )
 from stseg.data.sampling import PositionSampler, SeededDataset
-from stseg.saving import label_encoding
+from stseg.render.label_files import label_encoding
 from stseg.structures import IGNORE_LABEL, Vocabulary
 
 Mapper = Callable[[dict[str, Any]], dict[str, Any]]
@@ -99,7 +99,8 @@ def build_self_training_loader(
         cfg: as for `build_train_loader`, except DATASETS.TRAIN and DATALOADER.SAMPLER_TRAIN.
         start_iter: batches taken before, over all rounds.
         records: target images, "file_name" and "sem_seg_file_name", a label PNG as
-            `stseg.saving.encode_labels` writes it. With `online` the latter may be missing.
+            `stseg.render.label_files.encode_labels` writes it. With `online` the latter may be
+            missing.
         dataset_name: the registered target, which a mapper of one's own may ask for metadata.
         vocabulary: of the target with seen marks; every item carries it.
         weights: how often each record is wanted, see `PositionSampler`.

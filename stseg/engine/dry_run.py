@@ -16,13 +16,13 @@ from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
 from tabulate import tabulate
 
+from stseg.checkpoint.checkpointer import Checkpointer
 from stseg.data.datasets import check_registered
-from stseg.engine import rounds
-from stseg.engine.checkpointing import Checkpointer
-from stseg.engine.labelling import DatasetLabeler
 from stseg.engine.train_step import StepTrainer
 from stseg.engine.trainer import Trainer
 from stseg.modeling.text.encoder import CLIPTextEncoder
+from stseg.self_training import hook as rounds
+from stseg.self_training.dataset_labeler import DatasetLabeler
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader
 from stseg.data.datasets import dataset_label_reader
 from stseg.data.image_io import read_image
 from stseg.engine.hooks import AtEvaluation
-from stseg.engine.random_state import kept_random_state
-from stseg.modeling.label_maps import label_maps
-from stseg.visualization import draw_overlay
+from stseg.modeling.scores.label_maps import label_maps
+from stseg.render.overlay import draw_overlay
+from stseg.utils.random_state import kept_random_state
 
 #: Largest height of a picture in pixels: event files stay small.
 _PANEL_HEIGHT = 512

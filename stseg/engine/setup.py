@@ -16,20 +16,20 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from stseg.checkpoint.checkpointer import check_weights
 from stseg.config import add_stseg_config
 from stseg.config import solver as choices
+from stseg.config.data_entries import parse_flag
 from stseg.config.self_training import FRAMES
-from stseg.data.datasets.entries import parse_flag
-from stseg.data.datasets.folders import register_from_cfg
-from stseg.engine.checkpointing import check_weights
+from stseg.data.readers.folders import register_from_cfg
 from stseg.engine.dry_run import make_dry
 from stseg.engine.run_folder import has_checkpoint, latest_aside, locked, set_aside
-from stseg.engine.targets import IMAGES_NAME, load_target, register_target
-from stseg.files import write_atomically
 from stseg.modeling.encoders.sam import check_sam_checkpoint
 from stseg.modeling.losses.segmentation import check_ignored
 from stseg.self_training.gate import SCORINGS
 from stseg.self_training.refiner import KINDS
+from stseg.self_training.target import IMAGES_NAME, load_target, register_target
+from stseg.utils.files import write_atomically
 
 logger = logging.getLogger(__name__)
 

@@ -22,20 +22,20 @@ from detectron2.utils.events import (
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from stseg.checkpoint.checkpointer import Checkpointer, check_weights, checked_average
 from stseg.data.build import build_test_loader, build_train_loader
-from stseg.engine.checkpointing import Checkpointer, check_weights, checked_average
 from stseg.engine.ema import WeightAverage
-from stseg.engine.explained import without_traceback
 from stseg.engine.hooks import AverageWeights, Checkpoints, KeepBest, Writers, trim_metrics
 from stseg.engine.optimizer import build_lr_scheduler, build_optimizer
 from stseg.engine.pictures import Pictures, pick_samples
-from stseg.engine.random_state import kept_random_state, set_random_state
 from stseg.engine.results import report, summary
-from stseg.engine.rounds import SamPseudoLabelHook
 from stseg.engine.run_folder import RunIdentity
 from stseg.engine.train_step import StepTrainer, amp_dtype
 from stseg.evaluation.build import build_evaluator
-from stseg.modeling.label_maps import LabelMapModel
+from stseg.modeling.scores.label_maps import LabelMapModel
+from stseg.self_training.hook import SamPseudoLabelHook
+from stseg.utils.errors import without_traceback
+from stseg.utils.random_state import kept_random_state, set_random_state
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ The core imports without torch and Detectron2; the adapters are loaded when firs
 from importlib import import_module
 from typing import Any
 
-from stseg.dependencies import require_detectron2
 from stseg.evaluation.bootstrap import Bootstrap, PairedTest, paired_test
 from stseg.evaluation.boundary import BoundaryCounts, TrimapCounts
 from stseg.evaluation.calibration import ConfidenceHistogram
@@ -15,6 +14,7 @@ from stseg.evaluation.metrics import figures, fold_background, per_class, top_co
 from stseg.evaluation.open_vocab import open_figures, open_iou, similarity, text_similarity
 from stseg.evaluation.results import Result, comparable, read_result, write_result
 from stseg.evaluation.scoring import Score, Settings, score_pairs, summarise
+from stseg.utils.dependencies import require_detectron2
 
 _ADAPTERS = {
     "EVALUATOR_REGISTRY": "stseg.evaluation.build",

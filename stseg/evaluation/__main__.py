@@ -20,8 +20,8 @@ from stseg.evaluation.report import write_report
 from stseg.evaluation.results import comparable, make_provenance, read_result, write_result
 from stseg.evaluation.scoring import Settings, score_pairs, summarise
 from stseg.evaluation.terminal import compare_text, summary_text, unlike_text
-from stseg.files import check_output
 from stseg.structures import Vocabulary
+from stseg.utils.files import check_output
 
 _PROGRAM = "python -m stseg.evaluation"
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from stseg.files import write_atomically
 from stseg.structures import IGNORE_LABEL
+from stseg.utils.files import write_atomically
 
 
 class ConfusionMatrix:

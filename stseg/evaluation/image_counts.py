@@ -19,8 +19,8 @@ from stseg.evaluation.boundary import BoundaryCounts
 from stseg.evaluation.calibration import ConfidenceHistogram
 from stseg.evaluation.confusion import ConfusionMatrix, masked_ids
 from stseg.evaluation.scoring import Score, Settings
-from stseg.files import write_atomically
 from stseg.structures import IGNORE_LABEL
+from stseg.utils.files import write_atomically
 
 #: Bins of confidence, fewer than a histogram's own default since they are kept per image.
 CONFIDENCE_BINS = 600

@@ -19,8 +19,8 @@ from stseg.evaluation.report_page import html_page
 from stseg.evaluation.report_pictures import ImageCard, draw_pictures
 from stseg.evaluation.report_rows import worst_images
 from stseg.evaluation.results import Result
-from stseg.files import write_atomically
 from stseg.structures import IGNORE_LABEL
+from stseg.utils.files import write_atomically
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Models; importing this package registers them with Detectron2."""
 
-from stseg.dependencies import require_detectron2
+from stseg.utils.dependencies import require_detectron2
 
 require_detectron2(__name__)
 

@@ -9,9 +9,9 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from stseg.colours import class_colours
+from stseg.render.colours import class_colours
 
-_ASSETS = Path(__file__).parent / "assets" / "report"
+_ASSETS = Path(__file__).parents[1] / "assets" / "report"
 
 
 def fill_page(template: str, *, title: str, scripts: bool = False, **parts: str) -> bytes:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from stseg.files import write_atomically
+from stseg.render.overlay import area_shares, draw_overlay
 from stseg.structures import IGNORE_LABEL, Segmentation
-from stseg.visualization import area_shares, draw_overlay
+from stseg.utils.files import write_atomically
 
 FORMAT, FORMAT_VERSION = "stseg.segmentation", 1
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from stseg.colours import class_colours
+from stseg.render.colours import class_colours
 from stseg.structures import IGNORE_LABEL
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont

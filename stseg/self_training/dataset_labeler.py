@@ -16,10 +16,8 @@ from tqdm import tqdm
 
 from stseg.checkpoint.fit import FROZEN_PARTS
 from stseg.data.records import build_record_loader
-from stseg.engine.random_state import kept_random_state
-from stseg.engine.targets import Target
 from stseg.modeling.encoders.sam import SAMImageEncoder, create_sam, decoder_parts
-from stseg.modeling.label_maps import label_maps
+from stseg.modeling.scores.label_maps import label_maps
 from stseg.self_training.gate import class_thresholds, initial_masks
 from stseg.self_training.labeler import Labeler, SamBranch
 from stseg.self_training.pseudo_label import PseudoLabel
@@ -28,7 +26,9 @@ from stseg.self_training.region_vote import RegionSettings
 from stseg.self_training.sam_features import SamFeatures
 from stseg.self_training.store import PseudoLabelStore
 from stseg.self_training.store_key import StoreKey, weights_digest
+from stseg.self_training.target import Target
 from stseg.structures import Vocabulary
+from stseg.utils.random_state import kept_random_state
 
 logger = logging.getLogger(__name__)
 

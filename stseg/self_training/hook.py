@@ -26,19 +26,19 @@ from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 from torch import nn
 
+from stseg.checkpoint.checkpointer import write_json
 from stseg.data.build import build_self_training_loader
 from stseg.data.sampling import balance_weights
-from stseg.engine.checkpointing import write_json
 from stseg.engine.ema import WeightAverage
-from stseg.engine.guarding import guard_settings, take_snapshot
-from stseg.engine.labelling import DatasetLabeler, digest_of, spread, trained_state
-from stseg.engine.online import OnlineTeacher
-from stseg.engine.pages import write_round_page
-from stseg.engine.targets import load_target, write_seen
-from stseg.files import write_atomically
 from stseg.modeling.losses.segmentation import check_ignored
+from stseg.self_training.dataset_labeler import DatasetLabeler, digest_of, spread, trained_state
 from stseg.self_training.guard import RoundVerdict, Snapshot, judge_round, judge_run
+from stseg.self_training.online_teacher import OnlineTeacher
+from stseg.self_training.probe import guard_settings, take_snapshot
+from stseg.self_training.round_page import write_round_page
 from stseg.self_training.store import PseudoLabelStore, change_share
+from stseg.self_training.target import load_target, write_seen
+from stseg.utils.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class SamPseudoLabelHook(HookBase):
             average: that average.
 
         Raises:
-            ValueError, FileNotFoundError: see `stseg.engine.targets.load_target`; and for
+            ValueError, FileNotFoundError: see `stseg.self_training.target.load_target`; and for
                 MODEL.LOSS.IGNORED "negative".
         """
         check_ignored(cfg)

@@ -8,7 +8,7 @@ import torch
 from detectron2.evaluation import inference_context
 from torch import nn
 
-from stseg.engine.labelling import DatasetLabeler
+from stseg.self_training.dataset_labeler import DatasetLabeler
 from stseg.structures import IGNORE_LABEL
 
 

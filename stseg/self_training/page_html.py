@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from stseg.html_parts import class_name, figure, fold, seen_mark, table
+from stseg.render.html import class_name, figure, fold, seen_mark, table
+from stseg.self_training.page_counts import ClassCount
+from stseg.self_training.page_pictures import Panel
 from stseg.self_training.pseudo_label import ClassRecord
-from stseg.self_training.report_counts import ClassCount
-from stseg.self_training.report_pictures import Panel
 from stseg.structures import Vocabulary
 
 _OPEN_CLASSES = 30  # rows of the table of classes before the fold

@@ -8,9 +8,9 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch import nn
 
-from stseg.engine.labelling import DatasetLabeler, digest_of, spread
-from stseg.engine.pages import write_round_page
-from stseg.engine.targets import load_target, write_seen
+from stseg.self_training.dataset_labeler import DatasetLabeler, digest_of, spread
+from stseg.self_training.round_page import write_round_page
+from stseg.self_training.target import load_target, write_seen
 
 logger = logging.getLogger(__name__)
 

@@ -13,10 +13,8 @@ from torch import Tensor, nn
 
 from stseg.data.build import first_images
 from stseg.data.datasets import dataset_label_reader, dataset_vocabulary
-from stseg.engine.labelling import predict, predict_labels, spread, target_items
-from stseg.engine.random_state import kept_random_state
-from stseg.engine.targets import Target
 from stseg.evaluation.confusion import ConfusionMatrix
+from stseg.self_training.dataset_labeler import predict, predict_labels, spread, target_items
 from stseg.self_training.guard import (
     GuardSettings,
     ImageOutput,
@@ -24,6 +22,8 @@ from stseg.self_training.guard import (
     merge_shards,
     snapshot_of,
 )
+from stseg.self_training.target import Target
+from stseg.utils.random_state import kept_random_state
 
 #: Labels are compared at reduced size, see `stseg.self_training.snapshot`.
 _MAX_SIDE = 512

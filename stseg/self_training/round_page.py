@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from stseg.data.image_io import read_image
-from stseg.engine.targets import Target
 from stseg.self_training.guard import RoundVerdict
-from stseg.self_training.report import write_page
-from stseg.self_training.report_pictures import ReportEntry
+from stseg.self_training.page import write_page
+from stseg.self_training.page_pictures import ReportEntry
 from stseg.self_training.store import PseudoLabelStore
+from stseg.self_training.target import Target
 
 
 def write_round_page(

@@ -10,10 +10,10 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
 
+from stseg.checkpoint.checkpointer import write_json
 from stseg.data.build import check_sources, first_images
 from stseg.data.datasets import check_registered, dataset_vocabulary
-from stseg.data.datasets.unlabelled import Skipped, register_images
-from stseg.engine.checkpointing import write_json
+from stseg.data.readers.unlabelled import Skipped, register_images
 from stseg.self_training.seen import mark_seen, seen_record, seen_table
 from stseg.self_training.veto import Veto
 from stseg.structures import Vocabulary, VocabularyLike

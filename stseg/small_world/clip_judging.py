@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from stseg.data.small_world.names import CLASS_NAMES, COLOURS, PATTERNS, STUFF_NAMES, UNSEEN_NAMES
-from stseg.data.small_world.scenes import SPLIT_SEEDS, render
 from stseg.modeling.encoders.convnext_mini import add_mini_configs
+from stseg.small_world.names import CLASS_NAMES, COLOURS, PATTERNS, STUFF_NAMES, UNSEEN_NAMES
+from stseg.small_world.scenes import SPLIT_SEEDS, render
 
 MODEL_NAME = "convnext_mini"
 TEMPLATES = tuple(f("{}") for f in open_clip.OPENAI_IMAGENET_TEMPLATES)

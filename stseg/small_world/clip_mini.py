@@ -1,7 +1,7 @@
 """Train CLIP-mini on image-caption pairs of the small world, on a CPU or a GPU.
 
-    python -m stseg.engine.small_clip train --out DIR [--steps N --seed S]
-    python -m stseg.engine.small_clip evaluate --weights FILE [--split dev --count N]
+    python -m stseg.small_world.clip_mini train --out DIR [--steps N --seed S]
+    python -m stseg.small_world.clip_mini evaluate --weights FILE [--split dev --count N]
 
 The training reads captions only; no mask is used. It starts with pictures of one large thing and
 goes on with scenes. Every step draws from a generator of its own, seeded by (seed, step), so a run
@@ -21,9 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stseg.data.small_world.names import CLASS_NAMES, COLOURS, PATTERNS
-from stseg.data.small_world.pairs import UNSAID, PairPool, build_pool, match_phrases
-from stseg.engine.small_clip_eval import (
+from stseg.small_world.caption_cells import cell_label_loss, matching_loss, pool_cells
+from stseg.small_world.clip_judging import (
     TEMPLATES,
     attribute_accuracy,
     build_model,
@@ -33,9 +32,10 @@ from stseg.engine.small_clip_eval import (
     load_model,
     to_input,
 )
-from stseg.engine.small_training import StepwiseTrainer, parse_args, run_training
-from stseg.files import write_atomically
-from stseg.modeling.losses.caption_cells import cell_label_loss, matching_loss, pool_cells
+from stseg.small_world.names import CLASS_NAMES, COLOURS, PATTERNS
+from stseg.small_world.pairs import UNSAID, PairPool, build_pool, match_phrases
+from stseg.small_world.training import StepwiseTrainer, parse_args, run_training
+from stseg.utils.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -194,7 +194,7 @@ def train(
 
 def main(argv: list[str] | None = None) -> None:
     """Command line, see the module's head."""
-    args = parse_args("stseg.engine.small_clip", __doc__, Recipe(), 100, argv)
+    args = parse_args("stseg.small_world.clip_mini", __doc__, Recipe(), 100, argv)
     if args.command == "train":
         train(args.recipe, args.out, args.device, args.eval_period, args.count)
         return

@@ -7,8 +7,8 @@ import math
 import cv2
 import numpy as np
 
-from stseg.data.small_world.names import COLOURS
-from stseg.data.small_world.shapes import INKS, PARTS
+from stseg.small_world.names import COLOURS
+from stseg.small_world.shapes import INKS, PARTS
 
 SUPERSAMPLING = 2
 

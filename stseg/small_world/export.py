@@ -9,10 +9,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from stseg.data.small_world.names import CLASS_NAMES, SEEN_NAMES
-from stseg.data.small_world.scenes import SCENE_SIZE, SEEDS_PER_SPLIT, SPLIT_SEEDS, Scene, render
-from stseg.data.small_world.target import TARGET_SEEDS, render_target
-from stseg.files import write_atomically
+from stseg.small_world.names import CLASS_NAMES, SEEN_NAMES
+from stseg.small_world.other_camera import TARGET_SEEDS, render_target
+from stseg.small_world.scenes import SCENE_SIZE, SEEDS_PER_SPLIT, SPLIT_SEEDS, Scene, render
+from stseg.utils.files import write_atomically
 
 IGNORED_IN_FILES = 255
 SPLITS = (*SPLIT_SEEDS, *TARGET_SEEDS)

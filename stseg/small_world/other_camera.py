@@ -12,7 +12,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from stseg.data.small_world.scenes import SCENE_SIZE, Scene, render
+from stseg.small_world.scenes import SCENE_SIZE, Scene, render
 
 # Seeds from here on, up to SEEDS_PER_SPLIT each. 3_000_000 and up belong to the demo's scenes.
 TARGET_SEEDS = {"target_train": 4_000_000, "target_dev": 5_000_000, "target_val": 6_000_000}

@@ -13,8 +13,8 @@ from functools import partial
 
 import numpy as np
 
-from stseg.data.small_world.names import CLASS_NAMES, COLOURS, PATTERNS
-from stseg.data.small_world.scenes import SPLIT_SEEDS, Phrase, render
+from stseg.small_world.names import CLASS_NAMES, COLOURS, PATTERNS
+from stseg.small_world.scenes import SPLIT_SEEDS, Phrase, render
 
 UNSAID = -1
 _PHRASE = re.compile(

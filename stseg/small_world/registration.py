@@ -15,8 +15,8 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from stseg.data.small_world.export import IGNORED_IN_FILES, SPLITS, UNLABELLED_SPLIT
-from stseg.data.small_world.names import CLASS_NAMES, SEEN_NAMES
+from stseg.small_world.export import IGNORED_IN_FILES, SPLITS, UNLABELLED_SPLIT
+from stseg.small_world.names import CLASS_NAMES, SEEN_NAMES
 from stseg.structures import Vocabulary
 
 
@@ -70,3 +70,6 @@ def register_small_world(root: Path | None = None) -> None:
             image_root=str(folder / "images" / split),
             sem_seg_root="" if split == UNLABELLED_SPLIT else str(folder / "labels" / split),
         )
+
+
+register_small_world()

@@ -8,16 +8,9 @@ from segment_anything.modeling import Sam
 from torch import Tensor
 from torch.nn import functional as F
 
-from stseg.data.small_world.scenes import SPLIT_SEEDS, render
-from stseg.engine.small_sam_data import (
-    POINTS,
-    box_of,
-    connected_parts,
-    degrade,
-    iou,
-    peaks,
-)
-from stseg.engine.small_sam_looks import change_look
+from stseg.small_world.sam_looks import change_look
+from stseg.small_world.sam_prompts import POINTS, box_of, connected_parts, degrade, iou, peaks
+from stseg.small_world.scenes import SPLIT_SEEDS, render
 
 EVAL_KINDS = ("points", "box", "mask", "mask+box", "mask+box+points")
 STRENGTH = 10.0  # of mask prompts, logits

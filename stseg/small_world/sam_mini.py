@@ -1,7 +1,7 @@
 """Train SAM-mini on regions of the small world, without their names, on a CPU or a GPU.
 
-    python -m stseg.engine.small_sam train --out DIR [--steps N --seed S]
-    python -m stseg.engine.small_sam evaluate --weights FILE [--split dev --count N]
+    python -m stseg.small_world.sam_mini train --out DIR [--steps N --seed S]
+    python -m stseg.small_world.sam_mini evaluate --weights FILE [--split dev --count N]
 
 As SAM (Kirillov et al., ICCV 2023): points, boxes and masks as prompts, three answers of which the
 best one learns, and a head that foretells each answer's IoU. Unlike SAM, the mask prompts are rough
@@ -25,8 +25,11 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stseg.engine.small_clip import lr_factor
-from stseg.engine.small_sam_data import (
+from stseg.modeling.encoders.sam import create_sam
+from stseg.modeling.encoders.sam_mini import build_sam_mini
+from stseg.small_world.clip_mini import lr_factor
+from stseg.small_world.sam_judging import evaluate, predict_masks
+from stseg.small_world.sam_prompts import (
     ScenePool,
     build_scene_pool,
     degrade,
@@ -36,11 +39,8 @@ from stseg.engine.small_sam_data import (
     draw_points,
     mask_prompt,
 )
-from stseg.engine.small_sam_eval import evaluate, predict_masks
-from stseg.engine.small_training import StepwiseTrainer, parse_args, run_training
-from stseg.files import write_atomically
-from stseg.modeling.encoders.sam import create_sam
-from stseg.modeling.encoders.sam_mini import build_sam_mini
+from stseg.small_world.training import StepwiseTrainer, parse_args, run_training
+from stseg.utils.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -286,7 +286,7 @@ def train(
 
 def main(argv: list[str] | None = None) -> None:
     """Command line, see the module's head."""
-    args = parse_args("stseg.engine.small_sam", __doc__, Recipe(), 30, argv)
+    args = parse_args("stseg.small_world.sam_mini", __doc__, Recipe(), 30, argv)
     if args.command == "train":
         train(args.recipe, args.out, args.device, args.eval_period, args.count)
         return

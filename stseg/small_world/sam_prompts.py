@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stseg.data.small_world.scenes import SPLIT_SEEDS, render
-from stseg.engine.small_sam_looks import change_look
+from stseg.small_world.sam_looks import change_look
+from stseg.small_world.scenes import SPLIT_SEEDS, render
 
 MIN_PART_PIXELS = 40
 POINTS = 6  # slots for points in a prompt, half of them for the background

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stseg.data.small_world.drawing import draw_thing
-from stseg.data.small_world.names import CLASS_NAMES, COLOURS, PATTERNS, STUFF_NAMES, THING_NAMES
-from stseg.data.small_world.textures import cut_texture
+from stseg.small_world.drawing import draw_thing
+from stseg.small_world.names import CLASS_NAMES, COLOURS, PATTERNS, STUFF_NAMES, THING_NAMES
+from stseg.small_world.textures import cut_texture
 
 # A split owns the seeds from SPLIT_SEEDS[split] up to, not including, + SEEDS_PER_SPLIT.
 SEEDS_PER_SPLIT = 1_000_000

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from stseg.engine.train_step import check_gradients
-from stseg.files import write_atomically
+from stseg.utils.files import write_atomically
 
 logger = logging.getLogger(__name__)
 

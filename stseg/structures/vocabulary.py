@@ -20,8 +20,8 @@ import numpy as np
 #: or 459; mappers and writers translate.
 IGNORE_LABEL = -1
 
-_TEMPLATE_DIR = Path(__file__).parent / "assets" / "templates"
-_LIST_DIR = Path(__file__).parent / "data" / "datasets" / "vocab"
+_TEMPLATE_DIR = Path(__file__).parents[1] / "assets" / "templates"
+_LIST_DIR = Path(__file__).parents[1] / "data" / "datasets" / "vocab"
 _LIST_PREFIX = "vocab:"
 _POLICIES = ("none", "threshold", "distractors")
 
@@ -406,6 +406,6 @@ class Segmentation:
             The files written.
         """
         # Imported here: only saving needs Pillow and OpenCV.
-        from stseg.saving import save_segmentation
+        from stseg.render.label_files import save_segmentation
 
         return save_segmentation(self, Path(directory), stem, image)

@@ -1,7 +1,7 @@
 """How near names are to CLIP's text tower, as a file for the open figures of an evaluation.
 
 Example:
-    python -m stseg.engine.name_similarity --config-file configs/stseg/sed_convnextB_768.yaml \
+    python -m stseg.tools.name_similarity --config-file configs/stseg/sed_convnextB_768.yaml \
         --names names.json --output near.npy
     python -m stseg.evaluation score ... --similarity near.npy
 """
@@ -19,10 +19,10 @@ from detectron2.config import CfgNode
 
 from stseg.engine.setup import setup_cfg
 from stseg.evaluation.open_vocab import check_similarity, similarity
-from stseg.files import check_output, write_atomically
 from stseg.modeling.encoders.clip import create_clip
 from stseg.modeling.text.encoder import build_text_encoder
 from stseg.structures import Vocabulary
+from stseg.utils.files import check_output, write_atomically
 
 logger = logging.getLogger(__name__)
 

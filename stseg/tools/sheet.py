@@ -17,11 +17,11 @@ from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
 from stseg.data.image_io import read_ids, read_image
-from stseg.data.verification.target import Listed, Pair, Target
-from stseg.files import MARK, write_atomically
-from stseg.html_parts import class_name, figure, fill_page, table, tiles
+from stseg.render.html import class_name, figure, fill_page, table, tiles
+from stseg.render.overlay import area_shares, draw_legend, label_font, paint_labels
 from stseg.structures import IGNORE_LABEL, Vocabulary
-from stseg.visualization import area_shares, draw_legend, label_font, paint_labels
+from stseg.tools.verification.data_set import Listed, Pair, Target
+from stseg.utils.files import MARK, write_atomically
 
 _BOX = (480, 360)  # width and height that every picture is fitted into
 _MAX_ROWS = 17  # of a legend, so that it stays one column beside the picture

@@ -10,8 +10,8 @@ from PIL import Image
 from benchmarks.approximations import Setting, difference, measure, measure_times, show
 from benchmarks.inference_sides import Case
 from stseg import Predictor, Vocabulary
-from stseg.data.small_world.names import CLASS_NAMES
-from stseg.data.small_world.scenes import render
+from stseg.small_world.names import CLASS_NAMES
+from stseg.small_world.scenes import render
 
 MINI = "configs/mini/stseg_mini.yaml"
 

@@ -6,10 +6,10 @@ from PIL import Image
 
 from benchmarks.rejection import measure, show
 from stseg import Predictor
-from stseg.data.small_world.names import CLASS_NAMES
-from stseg.data.small_world.scenes import render
 from stseg.evaluation.open_vocab import with_distractors
 from stseg.modeling.heads import cost_decoder
+from stseg.small_world.names import CLASS_NAMES
+from stseg.small_world.scenes import render
 
 
 def test_what_rejection_saves_and_changes(tmp_path, capsys):

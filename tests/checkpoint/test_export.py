@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from stseg.checkpoint import identify
+from stseg.checkpoint.checkpointer import load_for_evaluation
 from stseg.checkpoint.export import export_weights
 from stseg.checkpoint.reading import read_state_dict
-from stseg.engine.checkpointing import load_for_evaluation
 from stseg.modeling.meta_arch.stseg import STSeg
 from tests.helpers.tiny_model import register, tiny_cfg
 

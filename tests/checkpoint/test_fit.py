@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from stseg.checkpoint.fit import config_of, find_misfit, shapes_of
-from stseg.checkpoint.reading import read_checkpoint
-from stseg.config import add_stseg_config
-from stseg.engine.checkpointing import (
+from stseg.checkpoint.checkpointer import (
     Checkpointer,
     check_weights,
     load_for_evaluation,
     spare_encoder_files,
 )
+from stseg.checkpoint.fit import config_of, find_misfit, shapes_of
+from stseg.checkpoint.reading import read_checkpoint
+from stseg.config import add_stseg_config
 from stseg.engine.setup import setup_cfg
 from stseg.modeling.meta_arch.stseg import STSeg
 from tests.helpers.tiny_model import register, tiny_cfg

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from stseg.checkpoint.checkpointer import load_for_evaluation
 from stseg.checkpoint.reading import read_checkpoint
-from stseg.engine.checkpointing import load_for_evaluation
 from stseg.modeling.encoders.clip import create_clip
 from stseg.modeling.encoders.sam import create_sam
 

@@ -1,6 +1,6 @@
 import pytest
 
-from stseg.data.datasets.entries import FORMATS, DataEntry, parse_entry, parse_flag
+from stseg.config.data_entries import FORMATS, DataEntry, parse_entry, parse_flag
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from PIL import Image
 
 from stseg.data.augmentation import build_augmentations
 from stseg.data.build import build_mapper
-from stseg.data.datasets import register_folder
 from stseg.data.image_io import BrokenFileError
 from stseg.data.mappers import STSegSemanticMapper
+from stseg.data.readers import register_folder
 from stseg.data.sampling import seeded
 from stseg.structures import IGNORE_LABEL, Vocabulary
 from tests.helpers.tiny_data import NAMES, write_folder, write_pair

@@ -10,10 +10,10 @@ from PIL import Image
 
 from stseg.data import build as build_module
 from stseg.data.build import build_self_training_loader
-from stseg.data.datasets import register_folder, register_images
 from stseg.data.mixing import MixedSampler, label_translation, source_share
+from stseg.data.readers import register_folder, register_images
 from stseg.data.sampling import PositionSampler
-from stseg.saving import encode_labels
+from stseg.render.label_files import encode_labels
 from stseg.structures import IGNORE_LABEL, Vocabulary
 from tests.helpers.tiny_data import write_folder
 

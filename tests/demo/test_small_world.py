@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from demo.small_world import fresh_scenes, main
-from stseg.data.small_world.names import UNSEEN_NAMES
+from stseg.small_world.names import UNSEEN_NAMES
 from tests.helpers.colour_net import ColourTestNet
 
 

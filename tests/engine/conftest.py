@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from stseg.data.datasets.folders import register_from_cfg
+from stseg.data.readers.folders import register_from_cfg
 from stseg.engine import Trainer, setup_cfg
 from stseg.engine.launch import parse_args
 
@@ -15,7 +15,7 @@ def entry(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
+def _one_thread(clean_catalog):
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from stseg.engine import checkpointing
-from stseg.engine.checkpointing import Checkpointer, load_for_evaluation
+from stseg.checkpoint import checkpointer as checkpointing
+from stseg.checkpoint.checkpointer import Checkpointer, load_for_evaluation
 from stseg.engine.ema import WeightAverage
 
 

@@ -5,11 +5,12 @@ import re
 import pytest
 from detectron2.data import DatasetCatalog
 
-from stseg.data.datasets.folders import register_from_cfg
-from stseg.engine import Trainer, rounds, setup_cfg
+from stseg.data.readers.folders import register_from_cfg
+from stseg.engine import Trainer, setup_cfg
 from stseg.engine import dry_run as dry_run_module
 from stseg.engine.dry_run import Phases, check_sets, measured
 from stseg.engine.launch import parse_args
+from stseg.self_training import hook as rounds
 from tests.helpers import tiny_model
 from tests.helpers.tiny_data import write_folder
 

@@ -10,9 +10,9 @@ import torch
 
 from stseg.engine.run_folder import RunIdentity, locked
 from stseg.engine.setup import setup_cfg
+from tests.self_training import round_runs as runs
 
 from . import fakes
-from . import round_runs as runs
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import torch
 from stseg.engine import Trainer
 from stseg.engine.launch import launch, parse_args
 from stseg.evaluation import STSegSemSegEvaluator
-from stseg.modeling.label_maps import LabelMap
+from stseg.modeling.scores.label_maps import LabelMap
 
 from . import fakes
 

@@ -10,7 +10,7 @@ from detectron2.evaluation import SemSegEvaluator
 from detectron2.utils import comm
 from PIL import Image
 
-from stseg.data.datasets import folders, register_folder
+from stseg.data.readers import folders, register_folder
 from stseg.engine.launch import launch, parse_args
 from stseg.evaluation import (
     EVALUATOR_REGISTRY,

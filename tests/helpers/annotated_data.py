@@ -10,8 +10,8 @@ import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from stseg.data.datasets import register_data
 from stseg.data.image_io import read_label
+from stseg.data.readers import register_data
 
 HEIGHT, WIDTH = 24, 32
 NAMES = ("bright", "dark")

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from stseg.data.datasets import SPECS
-from stseg.data.verification import Report, Settings, demand, verify
-from stseg.data.verification.registered import find_registered
+from stseg.tools.verification import Report, Settings, demand, verify
+from stseg.tools.verification.registered import find_registered
 
 SIZE = (24, 32)
 

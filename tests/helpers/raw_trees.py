@@ -9,11 +9,11 @@ import scipy.io
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from stseg.data.preparation.ade20k import ADE20K_150, ADE20K_FULL
-from stseg.data.preparation.cityscapes import CITYSCAPES
-from stseg.data.preparation.coco_stuff import COCO_STUFF
-from stseg.data.preparation.pascal_context import PASCAL_CONTEXT_59, PASCAL_CONTEXT_459
-from stseg.data.preparation.voc import VOC
+from stseg.tools.preparation.ade20k import ADE20K_150, ADE20K_FULL
+from stseg.tools.preparation.cityscapes import CITYSCAPES
+from stseg.tools.preparation.coco_stuff import COCO_STUFF
+from stseg.tools.preparation.pascal_context import PASCAL_CONTEXT_59, PASCAL_CONTEXT_459
+from stseg.tools.preparation.voc import VOC
 
 SHAPE = (6, 8)
 

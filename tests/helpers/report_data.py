@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from stseg.self_training.page_pictures import ReportEntry
 from stseg.self_training.pseudo_label import ClassRecord, PseudoLabel
-from stseg.self_training.report_pictures import ReportEntry
 
 
 def make_record(class_id: int, name: str, accepted: bool = True, **parts) -> ClassRecord:

@@ -5,11 +5,11 @@ import logging
 import pytest
 import torch
 
-from stseg.modeling import inference
-from stseg.modeling.inference import evaluation_dtype
-from stseg.modeling.label_maps import LabelMap
 from stseg.modeling.layers.class_context import ClassContext
 from stseg.modeling.meta_arch.stseg import STSeg
+from stseg.modeling.scores import windows as inference
+from stseg.modeling.scores.label_maps import LabelMap
+from stseg.modeling.scores.windows import evaluation_dtype
 from stseg.structures import Vocabulary
 from tests.helpers.tiny_model import tiny_cfg
 

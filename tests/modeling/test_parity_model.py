@@ -17,12 +17,12 @@ from timm.models.convnext import ConvNeXt
 from torch.nn import functional as F
 
 from stseg.checkpoint import load_published
+from stseg.checkpoint.checkpointer import load_for_evaluation
 from stseg.config import add_stseg_config
-from stseg.engine.checkpointing import load_for_evaluation
 from stseg.modeling.encoders.clip import wrap_image_tower
-from stseg.modeling.inference import resize
 from stseg.modeling.meta_arch.base import OpenVocabSegmentor
 from stseg.modeling.meta_arch.stseg import STSeg
+from stseg.modeling.scores.windows import resize
 from stseg.modeling.text.class_embeddings import ClassEmbeddings
 from stseg.modeling.text.encoder import CLIPTextEncoder
 from stseg.structures import Vocabulary, load_templates

@@ -1,7 +1,7 @@
 import cv2
 import numpy as np
 
-from stseg.colours import rgb_to_lab
+from stseg.render.colours import rgb_to_lab
 
 
 def test_lab_is_that_of_opencv():

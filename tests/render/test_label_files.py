@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stseg.saving import label_encoding
+from stseg.render.label_files import label_encoding
 from stseg.structures import Segmentation
 
 LABELS = np.array([[0, 0, 1], [0, -1, -1]])

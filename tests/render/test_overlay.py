@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stseg.visualization import class_colours, draw_overlay
+from stseg.render.overlay import class_colours, draw_overlay
 
 
 def test_colours_belong_to_ids_and_differ_clearly():

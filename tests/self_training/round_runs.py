@@ -29,8 +29,8 @@ from torch.nn import functional as F
 import train_net
 from stseg.checkpoint.fit import FROZEN_PARTS
 from stseg.modeling.encoders.sam import SAMImageEncoder
+from stseg.render.overlay import class_colours
 from stseg.self_training.store_key import weights_digest
-from stseg.visualization import class_colours
 from tests.helpers.colour_net import COLOURS
 from tests.helpers.tiny_model import CLIP_NAME, SAM_NAME, register, tiny_sam
 
@@ -261,7 +261,7 @@ def close_gate_at(number):
 
         wrap("stseg.self_training.labeler", "gate", change)
 
-    at_call("stseg.engine.labelling:DatasetLabeler", "fill", number, act)
+    at_call("stseg.self_training.dataset_labeler:DatasetLabeler", "fill", number, act)
 
 
 def believe_any_region():
@@ -270,7 +270,7 @@ def believe_any_region():
     def change(old):
         return functools.partial(old, min_predicted_iou=-math.inf, min_stability=0.0)
 
-    wrap("stseg.engine.labelling", "RegionSettings", change)
+    wrap("stseg.self_training.dataset_labeler", "RegionSettings", change)
 
 
 def condemn_round(number):
@@ -286,7 +286,7 @@ def condemn_round(number):
 
         return judge
 
-    wrap("stseg.engine.rounds", "judge_round", change)
+    wrap("stseg.self_training.hook", "judge_round", change)
 
 
 def shuffle_labels():
@@ -376,4 +376,4 @@ def programming_error():
     def act():
         raise ValueError("not ours")
 
-    at_call("stseg.engine.labelling", "predict", 1, act)
+    at_call("stseg.self_training.dataset_labeler", "predict", 1, act)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from stseg.engine.labelling import predict, predict_labels
+from stseg.self_training.dataset_labeler import predict, predict_labels
 from stseg.structures import Vocabulary
 
 

@@ -6,15 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stseg.self_training.page import write_page
+from stseg.self_training.page_counts import count_classes
+from stseg.self_training.page_pictures import PANEL_SIDE, ReportEntry, draw_panels, spread_evenly
 from stseg.self_training.pseudo_label import PseudoLabel
-from stseg.self_training.report import write_page
-from stseg.self_training.report_counts import count_classes
-from stseg.self_training.report_pictures import (
-    PANEL_SIDE,
-    ReportEntry,
-    draw_panels,
-    spread_evenly,
-)
 from stseg.structures import Vocabulary
 from tests.helpers.report_data import make_entry, make_record
 
@@ -200,7 +195,7 @@ def test_reasons_that_differ_in_figures_count_as_one():
 
 
 def test_the_sheet_shows_a_few_images_only(tmp_path, monkeypatch):
-    monkeypatch.setattr("stseg.self_training.report_pictures._SHEET_IMAGES", 3)
+    monkeypatch.setattr("stseg.self_training.page_pictures._SHEET_IMAGES", 3)
     heights = [
         write(tmp_path, [make_entry(f"{i}.jpg", NAMES, (6, 9)) for i in range(n)])[1].height
         for n in (1, 3, 5)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stseg.self_training.report import write_page
+from stseg.self_training.page import write_page
 from stseg.self_training.veto import Veto
 from stseg.structures import Vocabulary
 from tests.helpers.report_data import make_entry

@@ -19,10 +19,10 @@ CHANGES = {
     "SOLVER.LOG_PERIOD": 4,
     "SOLVER.LR_MULTIPLIERS": [["colours", 0.01]],
 }
-HOOK = "stseg.engine.rounds:SamPseudoLabelHook"
+HOOK = "stseg.self_training.hook:SamPseudoLabelHook"
 # Where, function, call; each round labels four images.
 POINTS = {
-    "predicting": ("stseg.engine.labelling", "predict", 8),
+    "predicting": ("stseg.self_training.dataset_labeler", "predict", 8),
     "refining": ("stseg.self_training.refiner:SamRefiner", "refine", 6),
     "writing": ("stseg.self_training.store_records:ImageRecord", "encode", 6),
     "training": ("stseg.engine.train_step:StepTrainer", "run_step", 5),

@@ -4,8 +4,8 @@ import pytest
 
 from stseg.data.datasets import dataset_vocabulary
 from stseg.engine.setup import setup_cfg
-from stseg.engine.targets import target_vocabulary
 from stseg.self_training.seen import mark_seen, matched_names, seen_record, seen_table
+from stseg.self_training.target import target_vocabulary
 from stseg.structures import Vocabulary
 from tests.engine.test_setup import CONFIGS
 

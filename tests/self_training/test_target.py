@@ -1,7 +1,7 @@
 import pytest
 
 from stseg.data.datasets import dataset_vocabulary
-from stseg.engine.targets import source_vocabulary
+from stseg.self_training.target import source_vocabulary
 from stseg.structures import Vocabulary
 
 

@@ -7,10 +7,11 @@ import open_clip
 import pytest
 import torch
 
-from stseg.data.small_world.names import CLASS_NAMES
-from stseg.engine import small_clip, small_clip_eval
-from stseg.engine.small_clip import CaptionTrainer, Recipe
-from stseg.modeling.losses.caption_cells import cell_label_loss, matching_loss
+from stseg.small_world import clip_judging as small_clip_eval
+from stseg.small_world import clip_mini as small_clip
+from stseg.small_world.caption_cells import cell_label_loss, matching_loss
+from stseg.small_world.clip_mini import CaptionTrainer, Recipe
+from stseg.small_world.names import CLASS_NAMES
 
 CPU = torch.device("cpu")
 TINY = Recipe(

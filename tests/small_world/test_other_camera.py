@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from stseg.data.small_world.export import split_scene, write_split
-from stseg.data.small_world.names import CLASS_NAMES, SEEN_NAMES
-from stseg.data.small_world.scenes import render
-from stseg.data.small_world.target import TARGET_SEEDS, render_target, restyle
+from stseg.small_world.export import split_scene, write_split
+from stseg.small_world.names import CLASS_NAMES, SEEN_NAMES
+from stseg.small_world.other_camera import TARGET_SEEDS, render_target, restyle
+from stseg.small_world.scenes import render
 
 
 def restyled(image, strength=1.0, seed=0):
@@ -83,7 +83,7 @@ def test_the_registered_splits_have_all_names_and_training_has_no_labels(tmp_pat
     pytest.importorskip("detectron2")
     from detectron2.data import DatasetCatalog, MetadataCatalog
 
-    from stseg.data.datasets.small_world import register_small_world
+    from stseg.small_world.registration import register_small_world
 
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     register_small_world()

@@ -7,11 +7,14 @@ import pytest
 import torch
 from segment_anything.modeling import Sam
 
-from stseg.data.small_world.scenes import render
-from stseg.engine import small_sam, small_sam_data, small_sam_eval, small_sam_looks
-from stseg.engine.small_sam import KINDS, PromptTrainer, Recipe
 from stseg.modeling.encoders.sam import create_sam
 from stseg.modeling.encoders.sam_mini import build_sam_mini
+from stseg.small_world import sam_judging as small_sam_eval
+from stseg.small_world import sam_looks as small_sam_looks
+from stseg.small_world import sam_mini as small_sam
+from stseg.small_world import sam_prompts as small_sam_data
+from stseg.small_world.sam_mini import KINDS, PromptTrainer, Recipe
+from stseg.small_world.scenes import render
 
 CPU = torch.device("cpu")
 TINY = Recipe(steps=6, region_steps=1, joint_steps=2, batch=2, region_batch=2, scenes=4, warmup=2)

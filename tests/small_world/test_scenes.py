@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from demo.small_world import FIRST_SEED as DEMO_SEED
-from stseg.data.small_world.drawing import draw_thing
-from stseg.data.small_world.export import (
+from stseg.small_world.drawing import draw_thing
+from stseg.small_world.export import (
     IGNORED_IN_FILES,
     SPLITS,
     split_scene,
     train_labels,
     write_split,
 )
-from stseg.data.small_world.names import (
+from stseg.small_world.names import (
     CLASS_NAMES,
     COLOURS,
     PATTERNS,
@@ -25,10 +25,10 @@ from stseg.data.small_world.names import (
     THING_NAMES,
     UNSEEN_NAMES,
 )
-from stseg.data.small_world.pairs import UNSAID, build_pool, match_phrases, parse_caption
-from stseg.data.small_world.scenes import SEEDS_PER_SPLIT, SPLIT_SEEDS, Phrase, render
-from stseg.data.small_world.shapes import PARTS
-from stseg.data.small_world.target import TARGET_SEEDS
+from stseg.small_world.other_camera import TARGET_SEEDS
+from stseg.small_world.pairs import UNSAID, build_pool, match_phrases, parse_caption
+from stseg.small_world.scenes import SEEDS_PER_SPLIT, SPLIT_SEEDS, Phrase, render
+from stseg.small_world.shapes import PARTS
 
 
 def test_the_world_has_enough_stuff_things_colours_and_patterns():
@@ -198,7 +198,7 @@ def test_a_pool_of_pairs_is_the_same_whatever_the_number_of_workers():
 @pytest.fixture
 def registered(tmp_path, monkeypatch):
     pytest.importorskip("detectron2")
-    from stseg.data.datasets.small_world import register_small_world
+    from stseg.small_world.registration import register_small_world
 
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     register_small_world()

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from stseg.engine.name_similarity import main
 from stseg.evaluation.open_vocab import check_similarity
+from stseg.tools.name_similarity import main
 
 CONFIG = "configs/mini/small_world.yaml"
 

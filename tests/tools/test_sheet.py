@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stseg.data.sheet import choose, make_sheet, write_page, write_sheet
-from stseg.data.verification import Pair, folder_target, list_folder
+from stseg.tools.sheet import choose, make_sheet, write_page, write_sheet
+from stseg.tools.verification import Pair, folder_target, list_folder
 from tests.helpers.planted import blocks
 from tests.helpers.tiny_data import write_folder, write_pair
 

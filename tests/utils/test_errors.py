@@ -2,7 +2,7 @@
 
 import pytest
 
-from stseg.engine.explained import explanation
+from stseg.utils.errors import explanation
 
 
 @pytest.mark.parametrize(

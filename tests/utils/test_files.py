@@ -1,6 +1,6 @@
 import pytest
 
-from stseg.files import write_atomically
+from stseg.utils.files import write_atomically
 
 
 def test_bytes_and_writers_make_the_same_file(tmp_path):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stseg.threads import share_processors
+from stseg.utils.threads import share_processors
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
 

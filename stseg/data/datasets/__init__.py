@@ -1,6 +1,5 @@
-"""Data sets: the benchmark table and folders. Importing registers the benchmarks, cheaply."""
+"""Data sets: the benchmark table. Importing registers the benchmarks, cheaply."""
 
-from stseg.data.datasets.folders import register_data, register_folder, register_from_cfg
 from stseg.data.datasets.register import (
     check_registered,
     data_root,
@@ -11,12 +10,9 @@ from stseg.data.datasets.register import (
     dataset_vocabulary,
     register_benchmarks,
 )
-from stseg.data.datasets.small_world import register_small_world
 from stseg.data.datasets.specs import SPECS, VARIANTS, DatasetSpec
-from stseg.data.datasets.unlabelled import list_images, register_images
 
 register_benchmarks()
-register_small_world()
 
 __all__ = [
     "SPECS",
@@ -29,11 +25,5 @@ __all__ = [
     "dataset_label_reader",
     "dataset_layout",
     "dataset_vocabulary",
-    "list_images",
     "register_benchmarks",
-    "register_data",
-    "register_folder",
-    "register_from_cfg",
-    "register_images",
-    "register_small_world",
 ]

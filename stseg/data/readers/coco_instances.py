@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from stseg.data.datasets.annotations import Annotations, Drawing, hash_of, points_of, read_json
-from stseg.data.datasets.coco_json import (
+from stseg.data.readers.annotations import Annotations, Drawing, hash_of, points_of, read_json
+from stseg.data.readers.coco_json import (
     KEYS,
     categories_by_id,
     drawings_of,
@@ -19,7 +19,7 @@ from stseg.data.datasets.coco_json import (
     known_id,
     left_out,
 )
-from stseg.data.datasets.polygons import clip_polygon
+from stseg.data.readers.polygons import clip_polygon
 
 
 def read_coco(name: str, image_dir: Path, annotation: Path) -> Annotations:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from stseg.data.datasets.annotations import (
+from stseg.data.readers.annotations import (
     Drawing,
     join,
     refuse_missing,

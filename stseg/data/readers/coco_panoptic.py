@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from stseg.data.datasets.annotations import (
+from stseg.data.image_io import read_colours
+from stseg.data.readers.annotations import (
     Annotations,
     Drawing,
     hash_of,
@@ -17,7 +18,7 @@ from stseg.data.datasets.annotations import (
     read_json,
     refuse_missing,
 )
-from stseg.data.datasets.coco_json import (
+from stseg.data.readers.coco_json import (
     KEYS,
     categories_by_id,
     drawings_of,
@@ -26,7 +27,6 @@ from stseg.data.datasets.coco_json import (
     known_id,
     left_out,
 )
-from stseg.data.image_io import read_colours
 
 
 def read_panoptic(name: str, image_dir: Path, annotation: Path, label_dir: Path) -> Annotations:

@@ -9,18 +9,12 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog
 
-from stseg.data.datasets.annotations import join
-from stseg.data.datasets.entries import (
-    KEY,
-    DataEntry,
-    existing_path,
-    is_entry_of_texts,
-    parse_entry,
-)
-from stseg.data.datasets.formats import Loaded, load_entry
+from stseg.config.data_entries import KEY, DataEntry, existing_path, is_entry_of_texts, parse_entry
 from stseg.data.datasets.listing import list_pairs
 from stseg.data.datasets.register import register_with_metadata
 from stseg.data.names_file import ignore_label as ignore_label_of
+from stseg.data.readers.annotations import join
+from stseg.data.readers.formats import Loaded, load_entry
 from stseg.structures import Vocabulary
 
 _SHOWN_NAMES = 60
@@ -86,10 +80,10 @@ def register_folder(
 
 
 def register_data(entry: DataEntry | Mapping[str, Any]) -> str:
-    """Register data of any format of `stseg.data.datasets.entries.FORMATS`.
+    """Register data of any format of `stseg.config.data_entries.FORMATS`.
 
     Annotations are read now and their label maps are drawn into a cache, see
-    `stseg.data.datasets.label_cache`. Registering the same entry again does nothing.
+    `stseg.data.readers.label_cache`. Registering the same entry again does nothing.
 
     Args:
         entry: or its attributes as a mapping.

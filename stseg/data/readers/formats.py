@@ -11,24 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from stseg.data.datasets.annotations import (
-    Annotations,
-    Drawing,
-    class_ids,
-    folded,
-    hash_of,
-    join,
-)
-from stseg.data.datasets.coco_instances import read_coco
-from stseg.data.datasets.coco_panoptic import read_panoptic
-from stseg.data.datasets.entries import DataEntry, existing_path
-from stseg.data.datasets.label_cache import draw_label_maps, extract_frames
-from stseg.data.datasets.labelme import IGNORED, read_labelme
+from stseg.config.data_entries import DataEntry, existing_path
 from stseg.data.datasets.listing import list_pairs
-from stseg.data.datasets.unlabelled import list_images
 from stseg.data.image_io import read_label
 from stseg.data.names_file import ignore_label
-from stseg.saving import label_encoding
+from stseg.data.readers.annotations import Annotations, Drawing, class_ids, folded, hash_of, join
+from stseg.data.readers.coco_instances import read_coco
+from stseg.data.readers.coco_panoptic import read_panoptic
+from stseg.data.readers.label_cache import draw_label_maps, extract_frames
+from stseg.data.readers.labelme import IGNORED, read_labelme
+from stseg.data.readers.unlabelled import list_images
+from stseg.render.label_files import label_encoding
 from stseg.structures import IGNORE_LABEL, Vocabulary
 
 _NAMES_FILES = ("names.json", "names.txt")

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from stseg.data.datasets.annotations import (
+from stseg.data.image_io import IMAGE_SUFFIXES
+from stseg.data.readers.annotations import (
     Annotations,
     Drawing,
     hash_of,
@@ -23,8 +24,7 @@ from stseg.data.datasets.annotations import (
     refuse_same_stem,
     stated_size,
 )
-from stseg.data.datasets.polygons import clip_polygon
-from stseg.data.image_io import IMAGE_SUFFIXES
+from stseg.data.readers.polygons import clip_polygon
 
 #: labelme's own label for regions that carry no class.
 IGNORED = "__ignore__"

@@ -15,11 +15,11 @@ from typing import Any
 from detectron2.data import DatasetCatalog
 from tqdm import tqdm
 
-from stseg.data.datasets.label_cache import extract_frames
 from stseg.data.datasets.register import register_with_metadata
 from stseg.data.image_io import IMAGE_SUFFIXES, read_image
 from stseg.data.media import is_video
-from stseg.saving import label_encoding
+from stseg.data.readers.label_cache import extract_frames
+from stseg.render.label_files import label_encoding
 from stseg.structures import Vocabulary, VocabularyLike
 
 logger = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from stseg.checkpoint.reading import RANDOM, READ_ERRORS, reason_of
 from stseg.modeling.encoders.convnext_mini import add_mini_configs
-from stseg.paths import resolve
+from stseg.utils.paths import resolve
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from stseg.checkpoint.reading import RANDOM, read_state_dict
 from stseg.modeling.encoders.sam_mini import build_sam_mini
-from stseg.paths import resolve
+from stseg.utils.paths import resolve
 
 logger = logging.getLogger(__name__)
 

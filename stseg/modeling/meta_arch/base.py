@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from stseg.modeling.inference import (
+from stseg.modeling.scores.label_maps import LabelMap, top_classes, top_classes_of_tiles
+from stseg.modeling.scores.windows import (
     Tiles,
     check_dtype,
     evaluation_dtype,
@@ -13,7 +14,6 @@ from stseg.modeling.inference import (
     predict_tiles,
     resize,
 )
-from stseg.modeling.label_maps import LabelMap, top_classes, top_classes_of_tiles
 from stseg.modeling.text.class_embeddings import ClassEmbeddings
 from stseg.structures import IGNORE_LABEL, Vocabulary
 

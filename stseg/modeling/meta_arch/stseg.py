@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from stseg.modeling.encoders.clip import build_clip, build_image_encoder
 from stseg.modeling.encoders.sam import build_sam_encoder
 from stseg.modeling.heads.cost_volume import CostVolume
-from stseg.modeling.inference import build_tiles
 from stseg.modeling.layers.dea import DEA
 from stseg.modeling.losses.segmentation import SegmentationCriterion
 from stseg.modeling.meta_arch.base import OpenVocabSegmentor
+from stseg.modeling.scores.windows import build_tiles
 from stseg.modeling.text.class_embeddings import ClassEmbeddings
 from stseg.modeling.text.encoder import build_text_encoder
 

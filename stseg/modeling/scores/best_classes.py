@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from stseg.modeling.score_sources import Range, Resized, Source
+from stseg.modeling.scores.sources import Range, Resized, Source
 
 #: Memory for the scores of one block: they stay in a processor's cache.
 _BYTES = 32 << 20

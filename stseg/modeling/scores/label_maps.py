@@ -1,7 +1,7 @@
 """The most probable classes of every pixel, without the probabilities of all classes at full size.
 
 847 classes on a photo of 3000 x 2000 pixels are 20 GB. Here the scores stay at the size that the
-network gives, and blocks of pixels are made of them, see `stseg.modeling.best_classes`.
+network gives, and blocks of pixels are made of them, see `stseg.modeling.scores.best_classes`.
 
 Shapes: T classes, H x W pixels, k best classes.
 """
@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stseg.modeling.best_classes import BestClasses, check_k
-from stseg.modeling.inference import Tiles, resize, window_starts
-from stseg.modeling.score_sources import Average, Cells, Resized, Window
+from stseg.modeling.scores.best_classes import BestClasses, check_k
+from stseg.modeling.scores.sources import Average, Cells, Resized, Window
+from stseg.modeling.scores.windows import Tiles, resize, window_starts
 
 
 @dataclass(frozen=True, eq=False)

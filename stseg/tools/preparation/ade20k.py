@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from stseg.data.preparation.encoders import ade20k_150, ade20k_847
-from stseg.data.preparation.formats import jpeg_bytes, map_bytes, recode
-from stseg.data.preparation.tasks import Benchmark, MissingDataError, Task, raw_file, raw_files
+from stseg.tools.preparation.image_files import jpeg_bytes, map_bytes, recode
+from stseg.tools.preparation.label_encoders import ade20k_150, ade20k_847
+from stseg.tools.preparation.tasks import Benchmark, MissingDataError, Task, raw_file, raw_files
 
 _DOWNLOAD_150 = """\
 Official source: http://sceneparsing.csail.mit.edu

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from stseg.data.preparation.encoders import cityscapes_19
-from stseg.data.preparation.formats import recode
-from stseg.data.preparation.tasks import Benchmark, Task, raw_files
+from stseg.tools.preparation.image_files import recode
+from stseg.tools.preparation.label_encoders import cityscapes_19
+from stseg.tools.preparation.tasks import Benchmark, Task, raw_files
 
 _DOWNLOAD = """\
 Official source (registration needed): https://www.cityscapes-dataset.com

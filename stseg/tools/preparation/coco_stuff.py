@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stseg.data.preparation import encoders
-from stseg.data.preparation.formats import Encoder, recode
-from stseg.data.preparation.tasks import Benchmark, Task, raw_files
+from stseg.tools.preparation import label_encoders as encoders
+from stseg.tools.preparation.image_files import Encoder, recode
+from stseg.tools.preparation.tasks import Benchmark, Task, raw_files
 
 _DOWNLOAD = """\
 Official sources: https://cocodataset.org and https://github.com/nightrome/cocostuff

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from stseg.data.preparation.runner import Outcome, check, prepare, unexpected
-from stseg.data.preparation.tasks import Benchmark, MissingDataError, Task
+from stseg.tools.preparation.runner import Outcome, check, prepare, unexpected
+from stseg.tools.preparation.tasks import Benchmark, MissingDataError, Task
 
 _SHOWN = 20
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-_VOCAB = Path(__file__).parents[1] / "datasets" / "vocab"
+_VOCAB = Path(__file__).parents[2] / "data" / "datasets" / "vocab"
 _REFUSED = -1
 
 VOC_CLASSES = 20

@@ -8,9 +8,9 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from stseg.data.preparation.encoders import pascal_context_59, pascal_context_459
-from stseg.data.preparation.formats import map_bytes, paint, read_mat
-from stseg.data.preparation.tasks import (
+from stseg.tools.preparation.image_files import map_bytes, paint, read_mat
+from stseg.tools.preparation.label_encoders import pascal_context_59, pascal_context_459
+from stseg.tools.preparation.tasks import (
     Benchmark,
     MissingDataError,
     Task,

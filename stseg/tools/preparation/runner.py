@@ -21,8 +21,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from stseg.data.preparation.tasks import Task
-from stseg.files import write_atomically
+from stseg.tools.preparation.tasks import Task
+from stseg.utils.files import write_atomically
 
 logger = logging.getLogger(__name__)
 

@@ -3,12 +3,12 @@
 NumPy and Pillow only, but for `registered`, which asks Detectron2's catalogue.
 """
 
-from stseg.data.verification.finding import Finding
-from stseg.data.verification.official import OFFICIAL, Official
-from stseg.data.verification.pairing import list_folder
-from stseg.data.verification.scan import FileFacts, Histogram, scan
-from stseg.data.verification.target import Listed, Pair, Target, folder_target
-from stseg.data.verification.verify import Report, Settings, demand, judge, verify
+from stseg.tools.verification.data_set import Listed, Pair, Target, folder_target
+from stseg.tools.verification.finding import Finding
+from stseg.tools.verification.official import OFFICIAL, Official
+from stseg.tools.verification.pairing import list_folder
+from stseg.tools.verification.scan import FileFacts, Histogram, scan
+from stseg.tools.verification.verify import Report, Settings, demand, judge, verify
 
 __all__ = [
     "OFFICIAL",

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stseg.data.verification.finding import Finding, about_files
-from stseg.data.verification.scan import FileFacts
-from stseg.data.verification.target import Target
+from stseg.tools.verification.data_set import Target
+from stseg.tools.verification.finding import Finding, about_files
+from stseg.tools.verification.scan import FileFacts
 
 #: Aspect ratios that differ less than this, relatively, are one: resizing rounds to whole pixels.
 ASPECT_TOLERANCE = 0.02

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from stseg.data.image_io import read_ids
-from stseg.data.verification.finding import Finding, about_files
-from stseg.data.verification.scan import FileFacts, Histogram, spread
-from stseg.data.verification.target import Target
+from stseg.tools.verification.data_set import Target
+from stseg.tools.verification.finding import Finding, about_files
+from stseg.tools.verification.scan import FileFacts, Histogram, spread
 
 #: Without a witness: so many images with sky, tree or grass of either order at least; ids that are
 #: these in the other order cover this share of the labelled pixels, and so many times the share of
@@ -25,7 +25,7 @@ IMAGES, SHARE, TIMES = 10, 0.1, 3.0
 AGREEMENT, WITNESSES = 0.9, 16
 
 _SIGNS = ("sky", "tree", "grass")
-_VOCAB = Path(__file__).parents[1] / "datasets" / "vocab"
+_VOCAB = Path(__file__).parents[2] / "data" / "datasets" / "vocab"
 # The 59 names VOC-20b asks for stand in the order of ov-seg.
 _SORTED, _VOC_FIRST, _ALL = "pascal_context_59", "voc_20b", "pascal_context_459"
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stseg.data.names_file import ignore_label
-from stseg.data.verification.finding import Finding
 from stseg.structures import Vocabulary
+from stseg.tools.verification.finding import Finding
 
 # Number of classes and first name in the label files -> the benchmark whose variants are known.
 _FAMILIES = {

@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from stseg.data.verification.finding import Finding, about_files, join_ids
-from stseg.data.verification.official import official_for
-from stseg.data.verification.scan import FileFacts, Histogram
-from stseg.data.verification.target import Target
+from stseg.tools.verification.data_set import Target
+from stseg.tools.verification.finding import Finding, about_files, join_ids
+from stseg.tools.verification.official import official_for
+from stseg.tools.verification.scan import FileFacts, Histogram
 
 #: Share of ignored pixels from which a whole data set is suspect. The most has VOC-20, where
 #: background is ignored, about three quarters; its 15/5 training split somewhat more.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stseg.data.verification.finding import Finding
+from stseg.tools.verification.finding import Finding
 
 _COCO = "COCO-Stuff (Caesar et al. 2018), github.com/nightrome/cocostuff"
 _ADE = "Scene parsing benchmark (Zhou et al. 2017), github.com/CSAILVision/sceneparsing"

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stseg.data.image_io import IMAGE_SUFFIXES, LABEL_SUFFIXES
-from stseg.data.verification.finding import Finding, about_files
-from stseg.data.verification.target import Listed, Pair, Target
+from stseg.tools.verification.data_set import Listed, Pair, Target
+from stseg.tools.verification.finding import Finding, about_files
 
 
 @dataclass

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from stseg.data.image_io import read_ids
-from stseg.data.verification.finding import Finding, about_files
-from stseg.data.verification.scan import FileFacts, spread
-from stseg.data.verification.target import Target
+from stseg.tools.verification.data_set import Target
+from stseg.tools.verification.finding import Finding, about_files
+from stseg.tools.verification.scan import FileFacts, spread
 
 #: Label maps compared, evenly spread over the data set.
 SAMPLES = 16

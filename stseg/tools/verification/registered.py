@@ -17,10 +17,10 @@ from stseg.data.datasets import (
     dataset_layout,
     dataset_vocabulary,
 )
-from stseg.data.verification.finding import Finding
-from stseg.data.verification.pairing import list_folder, wrong_suffixes
-from stseg.data.verification.target import Listed, Pair, Target
 from stseg.structures import IGNORE_LABEL
+from stseg.tools.verification.data_set import Listed, Pair, Target
+from stseg.tools.verification.finding import Finding
+from stseg.tools.verification.pairing import list_folder, wrong_suffixes
 
 _BASE = "_detectron2_base"
 

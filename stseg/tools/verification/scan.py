@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from stseg.data.image_io import read_ids, read_image
-from stseg.data.verification.target import Pair
+from stseg.tools.verification.data_set import Pair
 
 _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap width and height
 _TAIL = 64  # bytes at the end of a file in which a JPEG or PNG says that it is complete

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stseg.data.verification.context_order import order_findings
-from stseg.data.verification.finding import Finding, about_files, join_ids
-from stseg.data.verification.scan import FileFacts, Histogram
-from stseg.data.verification.target import Target
+from stseg.tools.verification.context_order import order_findings
+from stseg.tools.verification.data_set import Target
+from stseg.tools.verification.finding import Finding, about_files, join_ids
+from stseg.tools.verification.scan import FileFacts, Histogram
 
 #: VOC: so many label maps at least, and so large a share of them must hold the leading id.
 VOC_IMAGES, VOC_PRESENCE = 3, 0.9

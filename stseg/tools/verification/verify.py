@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from stseg.data.verification import checks, id_checks
-from stseg.data.verification.finding import Finding
-from stseg.data.verification.official import check_count, is_whole, official_for
-from stseg.data.verification.raw_copy import find_raw_copies
-from stseg.data.verification.scan import FileFacts, Histogram, scan, spread
-from stseg.data.verification.target import Listed, Target
-from stseg.data.verification.variants import find_variants
+from stseg.tools.verification import checks, id_checks
+from stseg.tools.verification.data_set import Listed, Target
+from stseg.tools.verification.finding import Finding
+from stseg.tools.verification.official import check_count, is_whole, official_for
+from stseg.tools.verification.raw_copy import find_raw_copies
+from stseg.tools.verification.scan import FileFacts, Histogram, scan, spread
+from stseg.tools.verification.variants import find_variants
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ import pytest
 from detectron2.data import DatasetCatalog
 from PIL import Image
 
-from stseg.data.datasets import register_data
+from stseg.data.readers import register_data
 from tests.helpers import annotated_data as data
 from tests.helpers.annotated_data import label_maps, register
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stseg.data.datasets import register_data
+from stseg.data.readers import register_data
 from tests.helpers import annotated_data as data
 from tests.helpers.annotated_data import label_maps, register
 

@@ -5,8 +5,8 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from stseg.data.datasets import register_folder, register_from_cfg
 from stseg.data.mappers import STSegSemanticMapper
+from stseg.data.readers import register_folder, register_from_cfg
 from tests.helpers.tiny_data import NAMES, write_folder
 
 pytestmark = pytest.mark.usefixtures("clean_catalog")

@@ -8,7 +8,7 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from stseg.data.datasets import register_data, register_from_cfg
+from stseg.data.readers import register_data, register_from_cfg
 from tests.helpers import annotated_data as data
 from tests.helpers.annotated_data import label_maps, register
 

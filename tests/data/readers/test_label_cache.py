@@ -5,13 +5,8 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from stseg.data.datasets import (
-    folders,
-    label_cache,
-    register_data,
-    register_images,
-)
 from stseg.data.media import open_video
+from stseg.data.readers import folders, label_cache, register_data, register_images
 from tests.helpers import annotated_data as data
 from tests.helpers.annotated_data import label_maps, register
 

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as mask_utils
 
-from stseg.data.datasets.annotations import Drawing
-from stseg.data.datasets.coco_instances import draw_coco
-from stseg.data.datasets.labelme import draw_labelme
-from stseg.data.datasets.polygons import clip_polygon
+from stseg.data.readers.annotations import Drawing
+from stseg.data.readers.coco_instances import draw_coco
+from stseg.data.readers.labelme import draw_labelme
+from stseg.data.readers.polygons import clip_polygon
 
 SIZE = (20, 30)  # height, width
 FAR = (1e4, 1e8, 1e15, 1e300)

@@ -3,8 +3,8 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from stseg.data.datasets import list_images, register_images
 from stseg.data.datasets.listing import list_pairs
+from stseg.data.readers import list_images, register_images
 
 
 def _photo(path, size=(64, 48)):

@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stseg.modeling import best_classes
-from stseg.modeling import label_maps as streamed
-from stseg.modeling.inference import Tiles, predict_tiles, resize
-from stseg.modeling.label_maps import LabelMap, label_maps, top_classes, top_classes_of_tiles
-from stseg.modeling.score_sources import Axis
+from stseg.modeling.scores import best_classes
+from stseg.modeling.scores import label_maps as streamed
+from stseg.modeling.scores.label_maps import LabelMap, label_maps, top_classes, top_classes_of_tiles
+from stseg.modeling.scores.sources import Axis
+from stseg.modeling.scores.windows import Tiles, predict_tiles, resize
 
 
 def scores_of(classes, height, width, seed=0, smooth=1):
@@ -176,7 +176,7 @@ _PEAK = """
 import torch
 from torch.nn.functional import interpolate
 from benchmarks.evaluators import memory_mib
-from stseg.modeling.label_maps import top_classes
+from stseg.modeling.scores.label_maps import top_classes
 logits = interpolate(3 * torch.randn(1, 847, 4, 4), (192, 192), mode="bilinear")[0]
 top_classes(logits, (64, 64), 1, torch.sigmoid)
 before = memory_mib("VmHWM")

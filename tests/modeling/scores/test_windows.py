@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stseg.modeling.inference import Tiles, pad_to_batch, predict_tiles, resize, window_starts
+from stseg.modeling.scores.windows import Tiles, pad_to_batch, predict_tiles, resize, window_starts
 
 
 def test_windows_cover_a_side_and_end_at_its_border():

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stseg.data.preparation.ade20k import read_index
-from stseg.data.preparation.command import main
+from stseg.tools.preparation.ade20k import read_index
+from stseg.tools.preparation.command import main
 from tests.helpers.raw_trees import TREES, files_below
 
 SCRIPTS = Path(__file__).resolve().parents[3] / "datasets" / "prepare_scripts"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stseg.data.datasets.listing import files_by_stem
-from stseg.data.preparation.command import main
+from stseg.tools.preparation.command import main
 from tests.helpers.raw_trees import TREES, files_below
 
 SCRIPTS = Path(__file__).resolve().parents[3] / "datasets" / "prepare_scripts"

@@ -7,7 +7,7 @@ import pytest
 
 from stseg.data.datasets.class_lists import VOCAB_DIR as VOCAB
 from stseg.data.datasets.class_lists import load_class_list, load_unseen
-from stseg.data.preparation import encoders
+from stseg.tools.preparation import label_encoders as encoders
 
 
 @pytest.mark.parametrize("table", ["coco_stuff_ids", "ade20k_847_ids", "cityscapes_19_ids"])

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stseg.data.preparation.command import main
+from stseg.tools.preparation.command import main
 from tests.helpers.raw_trees import TREES, files_below
 
 REAL = [name for name in TREES if name != "prepare_cityscapes.py"]

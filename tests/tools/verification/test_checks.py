@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stseg.data.verification import (
+from stseg.tools.verification import (
     OFFICIAL,
     Histogram,
     Pair,
@@ -16,8 +16,8 @@ from stseg.data.verification import (
     scan,
     verify,
 )
-from stseg.data.verification.context_order import read_names
-from stseg.data.verification.scan import spread
+from stseg.tools.verification.context_order import read_names
+from stseg.tools.verification.scan import spread
 from tests.helpers.planted import blocks, codes
 from tests.helpers.tiny_data import NAMES, write_folder, write_pair
 

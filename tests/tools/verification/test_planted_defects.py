@@ -266,7 +266,7 @@ def test_a_folder_that_was_not_prepared_fails_where_it_is_named(root):
 
 
 def test_more_images_than_there_are_is_a_finding_and_fewer_a_note(root, monkeypatch):
-    from stseg.data.verification import official
+    from stseg.tools.verification import official
 
     plant(root, ADE, GOOD)
     assert codes(check(ADE)) == [] and codes(check(ADE, strict=True)) == ["too-few-images"]
@@ -275,7 +275,7 @@ def test_more_images_than_there_are_is_a_finding_and_fewer_a_note(root, monkeypa
 
 
 def test_a_class_missing_in_the_whole_split_is_a_finding(root, monkeypatch):
-    from stseg.data.verification import official
+    from stseg.tools.verification import official
 
     plant(root, ADE, GOOD)
     monkeypatch.setitem(official.OFFICIAL, ADE, official.Official((2,), "a test"))

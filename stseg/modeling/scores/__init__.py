@@ -1,0 +1,1 @@
+"""What a network answers, read in blocks: sources, windows, best classes."""

@@ -1,0 +1,1 @@
+"""Pictures, pages and files of label maps. NumPy, Pillow and OpenCV only."""

@@ -1,0 +1,1 @@
+"""Commands beside training and prediction: prepare, verify, show, name similarity."""
