@@ -20,7 +20,7 @@ from typing import Any
 from detectron2.config import CfgNode
 
 from stseg.checkpoint.checkpointer import write_json
-from stseg.engine import setup_cfg
+from stseg.config import setup_cfg
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs" / "mini"

@@ -34,8 +34,8 @@ from benchmarks.rejection import Watch
 from benchmarks.report_file import markdown_table, write_report
 from benchmarks.vocabularies import add_model_flags, predictor_of
 from stseg import Predictor, Vocabulary
+from stseg.config import setup_cfg
 from stseg.data.datasets import dataset_label_reader, dataset_vocabulary
-from stseg.engine.setup import setup_cfg
 from stseg.evaluation.confusion import ConfusionMatrix
 from stseg.modeling.heads.template_basis import LatestBasis
 

@@ -116,7 +116,7 @@ def make_mappers(colours: bool) -> dict[str, Callable]:
     from detectron2.projects.point_rend import ColorAugSSDTransform
 
     from stseg.config import add_stseg_config
-    from stseg.data.build import build_mapper
+    from stseg.data.loaders import build_mapper
 
     cfg = get_cfg()
     add_stseg_config(cfg)

@@ -168,7 +168,7 @@ def _build(case: Case) -> nn.Module:
     from detectron2.modeling import build_model
 
     from stseg.checkpoint.sed import rename
-    from stseg.engine.setup import setup_cfg
+    from stseg.config import setup_cfg
 
     opts = ["MODEL.CLIP.PRETRAINED", "random", "MODEL.SAM.CHECKPOINT", "random"]
     opts += ["MODEL.TEXT.CACHE_DIR", ""]

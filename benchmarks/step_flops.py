@@ -20,8 +20,9 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.report_file import write_report
+from stseg.config import setup_cfg
 from stseg.data.readers.folders import register_from_cfg
-from stseg.engine import Trainer, setup_cfg
+from stseg.engine import Trainer
 from stseg.modeling.text.encoder import CLIPTextEncoder
 
 

@@ -30,9 +30,9 @@ from detectron2.data import DatasetCatalog
 
 from benchmarks.report_file import write_report
 from stseg import Predictor, Vocabulary
+from stseg.config import setup_cfg
 from stseg.data.datasets import dataset_label_reader, dataset_vocabulary
 from stseg.data.readers.folders import register_from_cfg
-from stseg.engine.setup import setup_cfg
 from stseg.evaluation.confusion import ConfusionMatrix
 from stseg.evaluation.open_vocab import (
     VocabularyVariant,

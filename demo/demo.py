@@ -15,6 +15,7 @@ import torch
 from detectron2.data import DatasetCatalog
 from tqdm import tqdm
 
+from stseg.config import setup_cfg
 from stseg.config.data_entries import parse_entry, parse_flag
 from stseg.data.datasets import dataset_vocabulary
 from stseg.data.image_io import read_image
@@ -27,7 +28,6 @@ from stseg.data.media import (
     video_size,
 )
 from stseg.data.readers import register_data
-from stseg.engine.setup import setup_cfg
 from stseg.predictor import Predictor
 from stseg.render.overlay import area_shares, draw_overlay
 from stseg.structures import IGNORE_LABEL, Background, Segmentation, Vocabulary

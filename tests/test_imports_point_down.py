@@ -12,24 +12,30 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
+#: Where commands are started under names that they had before.
+EARLIER_NAMES = (
+    "stseg.engine.name_similarity",
+    "stseg.engine.small_clip",
+    "stseg.engine.small_sam",
+)
+
 # From the ground up. Groups on one line are neighbours that must not know each other.
 LAYERS = [
     ["stseg.utils"],
-    ["stseg.structures stseg.config stseg.render"],
-    ["stseg.modeling.layers", "stseg.data", "stseg.checkpoint"],
+    ["stseg.render"],
+    ["stseg.structures"],
+    ["stseg.config"],
+    ["stseg.checkpoint", "stseg.modeling.layers", "stseg.data"],
     ["stseg.modeling.encoders stseg.modeling.text"],
     ["stseg.modeling.heads stseg.modeling.losses stseg.modeling.scores.windows"],
     ["stseg.modeling.scores"],
     ["stseg.evaluation", "stseg.modeling.meta_arch"],
     ["stseg.modeling"],  # the package file itself: gathers what registers
-    ["stseg.engine.ema"],
+    ["stseg.predictor", "stseg.engine.ema"],
     ["stseg.self_training"],
-    ["stseg.engine stseg.predictor"],
-    ["stseg.tools stseg.small_world"],
-    [  # likewise, and where commands are started
-        "stseg stseg.data.__main__ stseg.engine.name_similarity stseg.engine.small_clip "
-        "stseg.engine.small_sam"
-    ],
+    ["stseg.engine"],
+    ["stseg.tools", "stseg.small_world"],
+    [f"stseg stseg.data.__main__ {' '.join(EARLIER_NAMES)}"],  # likewise
     ["train_net demo benchmarks datasets"],
 ]
 PLACE = {
@@ -105,6 +111,56 @@ def test_an_arrow_up_would_be_found(tmp_path, monkeypatch):
     bad.write_text("def f():\n    from ..modeling.heads import x\n    import stseg.engine\n")
     monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
     assert [text.split(": ")[0][-1] for text in arrows_up(bad)] == ["2", "3"]
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Module -> modules of the package that it imports, inside functions too."""
+    graph = {}
+    for path in SOURCES:
+        module = module_name(path)
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        found = {t for t, _ in own_imports(tree, module, path.name == "__init__.py")}
+        graph[module] = {t for t in found if t.split(".")[0] == "stseg"}
+    return graph
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Modules that are imported by what they import, a list for each such knot."""
+    reach = {module: reachable(graph, module) for module in graph}
+    knots = {frozenset(o for o in reach[module] if module in reach.get(o, ())) for module in graph}
+    return [sorted(knot) for knot in knots if knot]
+
+
+def reachable(graph: dict[str, set[str]], start: str) -> set[str]:
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        new = graph.get(waiting.pop(), set()) - found
+        found |= new
+        waiting.extend(new)
+    return found
+
+
+def test_no_files_import_each_other_in_a_circle():
+    assert not circles(import_graph())
+
+
+def test_a_circle_would_be_found():
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a", "e"}, "e": set()}
+    assert circles(graph) == [["a", "b", "c"]]
+
+
+#: What every package may have.
+MAY_SHARE = {"__init__", "__main__"}
+
+
+def test_no_two_files_share_a_name():
+    """One name, one thing: not `report` in two rooms, nor `labeler` beside `labelling`."""
+    names: dict[str, list[str]] = {}
+    for path in SOURCES:
+        if path.stem not in MAY_SHARE and module_name(path) not in EARLIER_NAMES:
+            names.setdefault(path.stem, []).append(str(path.relative_to(ROOT)))
+    assert not [paths for paths in names.values() if len(paths) > 1]
 
 
 GONE_FROM_NUMPY = {"int", "float", "bool", "str", "object", "long", "unicode"}

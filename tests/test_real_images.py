@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from stseg.engine import Trainer, setup_cfg
+from stseg.config import setup_cfg
+from stseg.engine import Trainer
 from tests.helpers.real_root import link_real_root
 
 CONFIG = "configs/stseg/sed_convnextB_768.yaml"

@@ -1,19 +1,7 @@
-"""Config keys; `add_stseg_config(cfg)` adds them all to a Detectron2 config."""
+"""Config keys, their rules, and how a config file becomes a checked config."""
 
-from detectron2.config import CfgNode
+from stseg.config.assemble import setup_cfg, usable_device
+from stseg.config.keys import add_stseg_config
+from stseg.config.table import check, check_values
 
-from stseg.config.data import add_data_config
-from stseg.config.defaults import add_model_config
-from stseg.config.self_training import add_self_training_config
-from stseg.config.solver import add_solver_config
-
-
-def add_stseg_config(cfg: CfgNode) -> None:
-    """Add stseg's keys, with defaults that run, to `detectron2.config.get_cfg()`'s config."""
-    add_data_config(cfg)
-    add_model_config(cfg)
-    add_self_training_config(cfg)
-    add_solver_config(cfg)
-
-
-__all__ = ["add_stseg_config"]
+__all__ = ["add_stseg_config", "check", "check_values", "setup_cfg", "usable_device"]

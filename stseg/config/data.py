@@ -2,6 +2,23 @@
 
 from detectron2.config import CfgNode
 
+from stseg.config.rules import FROM_1, NOT_NEGATIVE, SHARE_ABOVE_0, SIZE, one_of
+
+FLIPS = ("horizontal", "vertical", "none")
+
+RULES = {
+    "DATASETS.MAX_IMAGES": NOT_NEGATIVE,
+    "INPUT.FORMAT": one_of(("RGB",)),
+    "INPUT.RANDOM_FLIP": one_of(FLIPS),
+    "INPUT.CROP.TYPE": one_of(("absolute",), "SIZE is in pixels."),
+    "INPUT.CROP.SIZE": SIZE,
+    "INPUT.CROP.SINGLE_CATEGORY_MAX_AREA": SHARE_ABOVE_0,
+    "INPUT.BLUR_SIGMA": NOT_NEGATIVE,
+    "INPUT.NOISE_STD": NOT_NEGATIVE,
+    "DATALOADER.TEST_BATCH_SIZE": FROM_1,
+    "DATALOADER.SAMPLER_TRAIN": one_of(("TrainingSampler",), "It shows each image once per epoch."),
+}
+
 
 def add_data_config(cfg: CfgNode) -> None:
     """Add the data keys to `cfg` and set Detectron2's own to the paper's protocol.

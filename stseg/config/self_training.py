@@ -2,7 +2,78 @@
 
 from detectron2.config import CfgNode as CN
 
+from stseg.config.rules import (
+    FROM_1,
+    NOT_NEGATIVE,
+    PERCENT,
+    POSITIVE,
+    SHARE,
+    SHARE_ABOVE_0,
+    SHARE_BELOW_1,
+    Rule,
+    one_of,
+)
+
+#: Name under which the folder of SELF_TRAINING.IMAGES is registered.
+IMAGES_NAME = "images"
+
+SCORINGS = ("max", "mean")
+PROMPT_KINDS = ("mask", "box", "points", "parts")
 FRAMES = ("stretched", "padded")
+
+_PROMPTS = Rule(
+    "at least one of mask, box and points, and optionally parts",
+    lambda kinds: set(kinds) <= set(PROMPT_KINDS) and bool(set(kinds) - {"parts"}),
+)
+
+RULES = {
+    "SELF_TRAINING.ALPHA": SHARE,
+    "SELF_TRAINING.ROUNDS": NOT_NEGATIVE,
+    "SELF_TRAINING.ROUND_ITERS": POSITIVE,
+    "SELF_TRAINING.LABEL_MAX_SIZE": POSITIVE,
+    "SELF_TRAINING.PREVIEW": NOT_NEGATIVE,
+    "SELF_TRAINING.GATE.THRESH": SHARE,
+    "SELF_TRAINING.GATE.QUANTILE": SHARE_BELOW_1,
+    "SELF_TRAINING.GATE.SCORING": one_of(SCORINGS),
+    "SELF_TRAINING.REFINE.FRAME": one_of(FRAMES),
+    "SELF_TRAINING.REFINE.PROMPTS": _PROMPTS,
+    "SELF_TRAINING.REFINE.BATCH_SIZE": NOT_NEGATIVE,
+    "SELF_TRAINING.REFINE.MIN_IOU": SHARE,
+    "SELF_TRAINING.REFINE.REGION_VOTE.PURITY": SHARE_ABOVE_0,
+    "SELF_TRAINING.REFINE.REGION_VOTE.POINTS_PER_SIDE": FROM_1,
+    "SELF_TRAINING.SOURCE.FRACTION": SHARE_BELOW_1,
+    "SELF_TRAINING.GUARD.IMAGES": POSITIVE,
+    "SELF_TRAINING.GUARD.SURE_THRESH": SHARE,
+    "SELF_TRAINING.GUARD.MIN_SURE": SHARE,
+    "SELF_TRAINING.GUARD.MIN_AGREEMENT": SHARE,
+    "SELF_TRAINING.GUARD.MIN_CLASS_AGREEMENT": SHARE,
+    "SELF_TRAINING.GUARD.MAX_DRIFT": SHARE,
+    "SELF_TRAINING.GUARD.MIN_AREA": SHARE,
+    "SELF_TRAINING.GUARD.MIN_KEPT": SHARE,
+    "SELF_TRAINING.GUARD.MAX_ENTROPY_RISE": SHARE,
+    "SELF_TRAINING.GUARD.MAX_STABILITY_DROP": SHARE,
+    "SELF_TRAINING.GUARD.MAX_SOURCE_DROP": PERCENT,
+    "SELF_TRAINING.GUARD.MIN_CHANGE": SHARE,
+    "SELF_TRAINING.GUARD.MIN_GAIN": SHARE,
+    "SELF_TRAINING.GUARD.MIN_LEFT": SHARE,
+    "SELF_TRAINING.GUARD.NOISE": NOT_NEGATIVE,
+}
+
+
+def check_ignored(cfg: CN) -> None:
+    """Refuse rounds of self-training that would train what has no pseudo-label as "no class".
+
+    Raises:
+        ValueError: names the key.
+    """
+    st, ignored = cfg.SELF_TRAINING, cfg.MODEL.LOSS.IGNORED
+    if st.ENABLED and st.ROUNDS > 0 and ignored == "negative":
+        raise ValueError(
+            "MODEL.LOSS.IGNORED: expected 'masked' with SELF_TRAINING.ROUNDS above 0, got "
+            f"{ignored!r}: pixels that no pseudo-label covers would be trained as none of the "
+            "classes, and a class that fails the gate would be trained away. Set "
+            "MODEL.LOSS.IGNORED masked."
+        )
 
 
 def add_self_training_config(cfg: CN) -> None:
@@ -102,15 +173,30 @@ def _add_guard(cfg: CN) -> None:
     cfg.GUARD.ENABLED = True
     # Images on which rounds are judged, spread evenly over the set; and as many of the source.
     cfg.GUARD.IMAGES = 32
-    # Confidence from which the starting model counts as sure of a pixel, in [0, 1].
+    # Confidence from which the starting model counts as sure of a pixel, in [0, 1]; and the least
+    # share of such pixels for agreement to be judged, in [0, 1].
     cfg.GUARD.SURE_THRESH = 0.9
-    # Least share of those pixels that must keep their class, in [0, 1].
+    cfg.GUARD.MIN_SURE = 0.001
+    # Least share of those pixels that must keep their class, in [0, 1]; and the same for every
+    # single class that has MIN_AREA of them.
     cfg.GUARD.MIN_AGREEMENT = 0.9
+    cfg.GUARD.MIN_CLASS_AGREEMENT = 0.5
     # Largest move of area between classes (total variation of the class histogram), in [0, 1].
     cfg.GUARD.MAX_DRIFT = 0.3
-    # Largest loss of mIoU on the source sets, in points.
+    # A class of at least this share of the area at the start must keep this part of it, in [0, 1].
+    cfg.GUARD.MIN_AREA = 0.005
+    cfg.GUARD.MIN_KEPT = 0.1
+    # Largest rise of the mean normalised entropy, and largest loss of pixels that keep their class
+    # on mirrored copies, both in [0, 1].
+    cfg.GUARD.MAX_ENTROPY_RISE = 0.05
+    cfg.GUARD.MAX_STABILITY_DROP = 0.05
+    # Largest loss of mIoU on the source sets, in points, [0, 100].
     cfg.GUARD.MAX_SOURCE_DROP = 2.0
     # To count as a gain: least share of pixels with another class than at the start, and least
     # fall of instability or entropy relative to what there was, both in [0, 1].
     cfg.GUARD.MIN_CHANGE = 0.01
     cfg.GUARD.MIN_GAIN = 0.05
+    # Instability or entropy at the start below which there is nothing to gain, in [0, 1]; and the
+    # standard errors over the images that a gain must exceed, 0 or more.
+    cfg.GUARD.MIN_LEFT = 0.02
+    cfg.GUARD.NOISE = 2.0

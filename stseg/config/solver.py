@@ -6,10 +6,31 @@ already has are listed only where the default differs.
 
 from detectron2.config import CfgNode as CN
 
+from stseg.config.rules import NOT_NEGATIVE, POSITIVE, SHARE_BELOW_1, one_of
+
 AMP_DTYPES = ("bf16", "fp16")
 CLIP_TYPES = ("full_model", "norm", "value")
 LR_SCHEDULERS = ("WarmupCosineLR", "WarmupPolyLR", "WarmupMultiStepLR")
 MATMUL_PRECISIONS = ("highest", "high", "medium")
+
+RULES = {
+    "SOLVER.BASE_LR": POSITIVE,
+    "SOLVER.MAX_ITER": POSITIVE,
+    "SOLVER.IMS_PER_BATCH": POSITIVE,
+    "SOLVER.ACCUMULATE_STEPS": POSITIVE,
+    "SOLVER.CHECKPOINT_PERIOD": POSITIVE,
+    "SOLVER.LOG_PERIOD": POSITIVE,
+    "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": POSITIVE,
+    "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": one_of(CLIP_TYPES),
+    "SOLVER.WEIGHT_DECAY": NOT_NEGATIVE,
+    "SOLVER.WARMUP_ITERS": NOT_NEGATIVE,
+    "SOLVER.EMA.DECAY": SHARE_BELOW_1,
+    "SOLVER.AMP.DTYPE": one_of(AMP_DTYPES),
+    "SOLVER.LR_SCHEDULER_NAME": one_of(LR_SCHEDULERS),
+    "SOLVER.MATMUL_PRECISION": one_of(MATMUL_PRECISIONS),
+    "TEST.EVAL_PERIOD": NOT_NEGATIVE,
+    "TEST.PICTURES": NOT_NEGATIVE,
+}
 
 
 def add_solver_config(cfg: CN) -> None:
@@ -59,7 +80,7 @@ def add_solver_config(cfg: CN) -> None:
 
     # --- precision (SED: float32 with TF32 products) ---
     # Mixed precision in training: "bf16", or "fp16" with loss scaling (on the CPU bf16 is used
-    # in its place). Evaluation always runs in float32.
+    # in its place). Evaluation has a key of its own, MODEL.DTYPE.
     cfg.SOLVER.AMP.ENABLED = False
     cfg.SOLVER.AMP.DTYPE = "bf16"
     # Precision of float32 matrix products, see torch.set_float32_matmul_precision.

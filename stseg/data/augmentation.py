@@ -15,6 +15,7 @@ from detectron2.data import transforms as T
 from detectron2.projects.point_rend import ColorAugSSDTransform
 from fvcore.transforms.transform import NoOpTransform, PadTransform, Transform
 
+from stseg.config import check
 from stseg.structures import IGNORE_LABEL
 
 IMAGE_PAD_VALUE = 128
@@ -176,30 +177,13 @@ def build_augmentations(cfg: Any, is_train: bool) -> list[T.Augmentation | Trans
 
 
 def _flip(direction: str) -> list[T.Augmentation | Transform]:
-    if direction not in ("horizontal", "vertical", "none"):
-        raise ValueError(
-            f"INPUT.RANDOM_FLIP: expected 'horizontal', 'vertical' or 'none', got {direction!r}."
-        )
-    if direction == "none":
+    if check("INPUT.RANDOM_FLIP", direction) == "none":
         return []
     vertical = direction == "vertical"
     return [T.RandomFlip(horizontal=not vertical, vertical=vertical)]
 
 
 def _crop_size(crop: Any) -> tuple[int, int]:
-    if crop.TYPE != "absolute":
-        raise ValueError(
-            f"INPUT.CROP.TYPE: expected 'absolute' (SIZE in pixels), got {crop.TYPE!r}. "
-            "Set it so, with SIZE [height, width]."
-        )
-    size = tuple(crop.SIZE)
-    if len(size) != 2 or any(s != int(s) or s < 1 for s in size):
-        raise ValueError(
-            f"INPUT.CROP.SIZE: expected [height, width] in whole pixels, got {list(crop.SIZE)}."
-        )
-    if not 0.0 < crop.SINGLE_CATEGORY_MAX_AREA <= 1.0:
-        raise ValueError(
-            "INPUT.CROP.SINGLE_CATEGORY_MAX_AREA: expected a share in (0, 1], got "
-            f"{crop.SINGLE_CATEGORY_MAX_AREA}. 1.0 sets no limit."
-        )
-    return int(size[0]), int(size[1])
+    for key in ("TYPE", "SIZE", "SINGLE_CATEGORY_MAX_AREA"):
+        check(f"INPUT.CROP.{key}", crop[key])
+    return int(crop.SIZE[0]), int(crop.SIZE[1])

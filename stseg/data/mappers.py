@@ -12,6 +12,7 @@ from detectron2.data import transforms as T
 from fvcore.common.registry import Registry
 from fvcore.transforms.transform import Transform
 
+from stseg.config import check
 from stseg.data.augmentation import build_augmentations, geometric_part
 from stseg.data.datasets import (
     dataset_ignore_labels,
@@ -85,8 +86,7 @@ class STSegSemanticMapper:
     @classmethod
     def from_config(cls, cfg: Any, is_train: bool, dataset_names: Sequence[str]) -> dict[str, Any]:
         """Augmentations from INPUT.*; vocabulary and ignored ids from the data sets' metadata."""
-        if cfg.INPUT.FORMAT != "RGB":
-            raise ValueError(f"INPUT.FORMAT: expected 'RGB', got {cfg.INPUT.FORMAT!r}. Set it so.")
+        check("INPUT.FORMAT", cfg.INPUT.FORMAT)
         ignored = {label for name in dataset_names for label in dataset_ignore_labels(name)}
         orders = {name: dataset_label_ids(name) for name in dataset_names}
         if len(set(orders.values())) > 1:

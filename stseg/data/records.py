@@ -9,7 +9,7 @@ import torch
 from detectron2.data.common import MapDataset
 from torch.utils.data import DataLoader
 
-from stseg.data.build import build_mapper
+from stseg.data.loaders import build_mapper
 from stseg.structures import Vocabulary
 
 

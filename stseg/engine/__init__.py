@@ -4,8 +4,8 @@ from stseg.utils.dependencies import require_detectron2
 
 require_detectron2(__name__)
 
+from stseg.config import setup_cfg
 from stseg.engine.optimizer import build_optimizer
-from stseg.engine.setup import setup_cfg
 from stseg.engine.trainer import Trainer
 from stseg.predictor import Predictor
 

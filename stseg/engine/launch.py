@@ -1,6 +1,7 @@
 """Command line and start of training processes, on GPUs or on the CPU."""
 
 import argparse
+import gc
 import multiprocessing
 import os
 import socket
@@ -183,7 +184,16 @@ def _cpu_worker(
         comm.synchronize()
         _run(main, args, method)
     finally:
-        dist.destroy_process_group()
+        _leave_groups()
+
+
+def _leave_groups() -> None:
+    # A thread of a group that is still at work when Python ends aborts the process, after all its
+    # work is done. The threads are joined with the last reference, and Detectron2 keeps two.
+    dist.destroy_process_group()
+    comm._LOCAL_PROCESS_GROUP = None
+    comm._get_global_gloo_group.cache_clear()
+    gc.collect()
 
 
 def _run(main: Callable[..., Any], args: argparse.Namespace, method: str) -> None:

@@ -23,12 +23,12 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from stseg.checkpoint.checkpointer import Checkpointer, check_weights, checked_average
-from stseg.data.build import build_test_loader, build_train_loader
+from stseg.data.loaders import build_test_loader, build_train_loader
 from stseg.engine.ema import WeightAverage
 from stseg.engine.hooks import AverageWeights, Checkpoints, KeepBest, Writers, trim_metrics
 from stseg.engine.optimizer import build_lr_scheduler, build_optimizer
 from stseg.engine.pictures import Pictures, pick_samples
-from stseg.engine.results import report, summary
+from stseg.engine.result_log import report, summary
 from stseg.engine.run_folder import RunIdentity
 from stseg.engine.train_step import StepTrainer, amp_dtype
 from stseg.evaluation.build import build_evaluator
@@ -305,12 +305,12 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode, start_iter: int = 0) -> Any:
-        """See `stseg.data.build.build_train_loader`."""
+        """See `stseg.data.loaders.build_train_loader`."""
         return build_train_loader(cfg, start_iter)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
-        """See `stseg.data.build.build_test_loader`."""
+        """See `stseg.data.loaders.build_test_loader`."""
         return build_test_loader(cfg, dataset_name)
 
     @classmethod

@@ -3,20 +3,39 @@
 import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
 from stseg.render.overlay import area_shares, draw_overlay
-from stseg.structures import IGNORE_LABEL, Segmentation
 from stseg.utils.files import write_atomically
+from stseg.utils.ids import IGNORE_LABEL
 
 FORMAT, FORMAT_VERSION = "stseg.segmentation", 1
 
 
+class Answer(Protocol):
+    """What is saved, see `stseg.structures.Segmentation`."""
+
+    @property
+    def label_map(self) -> np.ndarray:
+        """(H, W) int32 class ids."""
+        ...
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """(H, W) float32 in [0, 1]."""
+        ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """By class id."""
+        ...
+
+
 def save_segmentation(
-    segmentation: Segmentation, directory: Path, stem: str, image: np.ndarray | None
+    segmentation: Answer, directory: Path, stem: str, image: np.ndarray | None
 ) -> list[Path]:
     """Write what `Segmentation.save` promises; no file is ever half written.
 
@@ -53,7 +72,7 @@ def _check_names(directory: Path, stem: str, names: list[str]) -> None:
         )
 
 
-def describe(segmentation: Segmentation, label_file: str) -> dict[str, Any]:
+def describe(segmentation: Answer, label_file: str) -> dict[str, Any]:
     """What the JSON holds: how to read the PNG, and area and confidence per class.
 
     Shares are of the whole image, in [0, 1]; the mean confidence of a class is null where it has

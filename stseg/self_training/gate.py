@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SCORINGS = ("max", "mean")
+from stseg.config import check
+from stseg.config.rules import SHARE
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +68,7 @@ def initial_masks(probs: Tensor, scoring: str = "max") -> InitialMasks:
         ValueError: for another scoring, or probabilities that are not (T, H, W) with T >= 1.
         FloatingPointError: if a probability is not finite.
     """
-    if scoring not in SCORINGS:
-        raise ValueError(
-            f"SELF_TRAINING.GATE.SCORING: expected one of {', '.join(SCORINGS)}, got {scoring!r}."
-        )
+    check("SELF_TRAINING.GATE.SCORING", scoring)
     if probs.ndim != 3 or probs.numel() == 0:
         raise ValueError(f"Probabilities: expected (T, H, W), got {tuple(probs.shape)}.")
     probs = probs.float()
@@ -111,14 +109,11 @@ def class_thresholds(
     Raises:
         ValueError: for a threshold or a quantile outside [0, 1].
     """
-    if not 0.0 <= thresh <= 1.0:
-        raise ValueError(
-            f"SELF_TRAINING.GATE.THRESH: expected a confidence in [0, 1], got {thresh}."
-        )
-    if quantile is not None and not 0.0 <= quantile <= 1.0:
-        raise ValueError(
-            f"SELF_TRAINING.GATE.QUANTILE: expected a share in [0, 1], got {quantile}."
-        )
+    check("SELF_TRAINING.GATE.THRESH", thresh)
+    if quantile is not None:
+        # Wider than the key, where 0 stands for none.
+        if not SHARE.is_good(quantile):
+            raise ValueError(f"GATE.QUANTILE: expected {SHARE.text}, got {quantile!r}.")
     thresholds = np.full(len(scores_per_class), thresh, np.float32)
     if quantile is not None:
         for class_id, scores in enumerate(scores_per_class):

@@ -34,9 +34,9 @@ What this cannot see: a change that is wrong, small, stable and certain at once.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 
+from stseg.config import check
 from stseg.self_training.evidence import ClassChange, Evidence, compare, quoted
 from stseg.self_training.snapshot import ImageOutput, Snapshot, merge_shards, snapshot_of
 
@@ -99,13 +99,7 @@ class GuardSettings:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            highest = {"max_source_drop": 100.0, "noise": math.inf}.get(field.name, 1.0)
-            if not 0.0 <= value <= highest:  # also refuses NaN
-                raise ValueError(
-                    f"SELF_TRAINING.GUARD.{field.name.upper()}: expected a number from 0 to "
-                    f"{highest:g}, got {value}."
-                )
+            check(f"SELF_TRAINING.GUARD.{field.name.upper()}", getattr(self, field.name))
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,10 @@ from detectron2.utils import comm
 from torch import nn
 
 from stseg.checkpoint.checkpointer import write_json
-from stseg.data.build import build_self_training_loader
+from stseg.config.self_training import check_ignored
+from stseg.data.loaders import build_self_training_loader
 from stseg.data.sampling import balance_weights
 from stseg.engine.ema import WeightAverage
-from stseg.modeling.losses.segmentation import check_ignored
 from stseg.self_training.dataset_labeler import DatasetLabeler, digest_of, spread, trained_state
 from stseg.self_training.guard import RoundVerdict, Snapshot, judge_round, judge_run
 from stseg.self_training.online_teacher import OnlineTeacher

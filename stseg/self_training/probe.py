@@ -11,8 +11,8 @@ from detectron2.evaluation import inference_context
 from detectron2.utils import comm
 from torch import Tensor, nn
 
-from stseg.data.build import first_images
 from stseg.data.datasets import dataset_label_reader, dataset_vocabulary
+from stseg.data.loaders import first_images
 from stseg.evaluation.confusion import ConfusionMatrix
 from stseg.self_training.dataset_labeler import predict, predict_labels, spread, target_items
 from stseg.self_training.guard import (
@@ -34,11 +34,19 @@ def guard_settings(cfg: CfgNode) -> GuardSettings:
     guard = cfg.SELF_TRAINING.GUARD
     return GuardSettings(
         sure_thresh=guard.SURE_THRESH,
+        min_sure=guard.MIN_SURE,
         min_agreement=guard.MIN_AGREEMENT,
+        min_class_agreement=guard.MIN_CLASS_AGREEMENT,
         max_drift=guard.MAX_DRIFT,
+        min_area=guard.MIN_AREA,
+        min_kept=guard.MIN_KEPT,
+        max_entropy_rise=guard.MAX_ENTROPY_RISE,
+        max_stability_drop=guard.MAX_STABILITY_DROP,
         max_source_drop=guard.MAX_SOURCE_DROP,
         min_change=guard.MIN_CHANGE,
         min_gain=guard.MIN_GAIN,
+        min_left=guard.MIN_LEFT,
+        noise=guard.NOISE,
     )
 
 

@@ -18,12 +18,11 @@ from segment_anything.modeling import MaskDecoder, PromptEncoder
 from torch import Tensor
 from torch.nn import functional as F
 
+from stseg.config import check
 from stseg.self_training import prompts
 from stseg.self_training.decoding import Prompt, best_of, decode
 from stseg.self_training.frame import Frame
 from stseg.self_training.prompts import Part
-
-KINDS = ("mask", "box", "points", "parts")
 
 
 @dataclass(frozen=True)
@@ -54,20 +53,14 @@ class PromptSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kinds", tuple(self.kinds))
-        unknown = set(self.kinds) - set(KINDS)
-        if unknown or not set(self.kinds) - {"parts"}:
+        check("SELF_TRAINING.REFINE.PROMPTS", self.kinds)
+        check("SELF_TRAINING.REFINE.BATCH_SIZE", self.batch_size)
+        check("SELF_TRAINING.REFINE.MIN_IOU", self.min_iou_with_initial)
+        if self.max_parts < 1 or not 0.0 <= self.min_part_share <= 1.0:
             raise ValueError(
-                "SELF_TRAINING.REFINE.PROMPTS: expected at least one of mask, box and points, and "
-                f"optionally parts, got {list(self.kinds)}."
+                "max_parts, min_part_share: expected at least 1 part and a share in [0, 1], got "
+                f"{self.max_parts} and {self.min_part_share}."
             )
-        if self.batch_size < 0 or self.max_parts < 1:
-            raise ValueError(
-                "SELF_TRAINING.REFINE: expected a batch size of at least 0 and at least 1 part, "
-                f"got {self.batch_size} and {self.max_parts}."
-            )
-        for share in (self.min_iou_with_initial, self.min_part_share):
-            if not 0.0 <= share <= 1.0:
-                raise ValueError(f"SELF_TRAINING.REFINE: expected a share in [0, 1], got {share}.")
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from segment_anything.modeling import MaskDecoder, PromptEncoder
 from segment_anything.utils.amg import build_point_grid, calculate_stability_score
 from torch import Tensor
 
+from stseg.config import check
 from stseg.self_training.decoding import Prompt, decode
 from stseg.self_training.frame import Frame
 from stseg.structures import IGNORE_LABEL
@@ -43,11 +44,8 @@ class RegionSettings:
     max_overlap: float = 0.7
 
     def __post_init__(self) -> None:
-        if self.points_per_side < 1 or self.batch_size < 0:
-            raise ValueError(
-                "SELF_TRAINING.REFINE.REGION_VOTE.POINTS_PER_SIDE: expected at least 1, and a "
-                f"batch size of at least 0, got {self.points_per_side} and {self.batch_size}."
-            )
+        check("SELF_TRAINING.REFINE.REGION_VOTE.POINTS_PER_SIDE", self.points_per_side)
+        check("SELF_TRAINING.REFINE.BATCH_SIZE", self.batch_size)
 
 
 @torch.inference_mode()
@@ -112,10 +110,7 @@ def region_vote(regions: np.ndarray, label_map: np.ndarray, purity: float) -> np
     Raises:
         ValueError: if the purity is outside (0, 1] or the shapes differ.
     """
-    if not 0.0 < purity <= 1.0:
-        raise ValueError(
-            f"SELF_TRAINING.REFINE.REGION_VOTE.PURITY: expected a share in (0, 1], got {purity}."
-        )
+    check("SELF_TRAINING.REFINE.REGION_VOTE.PURITY", purity)
     if regions.shape[1:] != label_map.shape:
         raise ValueError(
             f"Regions: expected masks of the map's shape {label_map.shape}, "

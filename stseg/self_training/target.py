@@ -11,17 +11,15 @@ from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
 
 from stseg.checkpoint.checkpointer import write_json
-from stseg.data.build import check_sources, first_images
+from stseg.config.self_training import IMAGES_NAME
 from stseg.data.datasets import check_registered, dataset_vocabulary
+from stseg.data.loaders import check_sources, first_images
 from stseg.data.readers.unlabelled import Skipped, register_images
 from stseg.self_training.seen import mark_seen, seen_record, seen_table
 from stseg.self_training.veto import Veto
 from stseg.structures import Vocabulary, VocabularyLike
 
 logger = logging.getLogger(__name__)
-
-#: Name under which the folder of --images is registered.
-IMAGES_NAME = "images"
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from stseg.small_world.export import IGNORED_IN_FILES, SPLITS, UNLABELLED_SPLIT
 from stseg.small_world.names import CLASS_NAMES, SEEN_NAMES
+from stseg.small_world.split_files import IGNORED_IN_FILES, SPLITS, UNLABELLED_SPLIT
 from stseg.structures import Vocabulary
 
 

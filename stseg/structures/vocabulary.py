@@ -1,7 +1,7 @@
-"""The small frozen objects that cross walls between packages: vocabularies and label maps.
+"""Class names chosen at run time, and what becomes of pixels of no class.
 
-NumPy and the standard library only, so that data tools and evaluators can use them on a machine
-without torch or Detectron2.
+The standard library only, so that data tools and evaluators can use them on a machine without torch
+or Detectron2.
 """
 
 import hashlib
@@ -13,12 +13,6 @@ from functools import cache
 from os import PathLike
 from pathlib import Path
 from typing import Any, Union
-
-import numpy as np
-
-#: The one ignored (training) or unknown (prediction) id inside the program. Files use 255, 65535
-#: or 459; mappers and writers translate.
-IGNORE_LABEL = -1
 
 _TEMPLATE_DIR = Path(__file__).parents[1] / "assets" / "templates"
 _LIST_DIR = Path(__file__).parents[1] / "data" / "datasets" / "vocab"
@@ -359,53 +353,3 @@ def _from_json(cls: type[Vocabulary], content: Any, allow_shared_names: bool) ->
     if content.get("seen") is not None:
         vocabulary = vocabulary.with_seen(content["seen"])
     return vocabulary
-
-
-@dataclass(frozen=True, eq=False)
-class Segmentation:
-    """The answer for one image.
-
-    Attributes:
-        label_map: (H, W) int32, index into `names`; -1 where unknown.
-        confidence: (H, W) float32 in [0, 1], of the class shown, or of the best candidate where
-            the label is unknown.
-        names: T class names.
-    """
-
-    label_map: np.ndarray
-    confidence: np.ndarray
-    names: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        if self.label_map.ndim != 2 or self.label_map.shape != self.confidence.shape:
-            raise ValueError(
-                "Segmentation: expected label_map and confidence of one shape (H, W), "
-                f"got {self.label_map.shape} and {self.confidence.shape}."
-            )
-        labels = self.label_map.astype(np.int32, copy=False)
-        if labels.size and not IGNORE_LABEL <= labels.min() <= labels.max() < len(self.names):
-            raise ValueError(
-                f"Segmentation: expected labels in [-1, {len(self.names) - 1}], "
-                f"got [{labels.min()}, {labels.max()}]."
-            )
-        object.__setattr__(self, "label_map", labels)
-        object.__setattr__(self, "confidence", self.confidence.astype(np.float32, copy=False))
-        object.__setattr__(self, "names", tuple(self.names))
-
-    def save(
-        self, directory: str | PathLike[str], stem: str, image: np.ndarray | None = None
-    ) -> list[Path]:
-        """Write `<stem>.png` (labels), `<stem>.json` and, with an image, `<stem>_overlay.jpg`.
-
-        Args:
-            directory: made if missing.
-            stem: file name without suffix.
-            image: (H, W, 3) uint8 RGB, for the overlay.
-
-        Returns:
-            The files written.
-        """
-        # Imported here: only saving needs Pillow and OpenCV.
-        from stseg.render.label_files import save_segmentation
-
-        return save_segmentation(self, Path(directory), stem, image)

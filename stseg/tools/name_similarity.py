@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from detectron2.config import CfgNode
 
-from stseg.engine.setup import setup_cfg
+from stseg.config import setup_cfg
 from stseg.evaluation.open_vocab import check_similarity, similarity
 from stseg.modeling.encoders.clip import create_clip
 from stseg.modeling.text.encoder import build_text_encoder

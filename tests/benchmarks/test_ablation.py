@@ -10,7 +10,7 @@ import pytest
 from benchmarks import ablation, ablation_runs
 from benchmarks.ablation_runs import CONFIGS, ROWS, with_requirements
 from benchmarks.ablation_table import markdown, read_figures, spread, summarise
-from stseg.engine import setup_cfg
+from stseg.config import setup_cfg
 
 VAL, DEV = "small_world_target_val_sem_seg", "small_world_target_dev_sem_seg"
 

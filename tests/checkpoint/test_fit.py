@@ -14,8 +14,7 @@ from stseg.checkpoint.checkpointer import (
 )
 from stseg.checkpoint.fit import config_of, find_misfit, shapes_of
 from stseg.checkpoint.reading import read_checkpoint
-from stseg.config import add_stseg_config
-from stseg.engine.setup import setup_cfg
+from stseg.config import add_stseg_config, setup_cfg
 from stseg.modeling.meta_arch.stseg import STSeg
 from tests.helpers.tiny_model import register, tiny_cfg
 

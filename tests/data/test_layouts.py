@@ -9,7 +9,6 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from stseg.data.build import build_mapper
 from stseg.data.datasets import (
     SPECS,
     VARIANTS,
@@ -19,6 +18,7 @@ from stseg.data.datasets import (
     dataset_layout,
     register,
 )
+from stseg.data.loaders import build_mapper
 from stseg.evaluation import SemSegEvaluator
 from stseg.evaluation.sem_seg_evaluator import STSegSemSegEvaluator
 

@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from stseg.data.augmentation import build_augmentations
-from stseg.data.build import build_mapper
 from stseg.data.image_io import BrokenFileError
+from stseg.data.loaders import build_mapper
 from stseg.data.mappers import STSegSemanticMapper
 from stseg.data.readers import register_folder
 from stseg.data.sampling import seeded
@@ -96,7 +96,7 @@ def test_training_on_an_image_without_label_is_refused(tmp_path):
 def test_unknown_mapper_and_channel_order_are_refused_by_key(tmp_path, data_cfg, clean_catalog):
     register_folder("tiny", *write_folder(tmp_path))
     data_cfg.INPUT.FORMAT = "BGR"
-    with pytest.raises(ValueError, match="INPUT.FORMAT: expected 'RGB'"):
+    with pytest.raises(ValueError, match="INPUT.FORMAT: expected one of RGB"):
         build_mapper(data_cfg, True, ["tiny"])
     data_cfg.INPUT.MAPPER_NAME = "Nothing"
     with pytest.raises(ValueError, match="INPUT.MAPPER_NAME: expected one of STSegSemanticMapper"):

@@ -8,8 +8,8 @@ import torch
 from detectron2.data import MetadataCatalog
 from PIL import Image
 
-from stseg.data import build as build_module
-from stseg.data.build import build_self_training_loader
+from stseg.data import loaders as build_module
+from stseg.data.loaders import build_self_training_loader
 from stseg.data.mixing import MixedSampler, label_translation, source_share
 from stseg.data.readers import register_folder, register_images
 from stseg.data.sampling import PositionSampler

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from stseg.config import setup_cfg
 from stseg.data.readers.folders import register_from_cfg
-from stseg.engine import Trainer, setup_cfg
+from stseg.engine import Trainer
 from stseg.engine.launch import parse_args
 
 from . import fakes

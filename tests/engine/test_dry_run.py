@@ -5,8 +5,9 @@ import re
 import pytest
 from detectron2.data import DatasetCatalog
 
+from stseg.config import setup_cfg
 from stseg.data.readers.folders import register_from_cfg
-from stseg.engine import Trainer, setup_cfg
+from stseg.engine import Trainer
 from stseg.engine import dry_run as dry_run_module
 from stseg.engine.dry_run import Phases, check_sets, measured
 from stseg.engine.launch import parse_args

@@ -8,8 +8,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from demo import demo
+from stseg.config import setup_cfg
 from stseg.engine.launch import parse_args
-from stseg.engine.setup import check_data, setup_cfg
+from stseg.engine.setup import check_data
 from stseg.self_training.target import load_target
 from tests.helpers import annotated_data as data
 from tests.helpers.colour_net import ColourTestNet

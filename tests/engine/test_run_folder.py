@@ -8,8 +8,8 @@ import time
 import pytest
 import torch
 
+from stseg.config import setup_cfg
 from stseg.engine.run_folder import RunIdentity, locked
-from stseg.engine.setup import setup_cfg
 from tests.self_training import round_runs as runs
 
 from . import fakes

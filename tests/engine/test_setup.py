@@ -4,9 +4,10 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog
 
+from stseg.config import setup_cfg
 from stseg.data.datasets import dataset_vocabulary
-from stseg.engine.setup import check_data, setup_cfg
-from stseg.modeling.losses.segmentation import SegmentationCriterion
+from stseg.engine.setup import check_data
+from stseg.modeling.losses.criterion import SegmentationCriterion
 from stseg.structures import IGNORE_LABEL
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").rglob("*.yaml"))

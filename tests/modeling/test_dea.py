@@ -89,7 +89,7 @@ def test_sam_maps_of_any_size_are_aligned():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"), [({"num_heads": 3}, "num_heads"), ({"init": "zeros"}, "init")]
+    ("arguments", "named"), [({"num_heads": 3}, "num_heads"), ({"init": "zeros"}, "DEA.INIT")]
 )
 def test_bad_arguments_are_named(arguments, named):
     with pytest.raises(ValueError, match=named):

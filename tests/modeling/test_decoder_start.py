@@ -36,5 +36,5 @@ def test_the_prior_changes_nothing_else():
 
 @pytest.mark.parametrize("prior", [1.0, -0.1])
 def test_a_prior_that_is_no_probability_is_refused(prior):
-    with pytest.raises(ValueError, match="PRIOR_PROB: expected a probability"):
+    with pytest.raises(ValueError, match="PRIOR_PROB: expected a number in \[0, 1\)"):
         build(prior_prob=prior)

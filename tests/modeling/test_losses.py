@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from stseg.modeling.losses import row_blocks
-from stseg.modeling.losses.segmentation import (
+from stseg.modeling.losses.criterion import (
     SegmentationCriterion,
     binary_cross_entropy,
     class_weights,

@@ -16,7 +16,7 @@ from stseg.modeling.layers.class_attention import (
 )
 from stseg.modeling.layers.convnext_block import ConvNeXtBlock
 from stseg.modeling.layers.up_block import DoubleConv, UpBlock
-from stseg.modeling.losses.segmentation import SegmentationCriterion
+from stseg.modeling.losses.criterion import SegmentationCriterion
 from tests.helpers.parity import (
     TOLERANCE,
     assert_close,

@@ -8,7 +8,7 @@ import torch
 from detectron2.modeling import META_ARCH_REGISTRY, build_model
 
 import stseg
-from stseg.engine.setup import setup_cfg
+from stseg.config import setup_cfg
 from stseg.modeling.meta_arch.stseg import STSeg
 from stseg.modeling.scores.label_maps import LabelMap
 from stseg.structures import IGNORE_LABEL, Vocabulary

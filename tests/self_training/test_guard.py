@@ -5,7 +5,9 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from detectron2.config import get_cfg
 
+from stseg.config import add_stseg_config
 from stseg.self_training.guard import (
     ADAPTED,
     NO_GAIN,
@@ -15,6 +17,7 @@ from stseg.self_training.guard import (
     judge_run,
     snapshot_of,
 )
+from stseg.self_training.probe import guard_settings
 
 WIDTHS = (40, 30, 20, 8, 2)  # per cent of every image
 NAMES = tuple(f"class {c}" for c in range(len(WIDTHS)))
@@ -55,6 +58,16 @@ def shuffled():
 
 def one_class(labels, gone, winner=0):
     return [np.where(label == gone, winner, label) for label in labels]
+
+
+def test_the_limits_are_those_of_the_keys_each_of_its_own():
+    cfg = get_cfg()
+    add_stseg_config(cfg)
+    assert guard_settings(cfg) == GuardSettings()
+    for field in fields(GuardSettings):
+        other = cfg.clone()
+        other.SELF_TRAINING.GUARD[field.name.upper()] = 0.125
+        assert guard_settings(other) == replace(GuardSettings(), **{field.name: 0.125})
 
 
 def test_nothing_changed_is_harmless_and_no_gain():

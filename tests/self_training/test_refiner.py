@@ -294,7 +294,7 @@ def test_what_does_not_fit_is_refused(sam):
     for kinds in ((), ("parts",), ("mask", "boxes")):
         with pytest.raises(ValueError, match="PROMPTS"):
             PromptSettings(kinds)
-    with pytest.raises(ValueError, match="share"):
+    with pytest.raises(ValueError, match="MIN_IOU"):
         PromptSettings(min_iou_with_initial=1.5)
-    with pytest.raises(ValueError, match="batch size"):
+    with pytest.raises(ValueError, match="BATCH_SIZE"):
         PromptSettings(batch_size=-1)

@@ -7,7 +7,7 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 import train_net
-from stseg.self_training.target import IMAGES_NAME
+from stseg.config.self_training import IMAGES_NAME
 
 from . import round_runs as runs
 

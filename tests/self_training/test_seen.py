@@ -2,8 +2,8 @@ import json
 
 import pytest
 
+from stseg.config import setup_cfg
 from stseg.data.datasets import dataset_vocabulary
-from stseg.engine.setup import setup_cfg
 from stseg.self_training.seen import mark_seen, matched_names, seen_record, seen_table
 from stseg.self_training.target import target_vocabulary
 from stseg.structures import Vocabulary

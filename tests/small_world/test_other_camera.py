@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from stseg.small_world.export import split_scene, write_split
 from stseg.small_world.names import CLASS_NAMES, SEEN_NAMES
 from stseg.small_world.other_camera import TARGET_SEEDS, render_target, restyle
 from stseg.small_world.scenes import render
+from stseg.small_world.split_files import split_scene, write_split
 
 
 def restyled(image, strength=1.0, seed=0):

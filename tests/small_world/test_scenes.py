@@ -9,13 +9,6 @@ import pytest
 
 from demo.small_world import FIRST_SEED as DEMO_SEED
 from stseg.small_world.drawing import draw_thing
-from stseg.small_world.export import (
-    IGNORED_IN_FILES,
-    SPLITS,
-    split_scene,
-    train_labels,
-    write_split,
-)
 from stseg.small_world.names import (
     CLASS_NAMES,
     COLOURS,
@@ -29,6 +22,13 @@ from stseg.small_world.other_camera import TARGET_SEEDS
 from stseg.small_world.pairs import UNSAID, build_pool, match_phrases, parse_caption
 from stseg.small_world.scenes import SEEDS_PER_SPLIT, SPLIT_SEEDS, Phrase, render
 from stseg.small_world.shapes import PARTS
+from stseg.small_world.split_files import (
+    IGNORED_IN_FILES,
+    SPLITS,
+    split_scene,
+    train_labels,
+    write_split,
+)
 
 
 def test_the_world_has_enough_stuff_things_colours_and_patterns():

@@ -22,13 +22,13 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from stseg.checkpoint.reading import RANDOM, READ_ERRORS, reason_of
+from stseg.config import check
 from stseg.modeling.encoders.convnext_mini import add_mini_configs
 from stseg.utils.paths import resolve
 
 logger = logging.getLogger(__name__)
 
 STAGES = ("res2", "res3", "res4", "res5")
-FINETUNE_MODES = ("full", "none")
 
 add_mini_configs()
 
@@ -103,12 +103,8 @@ class CLIPImageEncoder(nn.Module):
     ):
         """Wrap a tower; see `wrap_image_tower`."""
         super().__init__()
-        if finetune not in FINETUNE_MODES:
-            raise ValueError(
-                f"MODEL.CLIP.FINETUNE: expected one of {FINETUNE_MODES}, got {finetune!r}."
-            )
         self.visual = visual
-        self.trainable = finetune == "full"
+        self.trainable = check("MODEL.CLIP.FINETUNE", finetune) == "full"
         self.visual.requires_grad_(self.trainable)
         if gradient_checkpointing:
             self.visual.set_grad_checkpointing(True)

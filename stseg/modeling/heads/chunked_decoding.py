@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +24,6 @@ from stseg.modeling.heads.cost_volume import CostVolume
 from stseg.modeling.heads.template_basis import ReducedCostVolume
 from stseg.modeling.layers.class_context import ClassContext
 from stseg.modeling.layers.folded_fusion import FoldedFusion
-
-if TYPE_CHECKING:
-    from stseg.modeling.heads.cost_decoder import CostAwareDecoder
 
 Select = Callable[[Tensor], Tensor]
 NOTHING = -1  # the step of a chunk that keeps nothing
@@ -60,7 +56,7 @@ class ChunkedDecoding:
 
     def __init__(
         self,
-        decoder: CostAwareDecoder,
+        decoder: nn.Module,
         cost: CostVolume | ReducedCostVolume,
         image: int,
         guidance: Sequence[Tensor],
@@ -72,7 +68,7 @@ class ChunkedDecoding:
         """Set out.
 
         Args:
-            decoder: the trained decoder.
+            decoder: the trained `CostAwareDecoder`.
             cost: cost volume of the batch, or what stands in for it.
             image: index in the batch.
             guidance: projected image guidance per stage, (1, G, H, W).

@@ -16,6 +16,7 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stseg.config import check
 from stseg.modeling.heads.chunked_decoding import ChunkedDecoding
 from stseg.modeling.heads.cost_volume import CostVolume
 from stseg.modeling.heads.template_basis import LatestBasis, ReducedCostVolume, check_rank
@@ -98,11 +99,7 @@ class CostAwareDecoder(nn.Module):
                 with softmax attention, which is not decoded in chunks.
         """
         super().__init__()
-        if not 0.0 <= prior_prob < 1.0:
-            raise ValueError(
-                "MODEL.SEM_SEG_HEAD.PRIOR_PROB: expected a probability below 1, or 0 for "
-                f"PyTorch's start, got {prior_prob}."
-            )
+        check("MODEL.SEM_SEG_HEAD.PRIOR_PROB", prior_prob)
         check_rank(template_rank, num_prompts, attention)
         self.embed = nn.Conv2d(num_prompts, hidden_dim, 7, padding=3)
         self.image_guidance = nn.ModuleList(

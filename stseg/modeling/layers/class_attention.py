@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-ATTENTION_KINDS = ("linear", "softmax")
+from stseg.config import check
 
 
 def linear_attention(q: Tensor, k: Tensor, v: Tensor, *, eps: float = 1e-6) -> Tensor:
@@ -48,8 +48,7 @@ class ClassSelfAttention(nn.Module):
         super().__init__()
         if dim % num_heads:
             raise ValueError(f"num_heads: expected a divisor of dim ({dim}), got {num_heads}.")
-        if kind not in ATTENTION_KINDS:
-            raise ValueError(f"kind: expected one of {ATTENTION_KINDS}, got {kind!r}.")
+        check("MODEL.SEM_SEG_HEAD.ATTENTION", kind)
         self.num_heads = num_heads
         self.q = nn.Linear(dim + guidance_dim, dim)
         self.k = nn.Linear(dim + guidance_dim, dim)

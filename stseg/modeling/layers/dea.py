@@ -7,7 +7,7 @@ of the CLIP map, L = h w tokens, d = D / heads.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-INITS = ("identity", "xavier")
+from stseg.config import check
 
 
 class DEA(nn.Module):
@@ -44,8 +44,7 @@ class DEA(nn.Module):
         super().__init__()
         if dim % num_heads:
             raise ValueError(f"num_heads: expected a divisor of dim ({dim}), got {num_heads}.")
-        if init not in INITS:
-            raise ValueError(f"init: expected one of {INITS}, got {init!r}.")
+        check("MODEL.STSEG.DEA.INIT", init)
         self.num_heads = num_heads
         self.align = nn.Conv2d(sam_dim, dim, 1)
         self.cross_q = nn.Linear(dim, dim, bias=False)

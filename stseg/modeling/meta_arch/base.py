@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from stseg.config import check
 from stseg.modeling.scores.label_maps import LabelMap, top_classes, top_classes_of_tiles
 from stseg.modeling.scores.windows import (
     Tiles,
-    check_dtype,
     evaluation_dtype,
     pad_to_batch,
     predict_tiles,
@@ -52,7 +52,7 @@ class OpenVocabSegmentor(nn.Module):
         self.criterion = criterion
         self.image_size = tuple(image_size)
         self.tiles = tiles
-        self.dtype = check_dtype(dtype)
+        self.dtype = check("MODEL.DTYPE", dtype)
 
     @property
     def device(self) -> torch.device:

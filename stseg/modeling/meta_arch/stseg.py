@@ -11,7 +11,7 @@ from stseg.modeling.encoders.clip import build_clip, build_image_encoder
 from stseg.modeling.encoders.sam import build_sam_encoder
 from stseg.modeling.heads.cost_volume import CostVolume
 from stseg.modeling.layers.dea import DEA
-from stseg.modeling.losses.segmentation import SegmentationCriterion
+from stseg.modeling.losses.criterion import SegmentationCriterion
 from stseg.modeling.meta_arch.base import OpenVocabSegmentor
 from stseg.modeling.scores.windows import build_tiles
 from stseg.modeling.text.class_embeddings import ClassEmbeddings

@@ -13,6 +13,8 @@ from detectron2.config import CfgNode
 from torch import Tensor
 from torch.nn import functional as F
 
+from stseg.config import check
+
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 logger = logging.getLogger(__name__)
 
@@ -32,10 +34,8 @@ class Tiles:
     whole_image: bool = True
 
     def __post_init__(self) -> None:
-        if min(self.size) < 1:
-            raise ValueError(f"TEST.SLIDING_WINDOW.SIZE: expected pixels > 0, got {self.size}.")
-        if not 0 <= self.overlap < 1:
-            raise ValueError(f"TEST.SLIDING_WINDOW.OVERLAP: expected [0, 1), got {self.overlap}.")
+        check("TEST.SLIDING_WINDOW.SIZE", self.size)
+        check("TEST.SLIDING_WINDOW.OVERLAP", self.overlap)
 
 
 def resize(images: Tensor, size: Sequence[int]) -> Tensor:
@@ -112,16 +112,6 @@ def build_tiles(cfg: CfgNode) -> Tiles | None:
     if not window.ENABLED:
         return None
     return Tiles(tuple(window.SIZE), window.OVERLAP, window.WHOLE_IMAGE_ENABLED)
-
-
-def check_dtype(name: str) -> str:
-    """Hand on a value of `MODEL.DTYPE`; an unknown one is a ValueError."""
-    if name not in DTYPES:
-        raise ValueError(
-            f"MODEL.DTYPE: expected one of {tuple(DTYPES)}, got {name!r}. "
-            "fp32 is exact, bf16 rounds and asks for no special care."
-        )
-    return name
 
 
 @functools.cache  # so that the warning is given once

@@ -14,13 +14,13 @@ from detectron2.config import CfgNode
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stseg.config import check
 from stseg.modeling.text.cache import EmbeddingCache, Entry, WeightsHash
 from stseg.modeling.text.class_embeddings import ClassEmbeddings
 from stseg.modeling.text.prefix import lexicographic_order
 from stseg.modeling.text.tower import TextTower
 from stseg.structures import Vocabulary
 
-SYNONYM_RULES = ("max", "mean")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Prompts made into embeddings before they are written to disk: a few seconds' work.
 _BLOCK_CHUNKS = 4
@@ -57,20 +57,12 @@ class CLIPTextEncoder(nn.Module):
             ValueError: for an unknown synonym rule or dtype, or a chunk size below 1.
         """
         super().__init__()
-        if synonyms not in SYNONYM_RULES:
-            raise ValueError(
-                f"MODEL.TEXT.SYNONYMS: expected one of {SYNONYM_RULES}, got {synonyms!r}."
-            )
-        if chunk_size < 1:
-            raise ValueError(f"MODEL.TEXT.CHUNK_SIZE: expected at least 1, got {chunk_size}.")
-        if dtype not in DTYPES:
-            raise ValueError(f"MODEL.TEXT.DTYPE: expected one of {tuple(DTYPES)}, got {dtype!r}.")
         clip.visual = None
         self.tower = TextTower(clip).requires_grad_(False)
         self.tokenizer = tokenizer
-        self.synonyms = synonyms
-        self.chunk_size = chunk_size
-        self.dtype = dtype
+        self.synonyms = check("MODEL.TEXT.SYNONYMS", synonyms)
+        self.chunk_size = check("MODEL.TEXT.CHUNK_SIZE", chunk_size)
+        self.dtype = check("MODEL.TEXT.DTYPE", dtype)
         self._cache = EmbeddingCache(cache_dir, cache_names)
         self._weights_hash = WeightsHash()
         self.train(False)

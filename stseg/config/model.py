@@ -5,6 +5,41 @@ Every key is read by one owner only: the `from_config` or `build_*` of the part 
 
 from detectron2.config import CfgNode as CN
 
+from stseg.config.rules import FROM_1, NOT_NEGATIVE, SHARE_BELOW_1, SIZE, one_of
+
+DTYPES = ("fp32", "bf16", "fp16")
+FINETUNE_MODES = ("full", "none")
+SYNONYM_RULES = ("max", "mean")
+ATTENTION_KINDS = ("linear", "softmax")
+DEA_INITS = ("identity", "xavier")
+LOSS_KINDS = ("bce", "softmax")
+IGNORED_KINDS = ("negative", "masked")
+
+RULES = {
+    "MODEL.DTYPE": one_of(DTYPES, "fp32 is exact, bf16 rounds and asks for no special care."),
+    "MODEL.CLIP.FINETUNE": one_of(FINETUNE_MODES),
+    "MODEL.CLIP.DROP_PATH": SHARE_BELOW_1,
+    "MODEL.TEXT.SYNONYMS": one_of(SYNONYM_RULES),
+    "MODEL.TEXT.CHUNK_SIZE": FROM_1,
+    "MODEL.TEXT.DTYPE": one_of(DTYPES),
+    "MODEL.SAM.INPUT_SIZE": FROM_1,
+    "MODEL.SEM_SEG_HEAD.NUM_PROMPTS": FROM_1,
+    "MODEL.SEM_SEG_HEAD.ATTENTION": one_of(ATTENTION_KINDS),
+    "MODEL.SEM_SEG_HEAD.POOLING_SIZE_TRAIN": FROM_1,
+    "MODEL.SEM_SEG_HEAD.POOLING_SIZE_TEST": FROM_1,
+    "MODEL.SEM_SEG_HEAD.REJECTION_TOPK": NOT_NEGATIVE,
+    "MODEL.SEM_SEG_HEAD.CHUNK_SIZE": NOT_NEGATIVE,
+    "MODEL.SEM_SEG_HEAD.KEPT_MIB": NOT_NEGATIVE,
+    "MODEL.SEM_SEG_HEAD.TEMPLATE_RANK": NOT_NEGATIVE,
+    "MODEL.SEM_SEG_HEAD.PRIOR_PROB": SHARE_BELOW_1,
+    "MODEL.LOSS.KIND": one_of(LOSS_KINDS),
+    "MODEL.LOSS.IGNORED": one_of(IGNORED_KINDS),
+    "MODEL.STSEG.IMAGE_SIZE": SIZE,
+    "MODEL.STSEG.DEA.INIT": one_of(DEA_INITS),
+    "TEST.SLIDING_WINDOW.SIZE": SIZE,
+    "TEST.SLIDING_WINDOW.OVERLAP": SHARE_BELOW_1,
+}
+
 
 def add_model_config(cfg: CN) -> None:
     """Add `MODEL.*` and `TEST.SLIDING_WINDOW.*` to a Detectron2 config."""

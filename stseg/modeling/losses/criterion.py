@@ -10,27 +10,9 @@ from detectron2.config import CfgNode, configurable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stseg.config import check
 from stseg.modeling.losses.row_blocks import sum_over_rows
 from stseg.structures import IGNORE_LABEL
-
-LOSS_KINDS = ("bce", "softmax")
-IGNORED_KINDS = ("negative", "masked")
-
-
-def check_ignored(cfg: CfgNode) -> None:
-    """Refuse rounds of self-training that would train what has no pseudo-label as "no class".
-
-    Raises:
-        ValueError: names the key.
-    """
-    st, ignored = cfg.SELF_TRAINING, cfg.MODEL.LOSS.IGNORED
-    if st.ENABLED and st.ROUNDS > 0 and ignored == "negative":
-        raise ValueError(
-            "MODEL.LOSS.IGNORED: expected 'masked' with SELF_TRAINING.ROUNDS above 0, got "
-            f"{ignored!r}: pixels that no pseudo-label covers would be trained as none of the "
-            "classes, and a class that fails the gate would be trained away. Set "
-            "MODEL.LOSS.IGNORED masked."
-        )
 
 
 def class_weights(seen: Sequence[bool], alpha: float) -> Tensor:
@@ -126,15 +108,9 @@ class SegmentationCriterion(nn.Module):
             ValueError: if a value is out of its range.
         """
         super().__init__()
-        if kind not in LOSS_KINDS:
-            raise ValueError(f"MODEL.LOSS.KIND: expected one of {LOSS_KINDS}, got {kind!r}.")
-        if ignored not in IGNORED_KINDS:
-            raise ValueError(
-                f"MODEL.LOSS.IGNORED: expected one of {IGNORED_KINDS}, got {ignored!r}."
-            )
-        if alpha is not None and not 0 <= alpha <= 1:
-            raise ValueError(f"SELF_TRAINING.ALPHA: expected a weight in [0, 1], got {alpha}.")
-        self.kind, self.ignored, self.alpha = kind, ignored, alpha
+        self.kind = check("MODEL.LOSS.KIND", kind)
+        self.ignored = check("MODEL.LOSS.IGNORED", ignored)
+        self.alpha = alpha if alpha is None else check("SELF_TRAINING.ALPHA", alpha)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from stseg.small_world import clip_judging as small_clip_eval
-from stseg.small_world import clip_mini as small_clip
+from stseg.small_world import clip_training as small_clip
 from stseg.small_world.caption_cells import cell_label_loss, matching_loss
-from stseg.small_world.clip_mini import CaptionTrainer, Recipe
+from stseg.small_world.clip_training import CaptionTrainer, Recipe
 from stseg.small_world.names import CLASS_NAMES
 
 CPU = torch.device("cpu")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from stseg.data import build as build_module
-from stseg.data.build import build_test_loader, build_train_loader
+from stseg.data import loaders as build_module
+from stseg.data.loaders import build_test_loader, build_train_loader
 from stseg.data.readers import register_folder
 from stseg.data.sampling import PositionSampler, seeded
 from tests.helpers.tiny_data import write_folder

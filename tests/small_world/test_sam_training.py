@@ -11,9 +11,9 @@ from stseg.modeling.encoders.sam import create_sam
 from stseg.modeling.encoders.sam_mini import build_sam_mini
 from stseg.small_world import sam_judging as small_sam_eval
 from stseg.small_world import sam_looks as small_sam_looks
-from stseg.small_world import sam_mini as small_sam
 from stseg.small_world import sam_prompts as small_sam_data
-from stseg.small_world.sam_mini import KINDS, PromptTrainer, Recipe
+from stseg.small_world import sam_training as small_sam
+from stseg.small_world.sam_training import KINDS, PromptTrainer, Recipe
 from stseg.small_world.scenes import render
 
 CPU = torch.device("cpu")

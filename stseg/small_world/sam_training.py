@@ -1,7 +1,7 @@
 """Train SAM-mini on regions of the small world, without their names, on a CPU or a GPU.
 
-    python -m stseg.small_world.sam_mini train --out DIR [--steps N --seed S]
-    python -m stseg.small_world.sam_mini evaluate --weights FILE [--split dev --count N]
+    python -m stseg.small_world.sam_training train --out DIR [--steps N --seed S]
+    python -m stseg.small_world.sam_training evaluate --weights FILE [--split dev --count N]
 
 As SAM (Kirillov et al., ICCV 2023): points, boxes and masks as prompts, three answers of which the
 best one learns, and a head that foretells each answer's IoU. Unlike SAM, the mask prompts are rough
@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from stseg.modeling.encoders.sam import create_sam
 from stseg.modeling.encoders.sam_mini import build_sam_mini
-from stseg.small_world.clip_mini import lr_factor
+from stseg.small_world.clip_training import lr_factor
 from stseg.small_world.sam_judging import evaluate, predict_masks
 from stseg.small_world.sam_prompts import (
     ScenePool,
@@ -286,7 +286,7 @@ def train(
 
 def main(argv: list[str] | None = None) -> None:
     """Command line, see the module's head."""
-    args = parse_args("stseg.small_world.sam_mini", __doc__, Recipe(), 30, argv)
+    args = parse_args("stseg.small_world.sam_training", __doc__, Recipe(), 30, argv)
     if args.command == "train":
         train(args.recipe, args.out, args.device, args.eval_period, args.count)
         return

@@ -13,6 +13,7 @@ from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 from torch.utils.data import BatchSampler, DataLoader
 
+from stseg.config import check
 from stseg.data.datasets import check_registered, dataset_vocabulary
 from stseg.data.mappers import MAPPER_REGISTRY
 from stseg.data.mixing import (
@@ -70,11 +71,7 @@ def build_train_loader(cfg: Any, start_iter: int = 0) -> DataLoader:
         FileNotFoundError: if data are missing.
     """
     names = _train_names(cfg)
-    if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
-        raise ValueError(
-            "DATALOADER.SAMPLER_TRAIN: expected 'TrainingSampler' (each image once per epoch), got "
-            f"{cfg.DATALOADER.SAMPLER_TRAIN!r}."
-        )
+    check("DATALOADER.SAMPLER_TRAIN", cfg.DATALOADER.SAMPLER_TRAIN)
     records = first_images(cfg, [r for name in names for r in DatasetCatalog.get(name)])
     share, seed = _stream_share(cfg, start_iter), _stream_seed(cfg)
     sampler = PositionSampler(len(records), seed, **share)
@@ -232,11 +229,7 @@ def build_test_loader(cfg: Any, dataset_name: str) -> DataLoader:
         FileNotFoundError: if data are missing.
     """
     check_registered(dataset_name, "DATASETS.TEST")
-    if cfg.DATALOADER.TEST_BATCH_SIZE < 1:
-        raise ValueError(
-            "DATALOADER.TEST_BATCH_SIZE: expected at least 1 image, got "
-            f"{cfg.DATALOADER.TEST_BATCH_SIZE}."
-        )
+    check("DATALOADER.TEST_BATCH_SIZE", cfg.DATALOADER.TEST_BATCH_SIZE)
     records = first_images(cfg, DatasetCatalog.get(dataset_name))
     dataset = MapDataset(
         DatasetFromList(records, copy=False), build_mapper(cfg, False, [dataset_name])

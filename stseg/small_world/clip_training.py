@@ -1,7 +1,7 @@
 """Train CLIP-mini on image-caption pairs of the small world, on a CPU or a GPU.
 
-    python -m stseg.small_world.clip_mini train --out DIR [--steps N --seed S]
-    python -m stseg.small_world.clip_mini evaluate --weights FILE [--split dev --count N]
+    python -m stseg.small_world.clip_training train --out DIR [--steps N --seed S]
+    python -m stseg.small_world.clip_training evaluate --weights FILE [--split dev --count N]
 
 The training reads captions only; no mask is used. It starts with pictures of one large thing and
 goes on with scenes. Every step draws from a generator of its own, seeded by (seed, step), so a run
@@ -194,7 +194,7 @@ def train(
 
 def main(argv: list[str] | None = None) -> None:
     """Command line, see the module's head."""
-    args = parse_args("stseg.small_world.clip_mini", __doc__, Recipe(), 100, argv)
+    args = parse_args("stseg.small_world.clip_training", __doc__, Recipe(), 100, argv)
     if args.command == "train":
         train(args.recipe, args.out, args.device, args.eval_period, args.count)
         return

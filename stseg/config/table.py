@@ -1,0 +1,57 @@
+"""The one table of what config keys may be, gathered from beside the keys.
+
+Config files are checked with it, and constructors check their arguments with the same rows, so that
+a value means the same in YAML and in Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from detectron2.config import CfgNode
+
+from stseg.config import data, model, self_training, solver
+from stseg.config.rules import Rule
+
+#: Rule of every key that has a range.
+RULES: dict[str, Rule] = {**data.RULES, **model.RULES, **self_training.RULES, **solver.RULES}
+
+
+def check(key: str, value: Any) -> Any:
+    """Hand on a value that a key may have.
+
+    Raises:
+        ValueError: names the key, its rule and the value.
+    """
+    if not RULES[key].is_good(value):
+        raise ValueError(_problem(key, value))
+    return value
+
+
+def check_values(cfg: CfgNode) -> None:
+    """Refuse values out of range, of which the message lists all, or that do not go together.
+
+    Raises:
+        ValueError: names each key, its rule and its value.
+    """
+    values = dict(leaves(cfg))
+    bad = [_problem(key, values[key]) for key in RULES if not RULES[key].is_good(values[key])]
+    if bad:
+        raise ValueError("\n".join(bad))
+    self_training.check_ignored(cfg)
+
+
+def _problem(key: str, value: Any) -> str:
+    rule = RULES[key]
+    return f"{key}: expected {rule.text}, got {value!r}. {rule.cure}".rstrip()
+
+
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key of a config with its value, by its full name."""
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{name}.")
+        else:
+            yield name, value
