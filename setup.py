@@ -35,7 +35,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["stseg", "stseg.*"]),
-    package_data={"stseg": ["assets/**/*", "*.json", "**/*.json"]},
+    package_data={"stseg": ["assets/**/*", "**/*.json", "**/*.pyi", "py.typed"]},
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.0",

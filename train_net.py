@@ -6,19 +6,7 @@ import sys
 from contextlib import nullcontext
 from typing import Any
 
-import stseg  # noqa: F401  registers everything, and comes before what loads torch
-
-# isort: split
-from detectron2.evaluation import verify_results
-from detectron2.utils import comm
-
-from stseg.checkpoint.checkpointer import load_for_evaluation, spare_encoder_files
-from stseg.engine import Trainer
-from stseg.engine.dry_run import check_sets, measured
-from stseg.engine.launch import launch, parse_args
-from stseg.engine.setup import cfg_of, check_data, check_start, claimed_folder, setup_run
-from stseg.self_training.preview import preview
-from stseg.utils.errors import explanation
+from stseg.engine import parse_args
 
 
 def main(args: argparse.Namespace) -> Any:
@@ -30,17 +18,23 @@ def main(args: argparse.Namespace) -> Any:
     Returns:
         The results of the last evaluation, {} on other ranks than 0.
     """
+    from stseg.engine import measured, setup_run
+
     cfg = setup_run(args)
     with measured() if args.dry_run else nullcontext():
         return _run(cfg, args)
 
 
 def _run(cfg: Any, args: argparse.Namespace) -> Any:
+    from stseg.checkpoint import load_for_evaluation, spare_encoder_files
+    from stseg.engine import Trainer
+    from stseg.self_training import write_preview
+
     if args.eval_only or args.preview:
         run = cfg.OUTPUT_DIR if args.resume else ""
         model = Trainer.build_model(cfg if args.preview else spare_encoder_files(cfg, run))
         load_for_evaluation(model, cfg.MODEL.WEIGHTS, run)
-        return preview(cfg, model, args.preview) if args.preview else evaluate(cfg, model)
+        return write_preview(cfg, model, args.preview) if args.preview else evaluate(cfg, model)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
     return trainer.train()
@@ -48,6 +42,11 @@ def _run(cfg: Any, args: argparse.Namespace) -> Any:
 
 def evaluate(cfg: Any, model: Any) -> dict[str, Any]:
     """Evaluate a model on all of DATASETS.TEST."""
+    from detectron2.evaluation import verify_results
+    from detectron2.utils import comm
+
+    from stseg.engine import Trainer
+
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
         verify_results(cfg, results)
@@ -57,6 +56,9 @@ def evaluate(cfg: Any, model: Any) -> dict[str, Any]:
 def run() -> None:
     """Check flags, config and data, then start the processes; a user's mistake is one line."""
     args = parse_args()
+    from stseg.engine import cfg_of, check_data, check_sets, check_start, claimed_folder, launch
+    from stseg.utils import explanation
+
     try:
         cfg = cfg_of(args)
         check_data(cfg, is_trained_on=not args.eval_only)

@@ -1,36 +1,32 @@
 #!/usr/bin/env python3
 """Segment images, folders or videos with any vocabulary; see --help."""
 
+from __future__ import annotations
+
 import argparse
 import logging
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import stseg  # noqa: F401  registers everything, and comes before what loads torch
-
-# isort: split
-import torch
-from detectron2.data import DatasetCatalog
 from tqdm import tqdm
 
-from stseg.config import setup_cfg
-from stseg.config.data_entries import parse_entry, parse_flag
-from stseg.data.datasets import dataset_vocabulary
-from stseg.data.image_io import read_image
-from stseg.data.media import (
+from stseg.data import (
     find_media,
     is_video,
     open_video,
+    read_image,
     unique_stems,
     video_frames,
     video_size,
 )
-from stseg.data.readers import register_data
-from stseg.predictor import Predictor
-from stseg.render.overlay import area_shares, draw_overlay
+from stseg.render import area_shares, draw_overlay
 from stseg.structures import IGNORE_LABEL, Background, Segmentation, Vocabulary
+
+if TYPE_CHECKING:
+    from stseg.predictor import Predictor
 
 DEFAULT_CONFIG = Path(__file__).resolve().parents[1] / "configs" / "mini" / "stseg_mini.yaml"
 
@@ -98,6 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     parser, args = parse_args(argv)
+    from stseg.config import setup_cfg
+    from stseg.predictor import Predictor
+
     try:
         paths, vocabulary = what_to_segment(args)
         check_output(args.output, paths)
@@ -121,6 +120,11 @@ def what_to_segment(args: argparse.Namespace) -> tuple[list[Path], Vocabulary]:
             raise ValueError(f"{flag}: expected it, or --data, got neither.")
     names, inputs = args.vocabulary, args.input
     if args.data:
+        from detectron2.data import DatasetCatalog
+
+        from stseg.config import parse_entry, parse_flag
+        from stseg.data import dataset_vocabulary, register_data
+
         entry = parse_entry(parse_flag(args.data), "--data")
         print(register_data(entry))
         records = DatasetCatalog.get(entry.name)
@@ -163,6 +167,8 @@ def segment_files(
     Returns:
         The files that failed, with the reason.
     """
+    import torch
+
     failures = []
     for k, (path, stem) in enumerate(zip(paths, unique_stems(paths), strict=True), start=1):
         start = time.perf_counter()

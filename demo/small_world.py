@@ -19,9 +19,15 @@ import numpy as np
 from PIL import Image
 
 from demo.demo import DEFAULT_CONFIG, segment_image
-from stseg.predictor import Predictor
-from stseg.small_world.names import CLASS_NAMES, UNSEEN_NAMES
-from stseg.small_world.scenes import SEEDS_PER_SPLIT, SPLIT_SEEDS, Phrase, Scene, render
+from stseg.small_world import (
+    CLASS_NAMES,
+    SEEDS_PER_SPLIT,
+    SPLIT_SEEDS,
+    UNSEEN_NAMES,
+    Phrase,
+    Scene,
+    render,
+)
 from stseg.structures import Vocabulary
 
 FIRST_SEED = max(SPLIT_SEEDS.values()) + SEEDS_PER_SPLIT
@@ -90,6 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not 0 <= args.seed < SEEDS_PER_SPLIT:
         parser.error(f"--seed: expected 0 to {SEEDS_PER_SPLIT - 1}, got {args.seed}.")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    from stseg.predictor import Predictor
+
     predictor = Predictor(args.config_file)
     print(f"names never seen with a mask: {', '.join(UNSEEN_NAMES)}")
     pictures = args.output / "scenes"

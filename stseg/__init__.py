@@ -1,55 +1,47 @@
 """Open-vocabulary semantic segmentation for Detectron2.
 
-Where torch and Detectron2 are installed, importing this package registers all data sets, mappers,
-models and evaluators. Where they are not, the NumPy parts (`stseg.structures` and the core of
-`stseg.evaluation`) still import, and anything else says how to install what it needs.
+Data sets, mappers, models, evaluators and `stseg://` paths are registered with Detectron2: at once
+where it is imported already, else when `Predictor` or `add_stseg_config` is first used, or by
+`register()`. Importing this package alone loads neither torch nor Detectron2.
 """
 
+import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
-from stseg.structures import IGNORE_LABEL, Background, Segmentation, Vocabulary
-from stseg.utils.dependencies import missing_dependencies, require_detectron2
-from stseg.utils.threads import share_processors
-
-if TYPE_CHECKING:
-    from stseg.config import add_stseg_config
-    from stseg.predictor import Predictor
+from stseg.utils import front_door, require_detectron2, share_processors
 
 __version__ = "0.1.0"
-__all__ = [
-    "IGNORE_LABEL",
-    "Background",
-    "Predictor",
-    "Segmentation",
-    "Vocabulary",
-    "add_stseg_config",
-]
 
-_NEEDS_DETECTRON2 = {"add_stseg_config": "stseg.config", "Predictor": "stseg.predictor"}
-# Importing these registers data sets, mappers, evaluators, models and `stseg://` paths.
+_get, __dir__, _names = front_door(__name__, __file__)
+__all__ = [*_names, "register"]
+_NEED_DETECTRON2 = ("Predictor", "add_stseg_config")
 _REGISTERING = (
     "utils.paths",
-    "data.datasets",
-    "small_world.registration",
+    "data.datasets.register",
     "data.mappers",
     "evaluation.build",
-    "modeling",
-    "checkpoint",
-    "engine",
+    "modeling.systems",
 )
 
+
+def register() -> None:
+    """Register all that this project adds with Detectron2; again does nothing.
+
+    Raises:
+        ImportError: if torch or Detectron2 is not installed; says how to get them.
+    """
+    require_detectron2("stseg.register()")
+    for module in _REGISTERING:
+        import_module(f"stseg.{module}")
+
+
+def __getattr__(name: str) -> object:
+    if name in _NEED_DETECTRON2:
+        require_detectron2(f"stseg.{name}")
+        register()
+    return _get(name)
+
+
 share_processors()  # before torch is loaded
-if not missing_dependencies():
-    for _module in _REGISTERING:
-        import_module(f"stseg.{_module}")
-
-
-def __getattr__(name: str) -> Any:
-    if name in _NEEDS_DETECTRON2:
-        require_detectron2(f"stseg.{name}")
-        return getattr(import_module(_NEEDS_DETECTRON2[name]), name)
-    if name in ("checkpoint", "config", "engine", "modeling"):
-        require_detectron2(f"stseg.{name}")
-        return import_module(f"stseg.{name}")
-    raise AttributeError(f"module 'stseg' has no attribute {name!r}")
+if sys.modules.get("detectron2"):
+    register()

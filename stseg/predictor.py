@@ -13,11 +13,10 @@ from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 from PIL import Image
 
-from stseg.checkpoint.checkpointer import check_weights, load_for_evaluation, spare_encoder_files
+from stseg.checkpoint import check_weights, load_for_evaluation, spare_encoder_files
 from stseg.config import setup_cfg, usable_device
-from stseg.data.augmentation import build_augmentations
-from stseg.data.image_io import read_image, to_rgb
-from stseg.modeling.scores.label_maps import LabelMap, label_maps
+from stseg.data import build_augmentations, read_image, to_rgb
+from stseg.modeling.scores import LabelMap, label_maps
 from stseg.structures import IGNORE_LABEL, Background, Segmentation, Vocabulary, VocabularyLike
 
 ImageLike = np.ndarray | Image.Image | str | os.PathLike[str]

@@ -6,6 +6,8 @@ imports inside functions count too.
 
 import ast
 from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 #: Where commands are started under names that they had before.
 EARLIER_NAMES = (
+    "stseg.checkpoint.export",
     "stseg.engine.name_similarity",
     "stseg.engine.small_clip",
     "stseg.engine.small_sam",
@@ -30,8 +33,8 @@ LAYERS = [
     ["stseg.modeling.heads stseg.modeling.losses stseg.modeling.scores.windows"],
     ["stseg.modeling.scores"],
     ["stseg.evaluation", "stseg.modeling.meta_arch"],
-    ["stseg.modeling"],  # the package file itself: gathers what registers
-    ["stseg.predictor", "stseg.engine.ema"],
+    ["stseg.modeling stseg.modeling.systems"],  # gathers what registers
+    ["stseg.predictor"],
     ["stseg.self_training"],
     ["stseg.engine"],
     ["stseg.tools", "stseg.small_world"],
@@ -80,8 +83,25 @@ def own_imports(tree: ast.AST, module: str, is_package: bool) -> Iterator[tuple[
                 up = module.split(".")[: len(module.split(".")) - node.level + is_package]
                 base = ".".join([*up, base] if base else up)
             for alias in node.names:
-                full = f"{base}.{alias.name}"
-                yield (full if is_module(full) else base), node.lineno
+                yield origin(base, alias.name), node.lineno
+
+
+def origin(package: str, name: str) -> str:
+    """The module behind `from package import name`, through front doors; else the package."""
+    if is_module(f"{package}.{name}"):
+        return f"{package}.{name}"
+    return behind_door(package).get(name, package)
+
+
+@cache
+def behind_door(package: str) -> dict[str, str]:
+    """Where the names come from that a package's `__init__.pyi` shows; {} for what has none."""
+    stub = ROOT.joinpath(*package.split("."), "__init__.pyi")
+    if not stub.is_file():
+        return {}
+    imports = (n for n in ast.parse(stub.read_text()).body if isinstance(n, ast.ImportFrom))
+    shown = ((f"{package}.{n.module}", alias.name) for n in imports for alias in n.names)
+    return {name: origin(module, name) for module, name in shown}
 
 
 def arrows_up(path: Path) -> Iterator[str]:
@@ -148,6 +168,65 @@ def test_no_files_import_each_other_in_a_circle():
 def test_a_circle_would_be_found():
     graph = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a", "e"}, "e": set()}
     assert circles(graph) == [["a", "b", "c"]]
+
+
+def room_of(module: str) -> str:
+    """`stseg.data`, or for what has rooms of its own `stseg.modeling.heads`; a lone file itself."""
+    parts = module.split(".")
+    deep = len(parts) > 2 and parts[1] in ("modeling", "tools")
+    path = ROOT.joinpath(*parts[:3])
+    return ".".join(parts[: 3 if deep and path.is_dir() else 2])
+
+
+def side_doors(path: Path) -> Iterator[str]:
+    """Imports of a file of another room that do not go through the room's own `__init__`."""
+    module = module_name(path)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            targets = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            targets = [*(name for name in names if is_module(name)), node.module or ""]
+        else:
+            continue
+        for target in targets:
+            if target.startswith("stseg.") and room_of(target) not in (target, room_of(module)):
+                yield f"{path.relative_to(ROOT)}:{node.lineno}: {target}"
+
+
+def test_rooms_are_entered_by_the_front_door():
+    outside = [ROOT / "train_net.py", *(ROOT / "demo").glob("*.py")]
+    outside += (ROOT / "datasets" / "prepare_scripts").glob("*.py")
+    files = [p for p in [*SOURCES, *outside] if module_name(p) not in EARLIER_NAMES]
+    assert len(files) > 200
+    assert not [door for path in files for door in side_doors(path)]
+
+
+def test_a_side_door_would_be_found(tmp_path, monkeypatch):
+    for room in ("data", "engine"):
+        (tmp_path / "stseg" / room).mkdir(parents=True)
+    (tmp_path / "stseg" / "data" / "loaders.py").touch()
+    bad = tmp_path / "stseg" / "engine" / "bad.py"
+    bad.write_text(
+        "from stseg.data import x\ndef f():\n    from stseg.data.loaders import y\n"
+        "from stseg.data import loaders\nimport stseg.data.loaders\nimport stseg.engine.good\n"
+    )
+    monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
+    assert [text.split(":")[1] for text in side_doors(bad)] == ["4", "5", "3"]
+
+
+STUBS = sorted((ROOT / "stseg").rglob("__init__.pyi"))
+
+
+def test_front_doors_show_what_is_there_and_hide_no_file():
+    """A name like that of a file beside it would be the one or the other, by luck."""
+    assert len(STUBS) > 15
+    for stub in STUBS:
+        package = import_module(module_name(stub))
+        for name in package.__all__:
+            assert getattr(package, name) is not None
+        files = {path.stem for path in stub.parent.iterdir()}
+        assert not files & set(behind_door(module_name(stub))), stub
 
 
 #: What every package may have.

@@ -46,11 +46,12 @@ assert "torch" not in sys.modules or "torch" not in {blocked}
 USES = [
     "stseg.Predictor",
     "stseg.add_stseg_config",
-    "stseg.checkpoint",
+    "stseg.register()",
     "from stseg import Predictor",
-    "import stseg.engine",
-    "import stseg.modeling",
-    "import stseg.checkpoint",
+    "from stseg.engine import Trainer",
+    "from stseg.modeling import build_model",
+    "from stseg.checkpoint import load_published",
+    "from stseg.evaluation import SemSegEvaluator",
 ]
 
 
@@ -71,14 +72,49 @@ for use in {USES}:
     assert result.returncode == 0, result.stderr
 
 
+def run(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+
+
 def test_a_broken_dependency_is_not_hidden(tmp_path):
     (tmp_path / "detectron2").mkdir()
     (tmp_path / "detectron2" / "__init__.py").write_text("import no_such_module_here")
-    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import stseg"
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
-    assert "No module named 'no_such_module_here'" in result.stderr
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import stseg; stseg.Predictor"
+    assert "No module named 'no_such_module_here'" in run(code).stderr
+
+
+REGISTERED = """
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
+from detectron2.utils.file_io import PathManager
+assert "STSeg" in META_ARCH_REGISTRY and "CostAwareDecoder" in SEM_SEG_HEADS_REGISTRY
+assert "ade20k_150_test_sem_seg" in DatasetCatalog
+assert "small_world_val_sem_seg" in DatasetCatalog
+assert MetadataCatalog.get("voc_2012_test_sem_seg").vocabulary.names[0] == "aeroplane"
+assert PathManager.isfile("stseg://small_world/clip_mini.pt")
+"""
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        "import detectron2; import stseg",
+        "import stseg; stseg.register()",
+        "from stseg import add_stseg_config",
+    ],
+)
+def test_all_is_registered_with_detectron2(way):
+    result = run(way + REGISTERED)
+    assert result.returncode == 0, result.stderr
+
+
+def test_importing_the_package_alone_loads_neither_torch_nor_detectron2():
+    code = "import sys, stseg, stseg.engine, stseg.modeling, stseg.data, stseg.evaluation;"
+    code += "assert not {'torch', 'detectron2', 'numpy', 'cv2'} & set(sys.modules)"
+    result = run(code)
+    assert result.returncode == 0, result.stderr
 
 
 def test_unknown_attribute_is_an_attribute_error():

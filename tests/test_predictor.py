@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from stseg.modeling.scores.label_maps import LabelMap
+from stseg.modeling.scores.label_map import LabelMap
 from stseg.predictor import Predictor, decide, image_array
 from stseg.structures import Background, Vocabulary
 from tests.helpers.colour_net import COLOURS, make_cfg

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from demo.demo import parse_args
-from stseg.engine.launch import argument_parser
+from stseg.engine.arguments import argument_parser
 from stseg.evaluation.__main__ import _parser as evaluation_parser
 from stseg.structures import Background, Vocabulary
 

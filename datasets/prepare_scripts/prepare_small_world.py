@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from stseg.small_world.split_files import SPLITS, check_folder, write_split  # noqa: E402
+from stseg.small_world import SPLITS, check_folder, write_split  # noqa: E402
 
 DEFAULT_COUNTS = {
     "train": 2000,

@@ -10,8 +10,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from stseg.tools.preparation.command import main  # noqa: E402
-from stseg.tools.preparation.voc import VOC  # noqa: E402
+from stseg.tools.preparation import (
+    VOC,  # noqa: E402
+    main,  # noqa: E402
+)
 
 if __name__ == "__main__":
     sys.exit(main(VOC))

@@ -1,10 +1,5 @@
-"""Readers of published checkpoints, and what ships with the project."""
+"""The checkpointer, readers of published checkpoints, and what ships with the project."""
 
-from stseg.utils.dependencies import require_detectron2
+from stseg.utils import front_door
 
-require_detectron2(__name__)
-
-from stseg.checkpoint.published import load_published
-from stseg.checkpoint.signatures import identify
-
-__all__ = ["identify", "load_published"]
+__getattr__, __dir__, __all__ = front_door(__name__, __file__)

@@ -15,7 +15,7 @@ from stseg.checkpoint.fit import check_fit
 from stseg.checkpoint.published import rename_published
 from stseg.checkpoint.reading import RANDOM, read_checkpoint
 from stseg.checkpoint.signatures import identify
-from stseg.utils.files import write_atomically
+from stseg.utils import phase, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ class Checkpointer(DetectionCheckpointer):
         self.write(name, data)
         self.tag_last_checkpoint(f"{name}.pth")
 
+    @phase("checkpoint")
     def write(self, name: str, data: dict[str, Any]) -> None:
         """Write ``<name>.pth`` without making it the checkpoint to resume from."""
         path = os.path.join(self.save_dir, f"{name}.pth")

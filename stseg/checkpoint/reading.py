@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from stseg.utils.paths import resolve
+from stseg.utils import resolve
 
 #: In the place of a file: start values are meant, which nobody gets by leaving a key out.
 RANDOM = "random"

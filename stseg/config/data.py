@@ -1,8 +1,13 @@
 """Keys of the data sets, the mapper, the loaders and the evaluators."""
 
-from detectron2.config import CfgNode
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from stseg.config.rules import FROM_1, NOT_NEGATIVE, SHARE_ABOVE_0, SIZE, one_of
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
 
 FLIPS = ("horizontal", "vertical", "none")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-KEY = "DATASETS.FOLDERS"
+FOLDERS_KEY = "DATASETS.FOLDERS"
 _PLACES = ("path", "images", "labels", "annotation")
 #: Values that a flag gives as text and that are not texts.
 _TYPED = ("ignore", "reduce_zero_label", "every")
@@ -218,7 +218,7 @@ def existing_path(name: str, what: str, path: str | Path, is_dir: bool) -> Path:
         return absolute
     raise FileNotFoundError(
         f"Data set {name}: expected the {what} {absolute}, got nothing there. Given as "
-        f"{str(path)!r} to {KEY} or register_folder; relative paths start at the "
+        f"{str(path)!r} to {FOLDERS_KEY} or register_folder; relative paths start at the "
         "working directory."
     )
 

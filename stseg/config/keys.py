@@ -1,11 +1,16 @@
 """All config keys at once."""
 
-from detectron2.config import CfgNode
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from stseg.config.data import add_data_config
 from stseg.config.model import add_model_config
 from stseg.config.self_training import add_self_training_config
 from stseg.config.solver import add_solver_config
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
 
 
 def add_stseg_config(cfg: CfgNode) -> None:

@@ -3,9 +3,14 @@
 Every key is read by one owner only: the `from_config` or `build_*` of the part it names.
 """
 
-from detectron2.config import CfgNode as CN
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from stseg.config.rules import FROM_1, NOT_NEGATIVE, SHARE_BELOW_1, SIZE, one_of
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
 
 DTYPES = ("fp32", "bf16", "fp16")
 FINETUNE_MODES = ("full", "none")
@@ -41,7 +46,7 @@ RULES = {
 }
 
 
-def add_model_config(cfg: CN) -> None:
+def add_model_config(cfg: CfgNode) -> None:
     """Add `MODEL.*` and `TEST.SLIDING_WINDOW.*` to a Detectron2 config."""
     cfg.MODEL.META_ARCHITECTURE = "STSeg"
     # Detectron2's: a checkpoint of ours or of SED's, read as data only. It must fit the model as
@@ -58,7 +63,8 @@ def add_model_config(cfg: CN) -> None:
     _add_test(cfg)
 
 
-def _add_encoders(cfg: CN) -> None:
+def _add_encoders(cfg: CfgNode) -> None:
+    CN = type(cfg)
     # What evaluation computes in, whatever SOLVER.AMP says of training: "fp32", or "bf16" or "fp16"
     # (autocast; the CPU takes bf16 for it). Faster on a GPU or a CPU with matrix units, slower
     # without; probabilities are rounded: projects/STSeg/README.md, "Approximations".
@@ -102,7 +108,8 @@ def _add_encoders(cfg: CN) -> None:
     cfg.MODEL.SAM.INPUT_SIZE = 1024
 
 
-def _add_head(cfg: CN) -> None:
+def _add_head(cfg: CfgNode) -> None:
+    CN = type(cfg)
     head = cfg.MODEL.SEM_SEG_HEAD
     # A head registered in SEM_SEG_HEADS_REGISTRY.
     head.NAME = "CostAwareDecoder"
@@ -156,7 +163,8 @@ def _add_head(cfg: CN) -> None:
     cfg.MODEL.LOSS.IGNORED = "negative"
 
 
-def _add_stseg(cfg: CN) -> None:
+def _add_stseg(cfg: CfgNode) -> None:
+    CN = type(cfg)
     cfg.MODEL.STSEG = CN()
     # Working size of the network, pixels (H, W): every image is resized to it whole (paper: 768).
     cfg.MODEL.STSEG.IMAGE_SIZE = [768, 768]
@@ -174,7 +182,8 @@ def _add_stseg(cfg: CN) -> None:
     cfg.MODEL.STSEG.DEA.INIT = "identity"
 
 
-def _add_test(cfg: CN) -> None:
+def _add_test(cfg: CfgNode) -> None:
+    CN = type(cfg)
     cfg.TEST.SLIDING_WINDOW = CN()
     # Evaluate by overlapping windows instead of the whole image resized to IMAGE_SIZE.
     cfg.TEST.SLIDING_WINDOW.ENABLED = False

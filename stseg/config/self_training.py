@@ -1,6 +1,8 @@
 """Config keys of self-training: `SELF_TRAINING.*` (paper, section 2.3 and eq. 6)."""
 
-from detectron2.config import CfgNode as CN
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from stseg.config.rules import (
     FROM_1,
@@ -13,6 +15,9 @@ from stseg.config.rules import (
     Rule,
     one_of,
 )
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
 
 #: Name under which the folder of SELF_TRAINING.IMAGES is registered.
 IMAGES_NAME = "images"
@@ -60,7 +65,7 @@ RULES = {
 }
 
 
-def check_ignored(cfg: CN) -> None:
+def check_ignored(cfg: CfgNode) -> None:
     """Refuse rounds of self-training that would train what has no pseudo-label as "no class".
 
     Raises:
@@ -76,8 +81,9 @@ def check_ignored(cfg: CN) -> None:
         )
 
 
-def add_self_training_config(cfg: CN) -> None:
+def add_self_training_config(cfg: CfgNode) -> None:
     """Add `SELF_TRAINING.*` to a Detectron2 config, in place."""
+    CN = type(cfg)
     cfg.SELF_TRAINING = CN()
     # Stage 2: classes are weighted as in eq. 6, and labels are pseudo-labels made in rounds. With
     # DEA.ENABLED this is the other switch of the ablation.
@@ -121,7 +127,8 @@ def add_self_training_config(cfg: CN) -> None:
     _add_guard(cfg.SELF_TRAINING)
 
 
-def _add_labelling(cfg: CN) -> None:
+def _add_labelling(cfg: CfgNode) -> None:
+    CN = type(cfg)
     cfg.GATE = CN()
     # Least confidence of a class to become a prompt, in [0, 1] (paper: 0.9).
     cfg.GATE.THRESH = 0.9
@@ -157,7 +164,8 @@ def _add_labelling(cfg: CN) -> None:
     cfg.REFINE.REGION_VOTE.POINTS_PER_SIDE = 16
 
 
-def _add_source(cfg: CN) -> None:
+def _add_source(cfg: CfgNode) -> None:
+    CN = type(cfg)
     cfg.SOURCE = CN()
     # Labelled data sets of stage 1. Mixed into the batches, and the guard measures on them what
     # is forgotten.
@@ -166,7 +174,8 @@ def _add_source(cfg: CN) -> None:
     cfg.SOURCE.FRACTION = 0.0
 
 
-def _add_guard(cfg: CN) -> None:
+def _add_guard(cfg: CfgNode) -> None:
+    CN = type(cfg)
     cfg.GUARD = CN()
     # Judge every round without labels, undo one that harms, and say at the end whether anything
     # was gained.

@@ -4,9 +4,14 @@ Defaults are those of SED's released configs, which the paper keeps. Keys that D
 already has are listed only where the default differs.
 """
 
-from detectron2.config import CfgNode as CN
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from stseg.config.rules import NOT_NEGATIVE, POSITIVE, SHARE_BELOW_1, one_of
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
 
 AMP_DTYPES = ("bf16", "fp16")
 CLIP_TYPES = ("full_model", "norm", "value")
@@ -33,8 +38,9 @@ RULES = {
 }
 
 
-def add_solver_config(cfg: CN) -> None:
+def add_solver_config(cfg: CfgNode) -> None:
     """Add the keys of training and evaluation to a Detectron2 config, in place."""
+    CN = type(cfg)
     # Seed of every random number generator (plus the rank of the process). A value >= 0 makes
     # two runs on the CPU identical and lets an interrupted run resume on the same loss curve;
     # negative draws a new seed for every start.

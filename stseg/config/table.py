@@ -7,12 +7,13 @@ a value means the same in YAML and in Python.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
-
-from detectron2.config import CfgNode
+from typing import TYPE_CHECKING, Any
 
 from stseg.config import data, model, self_training, solver
 from stseg.config.rules import Rule
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
 
 #: Rule of every key that has a range.
 RULES: dict[str, Rule] = {**data.RULES, **model.RULES, **self_training.RULES, **solver.RULES}

@@ -1,5 +1,5 @@
-"""Data sets, mappers and loaders.
+"""Data sets, mappers and loaders."""
 
-`import stseg` registers the data sets and mappers. Without torch and Detectron2 only the NumPy
-parts (`stseg.data.image_io`) can be imported.
-"""
+from stseg.utils import front_door
+
+__getattr__, __dir__, __all__ = front_door(__name__, __file__)

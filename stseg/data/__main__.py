@@ -19,13 +19,13 @@ from stseg.tools.verification import (
     Report,
     Settings,
     demand,
+    details,
     folder_target,
     list_folder,
+    overview,
     verify,
 )
-from stseg.tools.verification.tables import details, overview
-from stseg.utils.dependencies import require_detectron2
-from stseg.utils.files import check_output, write_atomically
+from stseg.utils import check_output, require_detectron2, write_atomically
 
 _PROGRAM = "python -m stseg.data"
 
@@ -116,7 +116,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from stseg.tools.sheet import make_sheet, write_page, write_sheet
+    from stseg.tools import make_sheet, write_page, write_sheet
 
     _register(args.data)
     listed = _find(args.name, _folders(args.folder))
@@ -143,7 +143,7 @@ def _find(name: str, folders: dict[str, Listed]) -> Listed:
     if name in folders:
         return folders[name]
     require_detectron2(f"the registered data set {name!r} (folders do without)")
-    from stseg.tools.verification.registered import find_registered, known_names
+    from stseg.tools.verification import find_registered, known_names
 
     if name not in known_names():
         known = "\n  ".join([*folders, *known_names()])
@@ -153,7 +153,7 @@ def _find(name: str, folders: dict[str, Listed]) -> Listed:
 
 def _registered_names() -> list[str]:
     require_detectron2("verify all (single folders do without)")
-    from stseg.tools.verification.registered import distinct_names
+    from stseg.tools.verification import distinct_names
 
     return distinct_names()
 
@@ -167,7 +167,7 @@ def _register(flags: Sequence[str] | None) -> list[str]:
     if not flags:
         return []
     require_detectron2("--data (--folder does without)")
-    from stseg.config.data_entries import parse_flag
+    from stseg.config import parse_flag
     from stseg.data.readers import register_data
 
     entries = [parse_flag(flag) for flag in flags]

@@ -24,7 +24,7 @@ from stseg.data.mixing import (
     source_share,
 )
 from stseg.data.sampling import PositionSampler, SeededDataset
-from stseg.render.label_files import label_encoding
+from stseg.render import label_encoding
 from stseg.structures import IGNORE_LABEL, Vocabulary
 
 Mapper = Callable[[dict[str, Any]], dict[str, Any]]

@@ -1,12 +1,5 @@
-"""Training, prediction and what runs them."""
+"""Training and what runs it."""
 
-from stseg.utils.dependencies import require_detectron2
+from stseg.utils import front_door
 
-require_detectron2(__name__)
-
-from stseg.config import setup_cfg
-from stseg.engine.optimizer import build_optimizer
-from stseg.engine.trainer import Trainer
-from stseg.predictor import Predictor
-
-__all__ = ["Predictor", "Trainer", "build_optimizer", "setup_cfg"]
+__getattr__, __dir__, __all__ = front_door(__name__, __file__)

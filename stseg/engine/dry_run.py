@@ -4,11 +4,9 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
-from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -16,33 +14,12 @@ from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
 from tabulate import tabulate
 
-from stseg.checkpoint.checkpointer import Checkpointer
-from stseg.data.datasets import check_registered
-from stseg.engine.train_step import StepTrainer
-from stseg.engine.trainer import Trainer
-from stseg.modeling.text.encoder import CLIPTextEncoder
-from stseg.self_training import hook as rounds
-from stseg.self_training.dataset_labeler import DatasetLabeler
+from stseg.data import check_registered
+from stseg.utils import watching
 
 logger = logging.getLogger(__name__)
 
 _GIB = 1024**3
-
-#: Where a caller finds each step of a run, its name there, and the phase it belongs to.
-_WATCHED = (
-    (Trainer, "build_train_loader", "list images"),
-    (rounds, "load_target", "list images"),
-    (Trainer, "build_model", "build the model"),
-    (rounds, "DatasetLabeler", "build SAM's decoder"),
-    (CLIPTextEncoder, "encode_prompts", "embed texts"),
-    (rounds, "take_snapshot", "guard"),
-    (DatasetLabeler, "fill", "pseudo-labels"),
-    (rounds, "write_round_page", "page"),
-    (StepTrainer, "run_step", "training step"),
-    (Checkpointer, "write", "checkpoint"),
-    (rounds, "judge_run", "verdict"),
-    (Trainer, "test", "evaluation"),
-)
 
 
 def make_dry(cfg: CfgNode, images: int, processes: int) -> None:
@@ -110,36 +87,12 @@ def check_sets(cfg: CfgNode, eval_only: bool = False) -> None:
 def measured() -> Iterator["Phases"]:
     """Time the phases of what runs inside, and log them as a table at the end or at a failure."""
     phases = Phases()
-    with ExitStack() as stack:
-        for owner, name, phase in _WATCHED:
-            stack.enter_context(_watched(owner, name, phases, phase))
+    with watching(phases.measure):
         try:
             yield phases
         finally:
             if comm.is_main_process():
                 logger.info("Phases of the dry run:\n%s", phases.to_text())
-
-
-@contextmanager
-def _watched(owner: Any, name: str, phases: "Phases", phase: str) -> Iterator[None]:
-    # From outside, so that runs that are not dry have no trace of it.
-    inherited, original = name not in vars(owner), vars(owner).get(name)
-    call = getattr(owner, name)
-
-    @wraps(call, updated=())
-    def measure(*args: Any, **kwargs: Any) -> Any:
-        with phases.measure(phase):
-            return call(*args, **kwargs)
-
-    # A method found in its class is bound already: it must not be bound again.
-    setattr(owner, name, staticmethod(measure) if hasattr(call, "__self__") else measure)
-    try:
-        yield
-    finally:
-        if inherited:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, original)
 
 
 @dataclass

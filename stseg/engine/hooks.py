@@ -17,10 +17,9 @@ from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 
-from stseg.checkpoint.checkpointer import Checkpointer, write_json
+from stseg.checkpoint import Checkpointer, write_json
 from stseg.engine.ema import WeightAverage
-from stseg.utils.files import write_atomically
-from stseg.utils.random_state import get_random_state
+from stseg.utils import get_random_state, write_atomically
 
 logger = logging.getLogger(__name__)
 

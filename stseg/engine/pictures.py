@@ -12,12 +12,11 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 
-from stseg.data.datasets import dataset_label_reader
-from stseg.data.image_io import read_image
+from stseg.data import dataset_label_reader, read_image
 from stseg.engine.hooks import AtEvaluation
-from stseg.modeling.scores.label_maps import label_maps
-from stseg.render.overlay import draw_overlay
-from stseg.utils.random_state import kept_random_state
+from stseg.modeling.scores import label_maps
+from stseg.render import draw_overlay
+from stseg.utils import kept_random_state
 
 #: Largest height of a picture in pixels: event files stay small.
 _PANEL_HEIGHT = 512

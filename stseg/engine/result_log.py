@@ -7,7 +7,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from stseg.checkpoint.checkpointer import write_json
+from stseg.checkpoint import write_json
 
 logger = logging.getLogger(__name__)
 

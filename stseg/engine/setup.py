@@ -13,14 +13,14 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from stseg.checkpoint.checkpointer import check_weights
-from stseg.config.assemble import setup_cfg
-from stseg.data.readers import register_from_cfg
+from stseg.checkpoint import check_weights
+from stseg.config import setup_cfg
+from stseg.data import register_from_cfg
 from stseg.engine.dry_run import make_dry
 from stseg.engine.run_folder import has_checkpoint, latest_aside, locked, set_aside
-from stseg.modeling.encoders.sam import check_sam_checkpoint
-from stseg.self_training.target import load_target, register_target
-from stseg.utils.files import write_atomically
+from stseg.modeling.encoders import check_sam_checkpoint
+from stseg.self_training import load_target, register_target
+from stseg.utils import write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
     OUTPUT_DIR receives the full config and the log with versions of everything.
 
     Args:
-        args: from `stseg.engine.launch.parse_args`.
+        args: from `stseg.engine.arguments.parse_args`.
     """
     cfg = cfg_of(args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="stseg")

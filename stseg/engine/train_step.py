@@ -11,6 +11,8 @@ from detectron2.engine import SimpleTrainer
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from stseg.utils import phase
+
 logger = logging.getLogger(__name__)
 
 #: Steps that a loss scale may leave out in a row: 65536 halved so often is less than 1.
@@ -121,6 +123,7 @@ class StepTrainer(SimpleTrainer):
         self.grad_scaler = _gradient_scaler(self.device, dtype == torch.float16)
         self._left_out = 0  # steps in a row that the loss scale was too high for
 
+    @phase("training step")
     def run_step(self) -> None:
         """Run one optimizer step.
 

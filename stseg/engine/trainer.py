@@ -22,8 +22,8 @@ from detectron2.utils.events import (
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from stseg.checkpoint.checkpointer import Checkpointer, check_weights, checked_average
-from stseg.data.loaders import build_test_loader, build_train_loader
+from stseg.checkpoint import Checkpointer, check_weights, checked_average
+from stseg.data import build_test_loader, build_train_loader
 from stseg.engine.ema import WeightAverage
 from stseg.engine.hooks import AverageWeights, Checkpoints, KeepBest, Writers, trim_metrics
 from stseg.engine.optimizer import build_lr_scheduler, build_optimizer
@@ -31,11 +31,11 @@ from stseg.engine.pictures import Pictures, pick_samples
 from stseg.engine.result_log import report, summary
 from stseg.engine.run_folder import RunIdentity
 from stseg.engine.train_step import StepTrainer, amp_dtype
-from stseg.evaluation.build import build_evaluator
-from stseg.modeling.scores.label_maps import LabelMapModel
-from stseg.self_training.hook import SamPseudoLabelHook
-from stseg.utils.errors import without_traceback
-from stseg.utils.random_state import kept_random_state, set_random_state
+from stseg.evaluation import build_evaluator
+from stseg.modeling import build_model
+from stseg.modeling.scores import LabelMapModel
+from stseg.self_training import SamPseudoLabelHook
+from stseg.utils import kept_random_state, phase, set_random_state, without_traceback
 
 logger = logging.getLogger(__name__)
 
@@ -294,6 +294,14 @@ class Trainer(DefaultTrainer):
         return summary(self._last_eval_results)
 
     @classmethod
+    @phase("build the model")
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """As in Detectron2; the systems of this project are known."""
+        model = build_model(cfg)
+        logger.info("Model:\n%s", model)
+        return model
+
+    @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         """See `stseg.engine.optimizer.build_optimizer`."""
         return build_optimizer(cfg, model)
@@ -304,6 +312,7 @@ class Trainer(DefaultTrainer):
         return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
+    @phase("list images")
     def build_train_loader(cls, cfg: CfgNode, start_iter: int = 0) -> Any:
         """See `stseg.data.loaders.build_train_loader`."""
         return build_train_loader(cfg, start_iter)
@@ -320,6 +329,7 @@ class Trainer(DefaultTrainer):
         return build_evaluator(cfg, dataset_name, folder)
 
     @classmethod
+    @phase("evaluation")
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> dict[str, Any]:
         """Evaluate on every set of DATASETS.TEST; see Detectron2.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stseg.data.names_file import ignore_label
+from stseg.data import ignore_label
 from stseg.evaluation.label_images import pair_folders
 from stseg.evaluation.open_vocab import check_similarity
 from stseg.evaluation.report import write_report
@@ -21,7 +21,7 @@ from stseg.evaluation.results import comparable, make_provenance, read_result, w
 from stseg.evaluation.scoring import Settings, score_pairs, summarise
 from stseg.evaluation.terminal import compare_text, summary_text, unlike_text
 from stseg.structures import Vocabulary
-from stseg.utils.files import check_output
+from stseg.utils import check_output
 
 _PROGRAM = "python -m stseg.evaluation"
 

@@ -8,7 +8,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from fvcore.common.registry import Registry
 
-from stseg.data.datasets import check_registered
+from stseg.data import check_registered
 from stseg.evaluation.sem_seg_evaluator import STSegSemSegEvaluator
 
 EVALUATOR_REGISTRY = Registry("EVALUATOR")

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from stseg.structures import IGNORE_LABEL
-from stseg.utils.files import write_atomically
+from stseg.utils import write_atomically
 
 
 class ConfusionMatrix:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from detectron2.data import MetadataCatalog
 
-from stseg.data.datasets import dataset_ignore_labels
+from stseg.data import dataset_ignore_labels
 from stseg.evaluation.run_summary import plain_vocabulary
 from stseg.evaluation.sem_seg_evaluator import STSegSemSegEvaluator
 from stseg.structures import IGNORE_LABEL

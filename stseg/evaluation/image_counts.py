@@ -20,7 +20,7 @@ from stseg.evaluation.calibration import ConfidenceHistogram
 from stseg.evaluation.confusion import ConfusionMatrix, masked_ids
 from stseg.evaluation.scoring import Score, Settings
 from stseg.structures import IGNORE_LABEL
-from stseg.utils.files import write_atomically
+from stseg.utils import write_atomically
 
 #: Bins of confidence, fewer than a histogram's own default since they are kept per image.
 CONFIDENCE_BINS = 600

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stseg.data.image_io import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_ids, read_label
+from stseg.data import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_ids, read_label
 from stseg.evaluation.metrics import fold_background
 from stseg.structures import IGNORE_LABEL
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stseg.data.image_io import IMAGE_SUFFIXES, read_image
+from stseg.data import IMAGE_SUFFIXES, read_image
 from stseg.evaluation.confusion import ConfusionMatrix
 from stseg.evaluation.label_images import pair_folders, read_pair
 from stseg.evaluation.report_markdown import markdown_page
@@ -20,7 +20,7 @@ from stseg.evaluation.report_pictures import ImageCard, draw_pictures
 from stseg.evaluation.report_rows import worst_images
 from stseg.evaluation.results import Result
 from stseg.structures import IGNORE_LABEL
-from stseg.utils.files import write_atomically
+from stseg.utils import write_atomically
 
 logger = logging.getLogger(__name__)
 

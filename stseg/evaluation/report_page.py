@@ -18,7 +18,7 @@ from stseg.evaluation.report_rows import (
     percent,
 )
 from stseg.evaluation.results import Result
-from stseg.render.html import class_name, figure, fill_page, fold, seen_mark, table, tiles
+from stseg.render import class_name, figure, fill_page, fold, seen_mark, table, tiles
 
 _TILES = ("mIoU_gt", "mIoU_union", "seen_mIoU", "unseen_mIoU", "harmonic_mIoU", "pACC")
 _OPEN_CLASSES = 60  # rows of the table of classes before the fold

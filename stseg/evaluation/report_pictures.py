@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from stseg.render.colours import UNKNOWN_COLOUR, class_colours
+from stseg.render import UNKNOWN_COLOUR, class_colours
 from stseg.structures import IGNORE_LABEL
 
 #: Longest side of a picture in pixels.

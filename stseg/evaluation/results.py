@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from stseg.evaluation.confusion import ConfusionMatrix
-from stseg.utils.files import write_atomically
+from stseg.utils import write_atomically
 
 FORMAT = "stseg.evaluation"
 SCHEMA_VERSION = 1

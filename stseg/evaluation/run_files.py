@@ -11,7 +11,7 @@ from typing import Any
 
 from stseg.evaluation.image_counts import ImageCounts
 from stseg.evaluation.results import Result, write_result
-from stseg.utils.files import write_atomically
+from stseg.utils import write_atomically
 
 _STATE = "sem_seg_state_{}.npz"
 

@@ -15,12 +15,12 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from stseg.data.datasets import (
+from stseg.data import (
     dataset_ignore_labels,
     dataset_label_ids,
     dataset_vocabulary,
+    read_label,
 )
-from stseg.data.image_io import read_label
 from stseg.evaluation.calibration import ConfidenceHistogram
 from stseg.evaluation.confusion import ConfusionMatrix
 from stseg.evaluation.image_counts import ImageCounts, merge_totals

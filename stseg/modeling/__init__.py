@@ -1,10 +1,5 @@
-"""Models; importing this package registers them with Detectron2."""
+"""Models of open-vocabulary semantic segmentation."""
 
-from stseg.utils.dependencies import require_detectron2
+from stseg.utils import front_door
 
-require_detectron2(__name__)
-
-from stseg.modeling.heads import cost_decoder as _  # noqa: F401  only registration
-from stseg.modeling.meta_arch.stseg import STSeg
-
-__all__ = ["STSeg"]
+__getattr__, __dir__, __all__ = front_door(__name__, __file__)

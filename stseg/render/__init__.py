@@ -1,1 +1,5 @@
 """Pictures, pages and files of label maps. NumPy, Pillow and OpenCV only."""
+
+from stseg.utils import front_door
+
+__getattr__, __dir__, __all__ = front_door(__name__, __file__)

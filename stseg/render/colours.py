@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 
-from stseg.utils.ids import IGNORE_LABEL
+from stseg.utils import IGNORE_LABEL
 
 UNKNOWN_COLOUR = (128, 128, 128)
 _PALETTE_SIZE = 1024

@@ -9,8 +9,7 @@ import numpy as np
 from PIL import Image
 
 from stseg.render.overlay import area_shares, draw_overlay
-from stseg.utils.files import write_atomically
-from stseg.utils.ids import IGNORE_LABEL
+from stseg.utils import IGNORE_LABEL, write_atomically
 
 FORMAT, FORMAT_VERSION = "stseg.segmentation", 1
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from stseg.render.colours import class_colours
-from stseg.utils.ids import IGNORE_LABEL
+from stseg.utils import IGNORE_LABEL
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 

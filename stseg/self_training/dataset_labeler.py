@@ -14,10 +14,10 @@ from detectron2.utils import comm
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from stseg.checkpoint.fit import FROZEN_PARTS
-from stseg.data.records import build_record_loader
-from stseg.modeling.encoders.sam import SAMImageEncoder, create_sam, decoder_parts
-from stseg.modeling.scores.label_maps import label_maps
+from stseg.checkpoint import FROZEN_PARTS
+from stseg.data import build_record_loader
+from stseg.modeling.encoders import SAMImageEncoder, create_sam, decoder_parts
+from stseg.modeling.scores import label_maps
 from stseg.self_training.gate import class_thresholds, initial_masks
 from stseg.self_training.labeler import Labeler, SamBranch
 from stseg.self_training.pseudo_label import PseudoLabel
@@ -28,7 +28,7 @@ from stseg.self_training.store import PseudoLabelStore
 from stseg.self_training.store_key import StoreKey, weights_digest
 from stseg.self_training.target import Target
 from stseg.structures import Vocabulary
-from stseg.utils.random_state import kept_random_state
+from stseg.utils import kept_random_state, phase
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 class DatasetLabeler:
     """Labels the images of a target, round after round. The same object on all ranks."""
 
+    @phase("build SAM's decoder")
     def __init__(self, cfg: CfgNode, target: Target, model: nn.Module) -> None:
         """Build SAM's branch beside the model.
 
@@ -72,6 +73,7 @@ class DatasetLabeler:
         )
         return PseudoLabelStore(root, round_number, key, self._target.vocabulary.names)
 
+    @phase("pseudo-labels")
     def fill(self, store: PseudoLabelStore, model: nn.Module, pictured: Sequence[int]) -> None:
         """Make what is missing in a store; all ranks together, each its share.
 

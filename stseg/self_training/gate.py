@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stseg.config import check
-from stseg.config.rules import SHARE
+from stseg.config import SHARE, check
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,6 +39,7 @@ from dataclasses import dataclass, fields
 from stseg.config import check
 from stseg.self_training.evidence import ClassChange, Evidence, compare, quoted
 from stseg.self_training.snapshot import ImageOutput, Snapshot, merge_shards, snapshot_of
+from stseg.utils import phase
 
 __all__ = [
     "ADAPTED",
@@ -156,6 +157,7 @@ def judge_round(
     return RoundVerdict(bool(reasons), reasons, evidence)
 
 
+@phase("verdict")
 def judge_run(
     start: Snapshot,
     final: Snapshot,

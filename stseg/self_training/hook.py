@@ -18,7 +18,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from detectron2.config import CfgNode
@@ -26,11 +26,9 @@ from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 from torch import nn
 
-from stseg.checkpoint.checkpointer import write_json
-from stseg.config.self_training import check_ignored
-from stseg.data.loaders import build_self_training_loader
-from stseg.data.sampling import balance_weights
-from stseg.engine.ema import WeightAverage
+from stseg.checkpoint import write_json
+from stseg.config import check_ignored
+from stseg.data import balance_weights, build_self_training_loader
 from stseg.self_training.dataset_labeler import DatasetLabeler, digest_of, spread, trained_state
 from stseg.self_training.guard import RoundVerdict, Snapshot, judge_round, judge_run
 from stseg.self_training.online_teacher import OnlineTeacher
@@ -38,11 +36,17 @@ from stseg.self_training.probe import guard_settings, take_snapshot
 from stseg.self_training.round_page import write_round_page
 from stseg.self_training.store import PseudoLabelStore, change_share
 from stseg.self_training.target import load_target, write_seen
-from stseg.utils.files import write_atomically
+from stseg.utils import write_atomically
 
 logger = logging.getLogger(__name__)
 
 NOT_JUDGED = "not judged: SELF_TRAINING.GUARD.ENABLED is off"
+
+
+class _Stateful(Protocol):
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
 
 
 class SamPseudoLabelHook(HookBase):
@@ -56,7 +60,7 @@ class SamPseudoLabelHook(HookBase):
         cfg: CfgNode,
         model: nn.Module,
         evaluated: Callable[[], AbstractContextManager],
-        average: WeightAverage | None = None,
+        average: _Stateful | None = None,
     ) -> None:
         """Find images and names, and build SAM's branch.
 

@@ -10,7 +10,7 @@ import numpy as np
 from segment_anything.modeling import MaskDecoder, PromptEncoder
 from torch import Tensor
 
-from stseg.modeling.encoders.sam import SAMImageEncoder
+from stseg.modeling.encoders import SAMImageEncoder
 from stseg.self_training.frame import Frame
 from stseg.self_training.gate import GateDecision, InitialMasks, gate, initial_masks
 from stseg.self_training.merge import merge

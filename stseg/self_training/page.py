@@ -9,13 +9,13 @@ from html import escape
 from os import PathLike
 from pathlib import Path
 
-from stseg.render.html import fill_page, tiles
+from stseg.render import fill_page, tiles
 from stseg.self_training import page_html as report_html
 from stseg.self_training.page_counts import count_classes
 from stseg.self_training.page_pictures import Panel, ReportEntry, SheetRow, draw_panels, draw_sheet
 from stseg.self_training.pseudo_label import ClassRecord
 from stseg.structures import Vocabulary
-from stseg.utils.files import write_atomically
+from stseg.utils import write_atomically
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from stseg.render.html import class_name, figure, fold, seen_mark, table
+from stseg.render import class_name, figure, fold, seen_mark, table
 from stseg.self_training.page_counts import ClassCount
 from stseg.self_training.page_pictures import Panel
 from stseg.self_training.pseudo_label import ClassRecord

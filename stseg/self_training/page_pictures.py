@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from stseg.render.overlay import class_colours, label_font, paint_labels
+from stseg.render import class_colours, label_font, paint_labels
 from stseg.self_training.pseudo_label import PseudoLabel, labels_at_size
 from stseg.structures import IGNORE_LABEL
 

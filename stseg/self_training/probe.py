@@ -11,9 +11,8 @@ from detectron2.evaluation import inference_context
 from detectron2.utils import comm
 from torch import Tensor, nn
 
-from stseg.data.datasets import dataset_label_reader, dataset_vocabulary
-from stseg.data.loaders import first_images
-from stseg.evaluation.confusion import ConfusionMatrix
+from stseg.data import dataset_label_reader, dataset_vocabulary, first_images
+from stseg.evaluation import ConfusionMatrix
 from stseg.self_training.dataset_labeler import predict, predict_labels, spread, target_items
 from stseg.self_training.guard import (
     GuardSettings,
@@ -23,7 +22,7 @@ from stseg.self_training.guard import (
     snapshot_of,
 )
 from stseg.self_training.target import Target
-from stseg.utils.random_state import kept_random_state
+from stseg.utils import kept_random_state, phase
 
 #: Labels are compared at reduced size, see `stseg.self_training.snapshot`.
 _MAX_SIDE = 512
@@ -50,6 +49,7 @@ def guard_settings(cfg: CfgNode) -> GuardSettings:
     )
 
 
+@phase("guard")
 def take_snapshot(cfg: CfgNode, target: Target, model: nn.Module) -> Snapshot:
     """What a model says now; all ranks together, and all get the whole.
 

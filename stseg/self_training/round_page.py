@@ -6,14 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from stseg.data.image_io import read_image
+from stseg.data import read_image
 from stseg.self_training.guard import RoundVerdict
 from stseg.self_training.page import write_page
 from stseg.self_training.page_pictures import ReportEntry
 from stseg.self_training.store import PseudoLabelStore
 from stseg.self_training.target import Target
+from stseg.utils import phase
 
 
+@phase("page")
 def write_round_page(
     folder: Path,
     store: PseudoLabelStore,

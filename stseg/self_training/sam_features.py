@@ -24,9 +24,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stseg.modeling.encoders.sam import SAMImageEncoder
-from stseg.modeling.text.cache import WeightsHash
-from stseg.utils.files import write_atomically
+from stseg.modeling.encoders import SAMImageEncoder
+from stseg.modeling.text import WeightsHash
+from stseg.utils import write_atomically
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from stseg.data.datasets.class_matching import RULES, Match, known_classes
+from stseg.data import MATCH_RULES, Match, known_classes
 from stseg.structures import Vocabulary, VocabularyLike
 
 
@@ -49,7 +49,7 @@ def seen_record(
 
     Returns:
         "seen" and "unseen", how many; "classes", for each "name", "seen", "as" (name in the source,
-        "" without one), "by" (what they have in common, out of `class_matching.RULES`) and
+        "" without one), "by" (what they have in common, out of `class_matching.MATCH_RULES`) and
         "weight".
     """
     marks = vocabulary.seen or (False,) * len(vocabulary)
@@ -62,7 +62,7 @@ def seen_record(
             "name": name,
             "seen": seen,
             "as": names[match.source] if match else "",
-            "by": RULES[match.rule] if match else "",
+            "by": MATCH_RULES[match.rule] if match else "",
             "weight": alpha if seen else 1 - alpha,
         }
         for name, seen, match in zip(vocabulary.names, marks, matches, strict=True)

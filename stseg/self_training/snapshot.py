@@ -14,7 +14,7 @@ from os import PathLike
 import numpy as np
 
 from stseg.structures import IGNORE_LABEL
-from stseg.utils.files import write_atomically
+from stseg.utils import write_atomically
 
 MAX_SIDE = 256
 #: Id in a snapshot's label maps of pixels that the model gave no class.

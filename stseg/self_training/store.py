@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from stseg.data.image_io import read_label
-from stseg.render.label_files import encode_labels, label_encoding
+from stseg.data import read_label
+from stseg.render import encode_labels, label_encoding
 from stseg.self_training.pseudo_label import ClassRecord, PseudoLabel, labels_at_size
 from stseg.self_training.store_key import StoreKey
 from stseg.self_training.store_records import ImageRecord, encode_json, summarise
 from stseg.structures import IGNORE_LABEL
-from stseg.utils.files import write_atomically
+from stseg.utils import write_atomically
 
 FORMAT_VERSION = 1
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)

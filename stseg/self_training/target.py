@@ -10,14 +10,20 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
 
-from stseg.checkpoint.checkpointer import write_json
-from stseg.config.self_training import IMAGES_NAME
-from stseg.data.datasets import check_registered, dataset_vocabulary
-from stseg.data.loaders import check_sources, first_images
-from stseg.data.readers.unlabelled import Skipped, register_images
+from stseg.checkpoint import write_json
+from stseg.config import IMAGES_NAME
+from stseg.data import (
+    Skipped,
+    check_registered,
+    check_sources,
+    dataset_vocabulary,
+    first_images,
+    register_images,
+)
 from stseg.self_training.seen import mark_seen, seen_record, seen_table
 from stseg.self_training.veto import Veto
 from stseg.structures import Vocabulary, VocabularyLike
+from stseg.utils import phase
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +45,7 @@ class Target:
     vetoed: frozenset[int]
 
 
+@phase("list images")
 def load_target(cfg: CfgNode) -> Target:
     """Find images and names of a run; labels of the target are not even looked at.
 

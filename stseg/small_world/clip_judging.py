@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from stseg.modeling.encoders.convnext_mini import add_mini_configs
+from stseg.modeling.encoders import add_mini_configs
 from stseg.small_world.names import CLASS_NAMES, COLOURS, PATTERNS, STUFF_NAMES, UNSEEN_NAMES
 from stseg.small_world.scenes import SPLIT_SEEDS, render
 

@@ -1,57 +1,15 @@
 """The words of the small world: classes, the seen/unseen split, colours and patterns.
 
-The order of ``CLASS_NAMES`` is the order of label ids, stuff first. The split was fixed before
-anything was trained: three of ten stuff classes and six of twenty-one things have no mask in the
-training labels. Captions speak of all classes, as text on the web does.
+The split was fixed before anything was trained: three of ten stuff classes and six of twenty-one
+things have no mask in the training labels. Captions speak of all classes, as text on the web does.
 """
 
-STUFF_NAMES = (
-    "sky",
-    "grass",
-    "water",
-    "sand",
-    "brick",
-    "wood",
-    "snow",
-    "pavement",
-    "gravel",
-    "hedge",
-)
-THING_NAMES = (
-    "star",
-    "heart",
-    "tree",
-    "house",
-    "fish",
-    "car",
-    "boat",
-    "cup",
-    "flower",
-    "mushroom",
-    "moon",
-    "umbrella",
-    "bell",
-    "cat",
-    "clock",
-    "kite",
-    "cactus",
-    "crown",
-    "rocket",
-    "butterfly",
-    "robot",
-)
-CLASS_NAMES = STUFF_NAMES + THING_NAMES
-UNSEEN_NAMES = (
-    "sand",
-    "brick",
-    "snow",
-    "star",
-    "fish",
-    "cup",
-    "mushroom",
-    "clock",
-    "butterfly",
-)
+from stseg.data import load_class_list, load_unseen
+
+#: In the order of label ids, stuff first.
+CLASS_NAMES = load_class_list("small_world")
+STUFF_NAMES, THING_NAMES = CLASS_NAMES[:10], CLASS_NAMES[10:]
+UNSEEN_NAMES = tuple(CLASS_NAMES[i] for i in sorted(load_unseen("small_world")))
 SEEN_NAMES = tuple(name for name in CLASS_NAMES if name not in UNSEEN_NAMES)
 
 # RGB of the body of a thing; every thing comes in every colour.

@@ -9,14 +9,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from stseg.data import IGNORED_IN_FILES, SPLITS, UNLABELLED_SPLIT
 from stseg.small_world.names import CLASS_NAMES, SEEN_NAMES
 from stseg.small_world.other_camera import TARGET_SEEDS, render_target
 from stseg.small_world.scenes import SCENE_SIZE, SEEDS_PER_SPLIT, SPLIT_SEEDS, Scene, render
-from stseg.utils.files import write_atomically
-
-IGNORED_IN_FILES = 255
-SPLITS = (*SPLIT_SEEDS, *TARGET_SEEDS)
-UNLABELLED_SPLIT = "target_train"
+from stseg.utils import write_atomically
 
 
 def train_labels(label_map: np.ndarray) -> np.ndarray:

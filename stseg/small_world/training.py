@@ -1,10 +1,9 @@
-"""What the trainings of the miniature towers share: the step, the loop and the command line."""
+"""What the trainings of the miniature towers share: the step and the loop."""
 
-import argparse
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -13,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stseg.engine.train_step import check_gradients
-from stseg.utils.files import write_atomically
+from stseg.engine import check_gradients
+from stseg.utils import write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +110,7 @@ def run_training(
     trainer: StepwiseTrainer,
     steps: int,
     out: Path,
-    device: torch.device,
+    device: torch.device | str,
     eval_period: int,
     judge: Callable[[], dict[str, Any]],
 ) -> None:
@@ -146,41 +145,3 @@ def run_training(
             log.write(text + "\n")
             log.flush()
             logger.info(text)
-
-
-def parse_args(
-    module: str, description: str | None, recipe: Any, count: int, argv: Sequence[str] | None
-) -> argparse.Namespace:
-    """The command line `train --out DIR` and `evaluate --weights FILE`; starts logging.
-
-    Args:
-        module: name of the training's module.
-        description: its docstring.
-        recipe: dataclass instance; each field becomes a flag of `train`, with its value.
-        count: scenes that `train` evaluates.
-        argv: arguments, those of the process if None.
-
-    Returns:
-        The flags; for `train`, `recipe` is that of the flags.
-    """
-    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
-    commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("train")
-    run.add_argument("--out", type=Path, required=True)
-    run.add_argument("--eval-period", type=int, default=500)
-    run.add_argument("--count", type=int, default=count)
-    for name, value in asdict(recipe).items():
-        run.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
-    judge = commands.add_parser("evaluate")
-    judge.add_argument("--weights", type=Path, required=True)
-    judge.add_argument("--split", choices=("dev", "val"), default="dev")
-    judge.add_argument("--count", type=int, default=200)
-    for command in (run, judge):
-        command.add_argument(
-            "--device", type=torch.device, default="cpu", help="as torch names it; default cpu"
-        )
-    args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
-    if args.command == "train":
-        args.recipe = type(recipe)(**{name: getattr(args, name) for name in asdict(recipe)})
-    return args

@@ -1,14 +1,5 @@
 """The small frozen objects that cross walls between rooms: vocabularies and label maps."""
 
-from stseg.structures.segmentation import Segmentation
-from stseg.structures.vocabulary import Background, Vocabulary, VocabularyLike, load_templates
-from stseg.utils.ids import IGNORE_LABEL
+from stseg.utils import front_door
 
-__all__ = [
-    "IGNORE_LABEL",
-    "Background",
-    "Segmentation",
-    "Vocabulary",
-    "VocabularyLike",
-    "load_templates",
-]
+__getattr__, __dir__, __all__ = front_door(__name__, __file__)

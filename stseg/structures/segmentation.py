@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stseg.utils.ids import IGNORE_LABEL
+from stseg.utils import IGNORE_LABEL
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +54,6 @@ class Segmentation:
             The files written.
         """
         # Imported here: only saving needs Pillow and OpenCV.
-        from stseg.render.label_files import save_segmentation
+        from stseg.render import save_segmentation
 
         return save_segmentation(self, Path(directory), stem, image)

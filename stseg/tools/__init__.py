@@ -1,1 +1,5 @@
 """Commands beside training and prediction: prepare, verify, show, name similarity."""
+
+from stseg.utils import front_door
+
+__getattr__, __dir__, __all__ = front_door(__name__, __file__)

@@ -13,16 +13,16 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from detectron2.config import CfgNode
 
-from stseg.config import setup_cfg
-from stseg.evaluation.open_vocab import check_similarity, similarity
-from stseg.modeling.encoders.clip import create_clip
-from stseg.modeling.text.encoder import build_text_encoder
+from stseg.evaluation import check_similarity, similarity
 from stseg.structures import Vocabulary
-from stseg.utils.files import check_output, write_atomically
+from stseg.utils import check_output, write_atomically
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,9 @@ def name_similarity(
     Raises:
         ValueError: if the floor is off.
     """
+    from stseg.modeling.encoders import create_clip
+    from stseg.modeling.text import build_text_encoder
+
     clip = create_clip(cfg.MODEL.CLIP.NAME, cfg.MODEL.CLIP.PRETRAINED)
     encoder = build_text_encoder(cfg, clip).to(cfg.MODEL.DEVICE)
     embeds = encoder(vocabulary).mean_over_synonyms().embeds.mean(dim=1).cpu().numpy()
@@ -77,6 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--output", required=True, type=Path, metavar="FILE", help=".npy file to write")
     add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys")
     args = parser.parse_args(argv)
+    from stseg.config import setup_cfg
+
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     inputs = {"--names": args.names, "--config-file": args.config_file}
     check_output(args.output, "--output", inputs, is_similarity)

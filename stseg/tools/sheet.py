@@ -16,12 +16,21 @@ import numpy as np
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
-from stseg.data.image_io import read_ids, read_image
-from stseg.render.html import class_name, figure, fill_page, table, tiles
-from stseg.render.overlay import area_shares, draw_legend, label_font, paint_labels
+from stseg.data import read_ids, read_image
+from stseg.render import (
+    area_shares,
+    class_name,
+    draw_legend,
+    figure,
+    fill_page,
+    label_font,
+    paint_labels,
+    table,
+    tiles,
+)
 from stseg.structures import IGNORE_LABEL, Vocabulary
-from stseg.tools.verification.data_set import Listed, Pair, Target
-from stseg.utils.files import MARK, write_atomically
+from stseg.tools.verification import Listed, Pair, Target
+from stseg.utils import MARK, write_atomically
 
 _BOX = (480, 360)  # width and height that every picture is fitted into
 _MAX_ROWS = 17  # of a legend, so that it stays one column beside the picture

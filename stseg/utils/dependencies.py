@@ -1,6 +1,10 @@
 """What to say when torch or Detectron2 is missing."""
 
-from importlib import import_module
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 
 REQUIRED = ("torch", "detectron2")
 
@@ -14,20 +18,15 @@ and, for Detectron2, one of
 
 
 def missing_dependencies() -> tuple[str, ...]:
-    """Those of torch and Detectron2 that are not installed.
+    """Those of torch and Detectron2 that are not installed. Imports neither."""
+    return tuple(module for module in REQUIRED if not _is_installed(module))
 
-    One that is installed but broken raises its own error: hiding that would hide the cause.
-    """
-    missing = []
-    for module in REQUIRED:
-        try:
-            import_module(module)
-        except ModuleNotFoundError as error:
-            absent = (error.name or "").split(".")[0]
-            if absent not in REQUIRED:
-                raise
-            missing.append(absent)
-    return tuple(dict.fromkeys(missing))
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def require_detectron2(who: str) -> None:
@@ -44,3 +43,23 @@ def require_detectron2(who: str) -> None:
         raise ImportError(
             f"{who} needs {' and '.join(missing)}, not installed here.\n{HOW_TO_INSTALL}"
         )
+
+
+@contextmanager
+def explained(who: str) -> Iterator[None]:
+    """Say how to get torch or Detectron2 where the import inside misses them.
+
+    One that is installed but broken raises its own error: hiding that would hide the cause.
+
+    Args:
+        who: what the user asked for.
+
+    Raises:
+        ImportError: in the place of the error that names only the module.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in REQUIRED:
+            require_detectron2(who)
+        raise

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stseg.data.datasets.class_lists import STYLES, build_vocabulary, load_class_list, load_table
-from stseg.data.datasets.class_matching import RULES, known_classes, label_translation
+from stseg.data.datasets.class_matching import MATCH_RULES, known_classes, label_translation
 from stseg.structures import IGNORE_LABEL, Vocabulary
 
 COCO = build_vocabulary("coco_stuff_171")
@@ -17,7 +17,7 @@ def matches(source, target):
         for v in (source, target)
     )
     found = zip(target.names, known_classes(source, target), strict=True)
-    return {name: (source.names[m.source], RULES[m.rule]) for name, m in found if m}
+    return {name: (source.names[m.source], MATCH_RULES[m.rule]) for name, m in found if m}
 
 
 def test_the_best_rule_names_the_match():

@@ -4,7 +4,7 @@ import torch
 from stseg.config import setup_cfg
 from stseg.data.readers.folders import register_from_cfg
 from stseg.engine import Trainer
-from stseg.engine.launch import parse_args
+from stseg.engine.arguments import parse_args
 
 from . import fakes
 

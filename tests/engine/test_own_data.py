@@ -9,7 +9,7 @@ from PIL import Image
 
 from demo import demo
 from stseg.config import setup_cfg
-from stseg.engine.launch import parse_args
+from stseg.engine.arguments import parse_args
 from stseg.engine.setup import check_data
 from stseg.self_training.target import load_target
 from tests.helpers import annotated_data as data

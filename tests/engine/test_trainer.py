@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from stseg.engine import Trainer
-from stseg.engine.launch import launch, parse_args
+from stseg.engine.arguments import parse_args
+from stseg.engine.processes import launch
 from stseg.evaluation import STSegSemSegEvaluator
-from stseg.modeling.scores.label_maps import LabelMap
+from stseg.modeling.scores.label_map import LabelMap
 
 from . import fakes
 

@@ -11,7 +11,8 @@ from detectron2.utils import comm
 from PIL import Image
 
 from stseg.data.readers import folders, register_folder
-from stseg.engine.launch import launch, parse_args
+from stseg.engine.arguments import parse_args
+from stseg.engine.processes import launch
 from stseg.evaluation import (
     EVALUATOR_REGISTRY,
     STSegSemSegEvaluator,

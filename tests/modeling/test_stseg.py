@@ -10,7 +10,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_model
 import stseg
 from stseg.config import setup_cfg
 from stseg.modeling.meta_arch.stseg import STSeg
-from stseg.modeling.scores.label_maps import LabelMap
+from stseg.modeling.scores.label_map import LabelMap
 from stseg.structures import IGNORE_LABEL, Vocabulary
 from tests.helpers.tiny_model import CLIP_NAME, SAM_NAME, VIT_NAME, tiny_cfg
 

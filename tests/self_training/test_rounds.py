@@ -7,7 +7,8 @@ import pytest
 
 import train_net
 from stseg.data.image_io import read_label
-from stseg.engine.launch import _cpu_worker, _free_port, parse_args
+from stseg.engine.arguments import parse_args
+from stseg.engine.processes import _cpu_worker, _free_port
 
 from . import round_runs as runs
 

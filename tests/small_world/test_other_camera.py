@@ -83,7 +83,7 @@ def test_the_registered_splits_have_all_names_and_training_has_no_labels(tmp_pat
     pytest.importorskip("detectron2")
     from detectron2.data import DatasetCatalog, MetadataCatalog
 
-    from stseg.small_world.registration import register_small_world
+    from stseg.data.datasets.register import register_small_world
 
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     register_small_world()

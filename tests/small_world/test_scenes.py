@@ -198,7 +198,7 @@ def test_a_pool_of_pairs_is_the_same_whatever_the_number_of_workers():
 @pytest.fixture
 def registered(tmp_path, monkeypatch):
     pytest.importorskip("detectron2")
-    from stseg.small_world.registration import register_small_world
+    from stseg.data.datasets.register import register_small_world
 
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     register_small_world()

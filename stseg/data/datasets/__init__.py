@@ -1,29 +1,13 @@
-"""Data sets: the benchmark table. Importing registers the benchmarks, cheaply."""
+"""Data sets: the benchmark table, class lists and zero-shot splits."""
 
-from stseg.data.datasets.register import (
-    check_registered,
-    data_root,
-    dataset_ignore_labels,
-    dataset_label_ids,
-    dataset_label_reader,
-    dataset_layout,
-    dataset_vocabulary,
-    register_benchmarks,
-)
-from stseg.data.datasets.specs import SPECS, VARIANTS, DatasetSpec
+from importlib import import_module
 
-register_benchmarks()
+from stseg.utils import front_door
 
-__all__ = [
-    "SPECS",
-    "VARIANTS",
-    "DatasetSpec",
-    "check_registered",
-    "data_root",
-    "dataset_ignore_labels",
-    "dataset_label_ids",
-    "dataset_label_reader",
-    "dataset_layout",
-    "dataset_vocabulary",
-    "register_benchmarks",
-]
+_get, __dir__, __all__ = front_door(__name__, __file__)
+#: Names that stood here earlier.
+_OF_READERS = ("list_images", "register_data", "register_folder", "register_images")
+
+
+def __getattr__(name: str) -> object:
+    return getattr(import_module("stseg.data.readers"), name) if name in _OF_READERS else _get(name)

@@ -5,10 +5,10 @@ stage 2 ask it of the source (which target class is this?). Names alone would ca
 floor of ADE20K unknown to a model trained on COCO-Stuff, which calls them "wall-brick",
 "sky-other" and "floor-wood".
 
-What counts, the best first, is in `RULES`. The table, `vocab/tables/same_things.json`, is reviewed
-by hand: names of one thing, kinds of a thing, and pairs that a list joins wrongly. The shipped
-lists: the smallest that holds all names of a vocabulary speaks for it, and a class then goes by all
-names that this data set's lists give it ("windowpane" by "window").
+What counts, the best first, is in `MATCH_RULES`. The table, `vocab/tables/same_things.json`, is
+reviewed by hand: names of one thing, kinds of a thing, and pairs that a list joins wrongly. The
+shipped lists: the smallest that holds all names of a vocabulary speaks for it, and a class then
+goes by all names that this data set's lists give it ("windowpane" by "window").
 
 Case and the blanks and hyphens inside a name do not matter ("diningtable" is "dining table").
 """
@@ -26,8 +26,8 @@ from stseg.data.datasets.class_lists import STYLES, load_class_list, load_table
 from stseg.structures import IGNORE_LABEL, Vocabulary
 
 #: How a class of one vocabulary may be one of the other, the best first.
-RULES = ("same names", "same name", "synonym", "table", "shipped list", "kind of it")
-_SYNONYM = RULES.index("synonym")
+MATCH_RULES = ("same names", "same name", "synonym", "table", "shipped list", "kind of it")
+_SYNONYM = MATCH_RULES.index("synonym")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Match:
     Attributes:
         source: id of the source class.
         target: id of the target class.
-        rule: index into `RULES`.
+        rule: index into `MATCH_RULES`.
         is_doubtful: the only words they share are the display names of other classes, as "dog",
             which also stands among the synonyms of "andiron".
     """

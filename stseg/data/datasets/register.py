@@ -1,6 +1,7 @@
 """Registration of the benchmark table with Detectron2, and what metadata says about a data set.
 
-Registering touches no data: folders are looked up and listed when a data set is asked for.
+Importing this module registers the benchmarks and the small world. That touches no data: folders
+are looked up and listed when a data set is asked for.
 """
 
 from __future__ import annotations
@@ -13,10 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 
+from stseg.data.datasets.class_lists import build_vocabulary
 from stseg.data.datasets.layouts import Layout, is_present, present_layouts
 from stseg.data.datasets.listing import list_pairs, select_listed
+from stseg.data.datasets.miniature import (
+    IGNORED_IN_FILES,
+    SPLITS,
+    UNLABELLED_SPLIT,
+    load_small_world,
+    small_world_root,
+)
 from stseg.data.datasets.specs import SPECS, VARIANTS, DatasetSpec
 from stseg.data.image_io import read_label
 from stseg.structures import Vocabulary
@@ -25,7 +34,42 @@ logger = logging.getLogger(__name__)
 
 ROOT_VARIABLE = "DETECTRON2_DATASETS"
 
-_benchmarks: dict[str, DatasetSpec] = {}
+
+class BenchmarkMetadata(Metadata):
+    """Metadata of a benchmark; what its files mean holds for the layout that is there now."""
+
+    spec: DatasetSpec
+
+    @property
+    def image_root(self) -> str:
+        """Folder of the images."""
+        return str(data_root() / dataset_layout(self.spec).image_dir)
+
+    @property
+    def sem_seg_root(self) -> str:
+        """Folder of the label maps, "" if there are none."""
+        label_dir = dataset_layout(self.spec).label_dir
+        return str(data_root() / label_dir) if label_dir else ""
+
+    @property
+    def ignore_labels(self) -> tuple[int, ...]:
+        """Ids in the label files without a class."""
+        return dataset_layout(self.spec).ignore_labels
+
+    @property
+    def ignore_label(self) -> int:
+        """The official one of them."""
+        return self.ignore_labels[0]
+
+    @property
+    def label_ids(self) -> tuple[int, ...] | None:
+        """Class ids of the ids in the label files, see `Layout.label_ids`."""
+        return dataset_layout(self.spec).label_ids
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, as it is now."""
+        computed = ("image_root", "sem_seg_root", "ignore_labels", "ignore_label", "label_ids")
+        return super().as_dict() | {key: getattr(self, key) for key in computed}
 
 
 def data_root() -> Path:
@@ -50,7 +94,6 @@ def load_benchmark(spec: DatasetSpec) -> list[dict[str, Any]]:
     label_dir = _existing(spec, layout.label_dir) if layout.label_dir else None
     listed = _existing(spec, layout.image_list) if layout.image_list else None
     _tell(spec.name, tuple(present), layout is spec)
-    _describe(spec.name, layout)
     records = list_pairs(
         spec.name,
         image_dir,
@@ -99,26 +142,6 @@ def _existing(spec: DatasetSpec, path: str) -> Path:
     )
 
 
-def _describe(name: str, layout: Layout) -> None:
-    """Let metadata say what holds for the files of a layout."""
-    label_dir = layout.label_dir
-    _renew(
-        name,
-        image_root=str(data_root() / layout.image_dir),
-        sem_seg_root=str(data_root() / label_dir) if label_dir else "",
-        ignore_label=layout.ignore_labels[0],
-        ignore_labels=layout.ignore_labels,
-        label_ids=layout.label_ids,
-    )
-
-
-def _renew(name: str, **attributes: Any) -> None:
-    """Set metadata that may differ from an earlier call: Metadata itself refuses a change."""
-    metadata = MetadataCatalog.get(name)
-    for key, value in attributes.items():
-        metadata.__dict__[key] = value
-
-
 def register_benchmarks(specs: tuple[DatasetSpec, ...] = (*SPECS, *VARIANTS)) -> None:
     """Register every split of the table that the process does not know yet."""
     for spec in specs:
@@ -126,19 +149,40 @@ def register_benchmarks(specs: tuple[DatasetSpec, ...] = (*SPECS, *VARIANTS)) ->
             # SED, CAT-Seg and others use these names too; whoever came first keeps them.
             logger.debug("Data set %s is registered already; left as it is.", spec.name)
             continue
-        register_with_metadata(
-            spec.name,
-            partial(load_benchmark, spec),
+        DatasetCatalog.register(spec.name, partial(load_benchmark, spec))
+        MetadataCatalog[spec.name] = BenchmarkMetadata(
+            name=spec.name,
+            spec=spec,
             vocabulary=spec.vocabulary,
             stuff_classes=spec.class_names,
-            ignore_labels=spec.ignore_labels,
             evaluator_type=spec.evaluator_type,
-            image_root="",
-            sem_seg_root="",
-            label_ids=spec.label_ids,
         )
-        _describe(spec.name, spec)
-        _benchmarks[spec.name] = spec
+
+
+def register_small_world(root: Path | None = None) -> None:
+    """Register every split once; files are looked at when a split is asked for.
+
+    Args:
+        root: folder of the small world; by default ``small_world_root`` at the time of use.
+    """
+    for split in SPLITS:
+        name = f"small_world_{split}_sem_seg"
+        if name in DatasetCatalog:
+            continue
+        everything = build_vocabulary("small_world", "small_world")
+        seen = build_vocabulary("small_world", "small_world", seen_only=True)
+        vocabulary = seen.with_seen(list(seen.names)) if split == "train" else everything
+        folder = root or small_world_root()
+        register_with_metadata(
+            name,
+            partial(load_small_world, split, root),
+            vocabulary=vocabulary,
+            stuff_classes=list(vocabulary.names),
+            ignore_labels=(IGNORED_IN_FILES,),
+            evaluator_type="sem_seg",
+            image_root=str(folder / "images" / split),
+            sem_seg_root="" if split == UNLABELLED_SPLIT else str(folder / "labels" / split),
+        )
 
 
 def register_with_metadata(
@@ -178,14 +222,17 @@ def register_with_metadata(
                 f"of classes) to 65535, got {label}."
             )
     DatasetCatalog.register(name, load)
-    MetadataCatalog.get(name).set(
+    MetadataCatalog[name] = Metadata(
+        name=name,
         vocabulary=vocabulary,
         stuff_classes=stuff_classes,
         ignore_label=ignore_labels[0],
         ignore_labels=ignore_labels,
         evaluator_type=evaluator_type,
+        image_root=image_root,
+        sem_seg_root=sem_seg_root,
+        label_ids=label_ids,
     )
-    _renew(name, image_root=image_root, sem_seg_root=sem_seg_root, label_ids=label_ids)
 
 
 def check_registered(name: str, key: str) -> None:
@@ -224,13 +271,13 @@ def dataset_vocabulary(name: str) -> Vocabulary:
 
 def dataset_ignore_labels(name: str) -> tuple[int, ...]:
     """Ids without a class in the label files of a registered data set."""
-    metadata = _metadata(name)
+    metadata = MetadataCatalog.get(name)
     return tuple(getattr(metadata, "ignore_labels", (getattr(metadata, "ignore_label", 255),)))
 
 
 def dataset_label_ids(name: str) -> tuple[int, ...] | None:
     """For every id in the label files its class id, see `read_label`; None for class ids."""
-    return getattr(_metadata(name), "label_ids", None)
+    return getattr(MetadataCatalog.get(name), "label_ids", None)
 
 
 def dataset_label_reader(name: str) -> Callable[[str], np.ndarray]:
@@ -245,8 +292,5 @@ def dataset_label_reader(name: str) -> Callable[[str], np.ndarray]:
     )
 
 
-def _metadata(name: str) -> Any:
-    """Metadata that holds for the layout found now, whether the records were listed or not."""
-    if name in _benchmarks:
-        _describe(name, dataset_layout(_benchmarks[name]))
-    return MetadataCatalog.get(name)
+register_benchmarks()
+register_small_world()

@@ -1,12 +1,5 @@
 """Readers of data of one's own: folders, videos, labelme, COCO."""
 
-from stseg.data.readers.folders import register_data, register_folder, register_from_cfg
-from stseg.data.readers.unlabelled import list_images, register_images
+from stseg.utils import front_door
 
-__all__ = [
-    "list_images",
-    "register_data",
-    "register_folder",
-    "register_from_cfg",
-    "register_images",
-]
+__getattr__, __dir__, __all__ = front_door(__name__, __file__)

@@ -9,7 +9,7 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog
 
-from stseg.config.data_entries import KEY, DataEntry, existing_path, is_entry_of_texts, parse_entry
+from stseg.config import FOLDERS_KEY, DataEntry, existing_path, is_entry_of_texts, parse_entry
 from stseg.data.datasets.listing import list_pairs
 from stseg.data.datasets.register import register_with_metadata
 from stseg.data.names_file import ignore_label as ignore_label_of
@@ -118,7 +118,7 @@ def register_from_cfg(cfg: Any) -> list[str]:
     """
     lines = []
     for position, entry in enumerate(cfg.DATASETS.FOLDERS):
-        where = f"{KEY}[{position}]"
+        where = f"{FOLDERS_KEY}[{position}]"
         if isinstance(entry, Mapping):
             lines.append(register_data(parse_entry(entry, where)))
         elif is_entry_of_texts(entry):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from stseg.config.data_entries import DataEntry, existing_path
+from stseg.config import DataEntry, existing_path
 from stseg.data.datasets.listing import list_pairs
 from stseg.data.image_io import read_label
 from stseg.data.names_file import ignore_label
@@ -21,7 +21,7 @@ from stseg.data.readers.coco_panoptic import read_panoptic
 from stseg.data.readers.label_cache import draw_label_maps, extract_frames
 from stseg.data.readers.labelme import IGNORED, read_labelme
 from stseg.data.readers.unlabelled import list_images
-from stseg.render.label_files import label_encoding
+from stseg.render import label_encoding
 from stseg.structures import IGNORE_LABEL, Vocabulary
 
 _NAMES_FILES = ("names.json", "names.txt")

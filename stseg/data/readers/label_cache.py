@@ -22,9 +22,9 @@ from tqdm import tqdm
 from stseg.data.image_io import image_size
 from stseg.data.media import video_frames, video_size
 from stseg.data.readers.annotations import Annotations, Drawing, hash_of
-from stseg.render.label_files import encode_labels, label_encoding
+from stseg.render import encode_labels, label_encoding
 from stseg.structures import Vocabulary
-from stseg.utils.files import write_atomically
+from stseg.utils import write_atomically
 
 CACHE_VARIABLE = "STSEG_CACHE"
 _VERSION = 1  # of the drawing; a change makes new folders

@@ -19,7 +19,7 @@ from stseg.data.datasets.register import register_with_metadata
 from stseg.data.image_io import IMAGE_SUFFIXES, read_image
 from stseg.data.media import is_video
 from stseg.data.readers.label_cache import extract_frames
-from stseg.render.label_files import label_encoding
+from stseg.render import label_encoding
 from stseg.structures import Vocabulary, VocabularyLike
 
 logger = logging.getLogger(__name__)

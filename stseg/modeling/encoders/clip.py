@@ -21,10 +21,10 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from stseg.checkpoint.reading import RANDOM, READ_ERRORS, reason_of
+from stseg.checkpoint import RANDOM, READ_ERRORS, reason_of
 from stseg.config import check
 from stseg.modeling.encoders.convnext_mini import add_mini_configs
-from stseg.utils.paths import resolve
+from stseg.utils import resolve
 
 logger = logging.getLogger(__name__)
 

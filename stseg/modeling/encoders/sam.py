@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from stseg.checkpoint.reading import RANDOM, read_state_dict
+from stseg.checkpoint import RANDOM, read_state_dict
 from stseg.modeling.encoders.sam_mini import build_sam_mini
-from stseg.utils.paths import resolve
+from stseg.utils import resolve
 
 logger = logging.getLogger(__name__)
 

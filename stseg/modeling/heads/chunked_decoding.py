@@ -22,8 +22,7 @@ from torch import Tensor, nn
 
 from stseg.modeling.heads.cost_volume import CostVolume
 from stseg.modeling.heads.template_basis import ReducedCostVolume
-from stseg.modeling.layers.class_context import ClassContext
-from stseg.modeling.layers.folded_fusion import FoldedFusion
+from stseg.modeling.layers import ClassContext, FoldedFusion
 
 Select = Callable[[Tensor], Tensor]
 NOTHING = -1  # the step of a chunk that keeps nothing

@@ -20,8 +20,7 @@ from stseg.config import check
 from stseg.modeling.heads.chunked_decoding import ChunkedDecoding
 from stseg.modeling.heads.cost_volume import CostVolume
 from stseg.modeling.heads.template_basis import LatestBasis, ReducedCostVolume, check_rank
-from stseg.modeling.layers.recomputed_stage import run_recomputed
-from stseg.modeling.layers.up_block import UpBlock
+from stseg.modeling.layers import UpBlock, run_recomputed
 
 #: Classes decoded at a time: on a CPU, and elsewhere.
 CPU_CHUNK, OTHER_CHUNK = 8, 64

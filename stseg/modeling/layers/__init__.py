@@ -1,0 +1,5 @@
+"""Blocks that several parts share."""
+
+from stseg.utils import front_door
+
+__getattr__, __dir__, __all__ = front_door(__name__, __file__)

@@ -1,0 +1,5 @@
+"""Losses of the cost maps."""
+
+from stseg.utils import front_door
+
+__getattr__, __dir__, __all__ = front_door(__name__, __file__)

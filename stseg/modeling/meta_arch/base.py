@@ -6,15 +6,17 @@ import torch
 from torch import Tensor, nn
 
 from stseg.config import check
-from stseg.modeling.scores.label_maps import LabelMap, top_classes, top_classes_of_tiles
-from stseg.modeling.scores.windows import (
+from stseg.modeling.scores import (
+    LabelMap,
     Tiles,
     evaluation_dtype,
     pad_to_batch,
     predict_tiles,
     resize,
+    top_classes,
+    top_classes_of_tiles,
 )
-from stseg.modeling.text.class_embeddings import ClassEmbeddings
+from stseg.modeling.text import ClassEmbeddings
 from stseg.structures import IGNORE_LABEL, Vocabulary
 
 

@@ -7,15 +7,13 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
-from stseg.modeling.encoders.clip import build_clip, build_image_encoder
-from stseg.modeling.encoders.sam import build_sam_encoder
-from stseg.modeling.heads.cost_volume import CostVolume
-from stseg.modeling.layers.dea import DEA
-from stseg.modeling.losses.criterion import SegmentationCriterion
+from stseg.modeling.encoders import build_clip, build_image_encoder, build_sam_encoder
+from stseg.modeling.heads import CostVolume
+from stseg.modeling.layers import DEA
+from stseg.modeling.losses import SegmentationCriterion
 from stseg.modeling.meta_arch.base import OpenVocabSegmentor
-from stseg.modeling.scores.windows import build_tiles
-from stseg.modeling.text.class_embeddings import ClassEmbeddings
-from stseg.modeling.text.encoder import build_text_encoder
+from stseg.modeling.scores import build_tiles
+from stseg.modeling.text import ClassEmbeddings, build_text_encoder
 
 
 @META_ARCH_REGISTRY.register()

@@ -1,1 +1,5 @@
 """What a network answers, read in blocks: sources, windows, best classes."""
+
+from stseg.utils import front_door
+
+__getattr__, __dir__, __all__ = front_door(__name__, __file__)

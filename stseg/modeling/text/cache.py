@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from stseg.utils.files import write_atomically
+from stseg.utils import write_atomically
 
 Entry = tuple[str, ...]
 logger = logging.getLogger(__name__)

@@ -20,6 +20,7 @@ from stseg.modeling.text.class_embeddings import ClassEmbeddings
 from stseg.modeling.text.prefix import lexicographic_order
 from stseg.modeling.text.tower import TextTower
 from stseg.structures import Vocabulary
+from stseg.utils import phase
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Prompts made into embeddings before they are written to disk: a few seconds' work.
@@ -117,6 +118,7 @@ class CLIPTextEncoder(nn.Module):
         index = torch.arange(len(entries)).repeat_interleave(counts).to(embeds.device)
         return ClassEmbeddings(embeds, index, len(entries)).mean_over_synonyms().embeds
 
+    @phase("embed texts")
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
         """Embed texts, `chunk_size` of them in one pass; those that begin alike go together.

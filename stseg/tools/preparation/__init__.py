@@ -4,3 +4,7 @@
 `coco_stuff`, `ade20k`, `pascal_context`, `voc` and `cityscapes` lists what its benchmark needs;
 `runner` does the work and `command` is the command line. Needs neither torch nor Detectron2.
 """
+
+from stseg.utils import front_door
+
+__getattr__, __dir__, __all__ = front_door(__name__, __file__)

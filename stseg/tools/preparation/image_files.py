@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from stseg.data.image_io import read_ids
+from stseg.data import read_ids
 
 Encoder = Callable[[np.ndarray], np.ndarray]
 

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from stseg.tools.preparation.tasks import Task
-from stseg.utils.files import write_atomically
+from stseg.utils import write_atomically
 
 logger = logging.getLogger(__name__)
 

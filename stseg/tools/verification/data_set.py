@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from stseg.data.names_file import ignore_label
+from stseg.data import ignore_label
 from stseg.structures import Vocabulary
 from stseg.tools.verification.finding import Finding
 

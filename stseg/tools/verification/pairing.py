@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stseg.data.image_io import IMAGE_SUFFIXES, LABEL_SUFFIXES
+from stseg.data import IMAGE_SUFFIXES, LABEL_SUFFIXES
 from stseg.tools.verification.data_set import Listed, Pair, Target
 from stseg.tools.verification.finding import Finding, about_files
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stseg.data.image_io import read_ids
+from stseg.data import read_ids
 from stseg.tools.verification.data_set import Target
 from stseg.tools.verification.finding import Finding, about_files
 from stseg.tools.verification.scan import FileFacts, spread

@@ -8,7 +8,7 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from stseg.data.datasets import (
+from stseg.data import (
     SPECS,
     VARIANTS,
     DatasetSpec,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from stseg.data.image_io import read_ids, read_image
+from stseg.data import read_ids, read_image
 from stseg.tools.verification.data_set import Pair
 
 _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap width and height

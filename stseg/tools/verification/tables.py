@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
+from stseg.tools.verification.inspection import Report
 from stseg.tools.verification.official import official_for
-from stseg.tools.verification.verify import Report
 
 _HEAD = ("data set", "state", "images", "official", "looked into", "classes seen", "ignored")
 

@@ -13,11 +13,10 @@ from stseg.tools.verification import (
     folder_target,
     judge,
     list_folder,
-    scan,
     verify,
 )
 from stseg.tools.verification.context_order import read_names
-from stseg.tools.verification.scan import spread
+from stseg.tools.verification.scan import scan, spread
 from tests.helpers.planted import blocks, codes
 from tests.helpers.tiny_data import NAMES, write_folder, write_pair
 

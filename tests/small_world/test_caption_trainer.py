@@ -7,14 +7,14 @@ import open_clip
 import pytest
 import torch
 
+from stseg.small_world import caption_trainer as small_clip
 from stseg.small_world import clip_judging as small_clip_eval
-from stseg.small_world import clip_training as small_clip
 from stseg.small_world.caption_cells import cell_label_loss, matching_loss
-from stseg.small_world.clip_training import CaptionTrainer, Recipe
+from stseg.small_world.caption_trainer import CaptionRecipe, CaptionTrainer
 from stseg.small_world.names import CLASS_NAMES
 
 CPU = torch.device("cpu")
-TINY = Recipe(
+TINY = CaptionRecipe(
     steps=12, batch=12, objects=24, scenes=12, object_size=32, scene_size=48, phrases=8, lr=3e-3
 )
 
@@ -77,7 +77,7 @@ def test_pairs_of_unknown_truth_take_no_part_in_the_matching_loss():
 
 
 def test_a_few_steps_lower_the_loss():
-    trainer = CaptionTrainer(Recipe(**{**vars(TINY), "steps": 30}), CPU, workers=0)
+    trainer = CaptionTrainer(CaptionRecipe(**{**vars(TINY), "steps": 30}), CPU, workers=0)
     losses = [trainer.run_step()["loss"] for _ in range(20)]
     assert np.mean(losses[-5:]) < 0.93 * np.mean(losses[:5])
 
@@ -101,7 +101,7 @@ def test_a_checkpoint_of_another_recipe_is_refused():
 
 
 def test_training_writes_a_log_and_weights_that_open_clip_loads(tmp_path):
-    recipe = Recipe(**{**vars(TINY), "steps": 3})
+    recipe = CaptionRecipe(**{**vars(TINY), "steps": 3})
     small_clip.train(recipe, tmp_path, CPU, eval_period=3, count=2, workers=0)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == 3

@@ -1,4 +1,4 @@
-"""The small world as Detectron2 data sets: small_world_{train,dev,val}_sem_seg.
+"""The small world as data sets: small_world_{train,dev,val}_sem_seg.
 
 Train labels hold seen classes only and its vocabulary names only these; dev and val hold all. Use
 dev for every choice and val once, for the figure that is reported.
@@ -10,14 +10,11 @@ split has images and all names, no labels.
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
-
-from stseg.small_world.names import CLASS_NAMES, SEEN_NAMES
-from stseg.small_world.split_files import IGNORED_IN_FILES, SPLITS, UNLABELLED_SPLIT
-from stseg.structures import Vocabulary
+SPLITS = ("train", "dev", "val", "target_train", "target_dev", "target_val")
+UNLABELLED_SPLIT = "target_train"
+IGNORED_IN_FILES = 255
 
 
 def small_world_root() -> Path:
@@ -45,31 +42,3 @@ def load_small_world(split: str, root: Path | None = None) -> list[dict[str, str
         {"file_name": str(image), "sem_seg_file_name": str(label_dir / image.name)}
         for image in images
     ]
-
-
-def register_small_world(root: Path | None = None) -> None:
-    """Register every split once; files are looked at when a split is asked for.
-
-    Args:
-        root: folder of the small world; by default ``small_world_root`` at the time of use.
-    """
-    for split in SPLITS:
-        name = f"small_world_{split}_sem_seg"
-        if name in DatasetCatalog:
-            continue
-        DatasetCatalog.register(name, partial(load_small_world, split, root))
-        names = SEEN_NAMES if split == "train" else CLASS_NAMES
-        vocabulary = Vocabulary.from_names(list(names)).with_seen(list(SEEN_NAMES))
-        folder = root or small_world_root()
-        MetadataCatalog.get(name).set(
-            stuff_classes=list(names),
-            vocabulary=vocabulary,
-            ignore_label=IGNORED_IN_FILES,
-            ignore_labels=(IGNORED_IN_FILES,),
-            evaluator_type="sem_seg",
-            image_root=str(folder / "images" / split),
-            sem_seg_root="" if split == UNLABELLED_SPLIT else str(folder / "labels" / split),
-        )
-
-
-register_small_world()

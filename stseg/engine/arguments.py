@@ -1,19 +1,7 @@
-"""Command line and start of training processes, on GPUs or on the CPU."""
+"""The command line of ``train_net.py``. Imports torch only after the flags are read."""
 
 import argparse
-import gc
-import multiprocessing
-import os
-import socket
-from collections.abc import Callable, Sequence
-from datetime import timedelta
-from typing import Any
-
-import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
-from detectron2.engine.launch import launch as launch_on_gpus
-from detectron2.utils import comm
+from collections.abc import Sequence
 
 _EXAMPLES = """
 examples:
@@ -49,6 +37,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """
     parser = argument_parser()
     args = parser.parse_args(argv)
+    import torch
+
     try:
         check_args(args, torch.cuda.device_count())
     except ValueError as error:
@@ -86,7 +76,6 @@ def argument_parser() -> argparse.ArgumentParser:
     add(
         "--num-gpus",
         type=int,
-        default=min(1, torch.cuda.device_count()),
         help="GPUs on this machine; 0 = CPU (default: 1 if there is one)",
     )
     add("--num-cpu-processes", type=int, default=1, help="processes with --num-gpus 0")
@@ -102,11 +91,13 @@ def argument_parser() -> argparse.ArgumentParser:
 
 
 def check_args(args: argparse.Namespace, num_gpus_present: int) -> None:
-    """Refuse flags that are out of range.
+    """Refuse flags that are out of range; --num-gpus, where it was not given, is set.
 
     Raises:
         ValueError: names the flag, the rule and the value.
     """
+    if args.num_gpus is None:
+        args.num_gpus = min(1, num_gpus_present)
     rules = [
         ("--num-gpus", args.num_gpus, 0 <= args.num_gpus <= num_gpus_present,
          f"0 to {num_gpus_present}, the GPUs that torch sees here"),
@@ -127,83 +118,3 @@ def check_args(args: argparse.Namespace, num_gpus_present: int) -> None:
     for name, value, is_good, rule in rules:
         if not is_good:
             raise ValueError(f"{name}: expected {rule}, got {value!r}.")
-
-
-def launch(main: Callable[..., Any], args: argparse.Namespace) -> Any:
-    """Run `main(args)` in as many processes as the flags ask for.
-
-    Args:
-        main: importable by name, since processes are started fresh.
-        args: from `parse_args`.
-
-    Returns:
-        What `main` returns if it runs in this process, else None.
-    """
-    if args.num_gpus > 0:
-        per_machine, start = args.num_gpus, _launch_gpus
-    else:
-        per_machine, start = args.num_cpu_processes, _launch_cpu
-    if per_machine * args.num_machines == 1:
-        return main(args)
-    url = f"tcp://127.0.0.1:{_free_port()}" if args.dist_url == "auto" else args.dist_url
-    return start(main, args, url)
-
-
-def _launch_gpus(main: Callable[..., Any], args: argparse.Namespace, url: str) -> None:
-    launch_on_gpus(
-        _run,
-        args.num_gpus,
-        args.num_machines,
-        args.machine_rank,
-        dist_url=url,
-        args=(main, args, multiprocessing.get_start_method()),
-    )
-
-
-def _launch_cpu(main: Callable[..., Any], args: argparse.Namespace, url: str) -> None:
-    # Detectron2's launcher takes NCCL, which needs GPUs, wherever there is one.
-    method = multiprocessing.get_start_method()
-    mp.start_processes(_cpu_worker, nprocs=args.num_cpu_processes, args=(main, args, method, url))
-
-
-def _cpu_worker(
-    local_rank: int, main: Callable[..., Any], args: argparse.Namespace, method: str, url: str
-) -> None:
-    count = args.num_cpu_processes
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))
-    dist.init_process_group(
-        "gloo",
-        init_method=url,
-        world_size=count * args.num_machines,
-        rank=args.machine_rank * count + local_rank,
-        timeout=timedelta(minutes=30),
-    )
-    try:
-        comm.create_local_process_group(count)
-        comm.synchronize()
-        _run(main, args, method)
-    finally:
-        _leave_groups()
-
-
-def _leave_groups() -> None:
-    # A thread of a group that is still at work when Python ends aborts the process, after all its
-    # work is done. The threads are joined with the last reference, and Detectron2 keeps two.
-    dist.destroy_process_group()
-    comm._LOCAL_PROCESS_GROUP = None
-    comm._get_global_gloo_group.cache_clear()
-    gc.collect()
-
-
-def _run(main: Callable[..., Any], args: argparse.Namespace, method: str) -> None:
-    # A spawned process would spawn its data workers too, each importing everything anew: half a
-    # minute at every start of a loader, where the first process simply forks.
-    multiprocessing.set_start_method(method, force=True)
-    main(args)
-
-
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stseg.modeling.scores import best_classes
-from stseg.modeling.scores import label_maps as streamed
-from stseg.modeling.scores.label_maps import LabelMap, label_maps, top_classes, top_classes_of_tiles
+from stseg.modeling.scores import label_map as streamed
+from stseg.modeling.scores.label_map import LabelMap, label_maps, top_classes, top_classes_of_tiles
 from stseg.modeling.scores.sources import Axis
 from stseg.modeling.scores.windows import Tiles, predict_tiles, resize
 
@@ -176,7 +176,7 @@ _PEAK = """
 import torch
 from torch.nn.functional import interpolate
 from benchmarks.evaluators import memory_mib
-from stseg.modeling.scores.label_maps import top_classes
+from stseg.modeling.scores.label_map import top_classes
 logits = interpolate(3 * torch.randn(1, 847, 4, 4), (192, 192), mode="bilinear")[0]
 top_classes(logits, (64, 64), 1, torch.sigmoid)
 before = memory_mib("VmHWM")

@@ -1,7 +1,8 @@
 import pytest
 
 import train_net
-from stseg.engine.launch import argument_parser, check_args, launch, parse_args
+from stseg.engine.arguments import argument_parser, check_args, parse_args
+from stseg.engine.processes import launch
 
 
 @pytest.mark.parametrize(

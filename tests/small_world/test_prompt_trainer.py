@@ -9,15 +9,17 @@ from segment_anything.modeling import Sam
 
 from stseg.modeling.encoders.sam import create_sam
 from stseg.modeling.encoders.sam_mini import build_sam_mini
+from stseg.small_world import prompt_trainer as small_sam
 from stseg.small_world import sam_judging as small_sam_eval
 from stseg.small_world import sam_looks as small_sam_looks
 from stseg.small_world import sam_prompts as small_sam_data
-from stseg.small_world import sam_training as small_sam
-from stseg.small_world.sam_training import KINDS, PromptTrainer, Recipe
+from stseg.small_world.prompt_trainer import KINDS, PromptRecipe, PromptTrainer
 from stseg.small_world.scenes import render
 
 CPU = torch.device("cpu")
-TINY = Recipe(steps=6, region_steps=1, joint_steps=2, batch=2, region_batch=2, scenes=4, warmup=2)
+TINY = PromptRecipe(
+    steps=6, region_steps=1, joint_steps=2, batch=2, region_batch=2, scenes=4, warmup=2
+)
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +176,7 @@ def test_a_checkpoint_of_another_recipe_is_refused():
 
 
 def test_training_writes_a_log_and_weights_that_load(tmp_path):
-    recipe = Recipe(**{**vars(TINY), "steps": 2})
+    recipe = PromptRecipe(**{**vars(TINY), "steps": 2})
     small_sam.train(recipe, tmp_path, CPU, eval_period=2, count=1, workers=0)
     line = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
     assert line["step"] == 2

@@ -15,7 +15,7 @@ from stseg.self_training.target import load_target, write_seen
 logger = logging.getLogger(__name__)
 
 
-def preview(cfg: CfgNode, model: nn.Module, count: int) -> dict[str, float]:
+def write_preview(cfg: CfgNode, model: nn.Module, count: int) -> dict[str, float]:
     """Make the pseudo-labels of round 1 for some images, and the page; all ranks together.
 
     Args:

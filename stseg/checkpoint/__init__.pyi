@@ -1,0 +1,32 @@
+from .checkpointer import (
+    Checkpointer,
+    check_weights,
+    checked_average,
+    load_for_evaluation,
+    spare_encoder_files,
+    write_json,
+)
+from .fit import FROZEN_PARTS, check_fit, config_of, shapes_of
+from .published import load_published
+from .reading import RANDOM, READ_ERRORS, read_checkpoint, read_state_dict, reason_of
+from .signatures import identify
+
+__all__ = [
+    "Checkpointer",
+    "FROZEN_PARTS",
+    "RANDOM",
+    "READ_ERRORS",
+    "check_fit",
+    "check_weights",
+    "checked_average",
+    "config_of",
+    "identify",
+    "load_for_evaluation",
+    "load_published",
+    "read_checkpoint",
+    "read_state_dict",
+    "reason_of",
+    "shapes_of",
+    "spare_encoder_files",
+    "write_json",
+]

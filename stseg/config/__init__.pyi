@@ -1,0 +1,30 @@
+from .assemble import setup_cfg, usable_device
+from .data_entries import (
+    FOLDERS_KEY,
+    DataEntry,
+    existing_path,
+    is_entry_of_texts,
+    parse_entry,
+    parse_flag,
+)
+from .keys import add_stseg_config
+from .rules import SHARE
+from .self_training import IMAGES_NAME, check_ignored
+from .table import check, check_values
+
+__all__ = [
+    "DataEntry",
+    "IMAGES_NAME",
+    "FOLDERS_KEY",
+    "SHARE",
+    "add_stseg_config",
+    "check",
+    "check_ignored",
+    "check_values",
+    "existing_path",
+    "is_entry_of_texts",
+    "parse_entry",
+    "parse_flag",
+    "setup_cfg",
+    "usable_device",
+]

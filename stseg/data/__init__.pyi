@@ -1,0 +1,76 @@
+from .augmentation import build_augmentations
+from .datasets.class_lists import load_class_list, load_unseen
+from .datasets.class_matching import MATCH_RULES, Match, known_classes
+from .datasets.miniature import IGNORED_IN_FILES, SPLITS, UNLABELLED_SPLIT
+from .datasets.register import (
+    check_registered,
+    data_root,
+    dataset_ignore_labels,
+    dataset_label_ids,
+    dataset_label_reader,
+    dataset_layout,
+    dataset_vocabulary,
+)
+from .datasets.specs import SPECS, VARIANTS, DatasetSpec
+from .image_io import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_ids, read_image, read_label, to_rgb
+from .loaders import (
+    build_self_training_loader,
+    build_test_loader,
+    build_train_loader,
+    check_sources,
+    first_images,
+)
+from .media import find_media, is_video, open_video, unique_stems, video_frames, video_size
+from .names_file import ignore_label
+from .readers.folders import register_data, register_folder, register_from_cfg
+from .readers.unlabelled import Skipped, list_images, register_images
+from .records import build_record_loader
+from .sampling import balance_weights
+
+__all__ = [
+    "DatasetSpec",
+    "IGNORED_IN_FILES",
+    "IMAGE_SUFFIXES",
+    "LABEL_SUFFIXES",
+    "Match",
+    "MATCH_RULES",
+    "SPECS",
+    "SPLITS",
+    "Skipped",
+    "UNLABELLED_SPLIT",
+    "VARIANTS",
+    "balance_weights",
+    "build_augmentations",
+    "build_record_loader",
+    "build_self_training_loader",
+    "build_test_loader",
+    "build_train_loader",
+    "check_registered",
+    "check_sources",
+    "data_root",
+    "dataset_ignore_labels",
+    "dataset_label_ids",
+    "dataset_label_reader",
+    "dataset_layout",
+    "dataset_vocabulary",
+    "find_media",
+    "first_images",
+    "ignore_label",
+    "is_video",
+    "known_classes",
+    "list_images",
+    "load_class_list",
+    "load_unseen",
+    "open_video",
+    "read_ids",
+    "read_image",
+    "read_label",
+    "register_data",
+    "register_folder",
+    "register_from_cfg",
+    "register_images",
+    "to_rgb",
+    "unique_stems",
+    "video_frames",
+    "video_size",
+]

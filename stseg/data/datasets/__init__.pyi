@@ -1,0 +1,25 @@
+from .register import (
+    check_registered,
+    data_root,
+    dataset_ignore_labels,
+    dataset_label_ids,
+    dataset_label_reader,
+    dataset_layout,
+    dataset_vocabulary,
+    register_benchmarks,
+)
+from .specs import SPECS, VARIANTS, DatasetSpec
+
+__all__ = [
+    "SPECS",
+    "VARIANTS",
+    "DatasetSpec",
+    "check_registered",
+    "data_root",
+    "dataset_ignore_labels",
+    "dataset_label_ids",
+    "dataset_label_reader",
+    "dataset_layout",
+    "dataset_vocabulary",
+    "register_benchmarks",
+]

@@ -1,0 +1,10 @@
+from .folders import register_data, register_folder, register_from_cfg
+from .unlabelled import list_images, register_images
+
+__all__ = [
+    "list_images",
+    "register_data",
+    "register_folder",
+    "register_from_cfg",
+    "register_images",
+]

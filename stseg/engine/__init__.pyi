@@ -1,0 +1,25 @@
+from .arguments import parse_args
+from .dry_run import check_sets, measured
+from .ema import WeightAverage
+from .optimizer import build_optimizer
+from .processes import launch
+from .setup import cfg_of, check_data, check_start, claimed_folder, setup_cfg, setup_run
+from .train_step import check_gradients
+from .trainer import Trainer
+
+__all__ = [
+    "Trainer",
+    "WeightAverage",
+    "build_optimizer",
+    "cfg_of",
+    "check_data",
+    "check_gradients",
+    "check_sets",
+    "check_start",
+    "claimed_folder",
+    "launch",
+    "measured",
+    "parse_args",
+    "setup_cfg",
+    "setup_run",
+]

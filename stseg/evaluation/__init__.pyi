@@ -1,0 +1,42 @@
+from .bootstrap import Bootstrap, PairedTest, paired_test
+from .boundary import BoundaryCounts, TrimapCounts
+from .build import EVALUATOR_REGISTRY, build_evaluator
+from .calibration import ConfidenceHistogram
+from .confusion import ConfusionMatrix
+from .drop_in import SemSegEvaluator
+from .metrics import figures, fold_background, per_class, top_confusions
+from .open_vocab import check_similarity, open_figures, open_iou, similarity, text_similarity
+from .results import Result, comparable, read_result, write_result
+from .scoring import Score, Settings, score_pairs, summarise
+from .sem_seg_evaluator import STSegSemSegEvaluator
+
+__all__ = [
+    "Bootstrap",
+    "BoundaryCounts",
+    "ConfidenceHistogram",
+    "ConfusionMatrix",
+    "EVALUATOR_REGISTRY",
+    "PairedTest",
+    "Result",
+    "STSegSemSegEvaluator",
+    "Score",
+    "SemSegEvaluator",
+    "Settings",
+    "TrimapCounts",
+    "build_evaluator",
+    "check_similarity",
+    "comparable",
+    "figures",
+    "fold_background",
+    "open_figures",
+    "open_iou",
+    "paired_test",
+    "per_class",
+    "read_result",
+    "score_pairs",
+    "similarity",
+    "summarise",
+    "text_similarity",
+    "top_confusions",
+    "write_result",
+]

@@ -1,0 +1,3 @@
+from .systems import STSeg, build_model
+
+__all__ = ["STSeg", "build_model"]

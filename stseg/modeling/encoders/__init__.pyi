@@ -1,0 +1,17 @@
+from .clip import build_clip, build_image_encoder, create_clip
+from .convnext_mini import add_mini_configs
+from .sam import SAMImageEncoder, build_sam_encoder, check_sam_checkpoint, create_sam, decoder_parts
+from .sam_mini import build_sam_mini
+
+__all__ = [
+    "SAMImageEncoder",
+    "add_mini_configs",
+    "build_clip",
+    "build_image_encoder",
+    "build_sam_encoder",
+    "build_sam_mini",
+    "check_sam_checkpoint",
+    "create_clip",
+    "create_sam",
+    "decoder_parts",
+]

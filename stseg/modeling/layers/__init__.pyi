@@ -1,0 +1,7 @@
+from .class_context import ClassContext
+from .dea import DEA
+from .folded_fusion import FoldedFusion
+from .recomputed_stage import run_recomputed
+from .up_block import UpBlock
+
+__all__ = ["ClassContext", "DEA", "FoldedFusion", "UpBlock", "run_recomputed"]

@@ -1,0 +1,3 @@
+from .criterion import SegmentationCriterion
+
+__all__ = ["SegmentationCriterion"]

@@ -1,0 +1,3 @@
+from .stseg import STSeg
+
+__all__ = ["STSeg"]

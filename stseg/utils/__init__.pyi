@@ -1,0 +1,27 @@
+from .dependencies import require_detectron2
+from .doors import front_door
+from .errors import explanation, without_traceback
+from .files import MARK, check_output, write_atomically
+from .ids import IGNORE_LABEL
+from .paths import resolve
+from .phases import phase, watching
+from .random_state import get_random_state, kept_random_state, set_random_state
+from .threads import share_processors
+
+__all__ = [
+    "phase",
+    "watching",
+    "IGNORE_LABEL",
+    "MARK",
+    "check_output",
+    "explanation",
+    "front_door",
+    "get_random_state",
+    "kept_random_state",
+    "require_detectron2",
+    "resolve",
+    "set_random_state",
+    "share_processors",
+    "without_traceback",
+    "write_atomically",
+]
