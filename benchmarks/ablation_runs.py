@@ -17,11 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from detectron2.config import CfgNode
-
-from stseg.checkpoint.checkpointer import write_json
-from stseg.config import setup_cfg
-
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs" / "mini"
 BASELINE = "baseline"
@@ -145,6 +140,8 @@ class Run:
         Raises:
             RuntimeError: if the process fails.
         """
+        from stseg.checkpoint.checkpointer import write_json
+
         done = self.folder / "done.json"
         if done.exists():
             return
@@ -181,6 +178,9 @@ class Run:
             ValueError: if the folder holds a run with other settings, or a value is refused.
             KeyError: if a config key does not exist.
         """
+        from stseg.checkpoint.checkpointer import write_json
+        from stseg.config import setup_cfg
+
         path = self.folder / "run.json"
         mine = flat_settings(setup_cfg(self.config, self.settings(), device="cpu"))
         if not self.spec.start:
@@ -221,12 +221,12 @@ class Run:
         return time.monotonic() - start
 
 
-def flat_settings(cfg: CfgNode, prefix: str = "") -> dict[str, str]:
+def flat_settings(cfg: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """All keys of a config with their values as text, without what may differ between calls."""
     flat: dict[str, str] = {}
     for key, value in cfg.items():
         name = f"{prefix}{key}"
-        if isinstance(value, CfgNode):
+        if isinstance(value, Mapping):
             flat.update(flat_settings(value, f"{name}."))
         elif name not in ("OUTPUT_DIR", "MODEL.WEIGHTS", "DATASETS.TEST", "MODEL.DEVICE"):
             flat[name] = repr(value)

@@ -28,7 +28,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+
+from benchmarks.report_file import write_report
 
 SIZE = (512, 683)
 CLASSES = (20, 150, 847)
@@ -78,6 +79,7 @@ def make_evaluator(side: str):
     """The evaluator of a side; imports what it needs and no more."""
     if side.startswith("detectron2"):
         from detectron2.evaluation import SemSegEvaluator
+        from PIL import Image
 
         def load(path, dtype):
             return np.array(Image.open(path)).astype(dtype)  # its own loader fails with NumPy 2
@@ -103,6 +105,7 @@ def measure(side: str, classes: int, images: int, folder: Path) -> dict[str, flo
     """Figures of one side in this process."""
     import torch
     from detectron2.data import DatasetCatalog, MetadataCatalog
+    from PIL import Image
 
     torch.set_num_threads(1)
     records = [
@@ -222,8 +225,6 @@ def main(argv: list[str] | None = None) -> dict:
         "ratios": ratios(rows),
     }
     show(report)
-    from benchmarks.report_file import write_report  # imports stseg, which no side may pay for
-
     write_report(args.json, report)
     return report
 

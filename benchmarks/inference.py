@@ -39,10 +39,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from benchmarks import own_process
-from benchmarks.inference_sides import Case
+from benchmarks.case_settings import Case
 from benchmarks.inference_tables import growths, ratios, tables
 from benchmarks.report_file import write_report, write_text
 
@@ -110,6 +108,8 @@ def _common(args: argparse.Namespace, folder: Path) -> dict:
 
 
 def _machine(args: argparse.Namespace) -> dict:
+    import torch
+
     models = Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else []
     names = [line.partition(":")[2].strip() for line in models if line.startswith("model name")]
     gpu = torch.cuda.get_device_name() if args.device != "cpu" else None

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.case_settings import Case
 from benchmarks.inference_parts import Memory, Meter, PeakMeter, metered
-from benchmarks.inference_sides import Case, Side, make_side, photos
+from benchmarks.inference_sides import Side, make_side, photos
 
 STRIDE = 4  # every fourth pixel of the answers is compared
 FEW = (2, 4)  # numbers of names at which operations are counted; between and beyond, a line

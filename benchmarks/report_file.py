@@ -1,6 +1,7 @@
 """The figures of a benchmark as files and tables."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,3 +33,15 @@ def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     ]
     lines.insert(1, "|" + "|".join("-" * (w + 1) + ":" for w in widths) + "|")
     return "\n".join(lines)
+
+
+def origin(module: str, argv: list[str]) -> dict:
+    """What a report says of where it comes from."""
+    import torch
+
+    return {
+        "command": ["python", "-m", module, *argv],
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+    }

@@ -29,10 +29,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from benchmarks import own_process
-from benchmarks.training_case import OURS, TrainingCase
+from benchmarks.case_settings import OURS, TrainingCase
+from benchmarks.report_file import write_report
 
 REFERENCE = "reference"
 RATIOS = ("peak_mib", "added_mib", "best_s", "cpu_s")
@@ -126,6 +125,8 @@ def main(argv: Sequence[str] | None = None) -> dict:
     """Measure, print tables and write them as JSON."""
     argv = sys.argv[1:] if argv is None else argv
     args = parse(argv)
+    import torch
+
     shared = {k: getattr(args, k) for k in ("batch", "crop", "classes", "device")}
     shared |= {"threads": args.threads, "dtype": args.dtype, "steps": args.steps}
     sides = [REFERENCE, *args.sides] if args.reference else args.sides
@@ -147,8 +148,6 @@ def main(argv: Sequence[str] | None = None) -> dict:
         "ratios": ratios(rows),
     }
     show(report)
-    from benchmarks.report_file import write_report  # imports stseg, which no side may pay for
-
     write_report(args.json, report)
     return report
 

@@ -13,59 +13,21 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.case_settings import OURS, Case, TrainingCase
 from benchmarks.inference_parts import Memory
 from benchmarks.live_bytes import LiveBytes
 from benchmarks.reference_sed import build
 
 BLOCK = 32  # side of the squares of one class in the labels, in pixels
 SED_PREFIX = "sem_seg_head.predictor."
-# What differs between our sides: keys of the config.
-OURS = {
-    "stseg": (),
-    "stseg, stages recomputed": ("MODEL.SEM_SEG_HEAD.GRADIENT_CHECKPOINTING",),
-    "stseg, all recomputed": (
-        "MODEL.SEM_SEG_HEAD.GRADIENT_CHECKPOINTING",
-        "MODEL.CLIP.GRADIENT_CHECKPOINTING",
-    ),
-}
 CONFIG = "configs/stseg/sed_convnextB_768.yaml"
 
 Step = Callable[[], dict[str, Tensor]]
-
-
-@dataclass(frozen=True)
-class TrainingCase:
-    """What is measured in one process; paths as text, so that it travels as JSON.
-
-    Attributes:
-        side: "reference" or a key of `OURS`.
-        batch: images.
-        crop: side of the images, at which the network works, in pixels.
-        classes: number of names.
-        device: such as "cpu" or "cuda", or "meta" to count.
-        threads: of PyTorch.
-        dtype: of weights and activations, "float32" or, to compare without its rounding, "float64".
-        steps: further steps, which are timed; the first is compared.
-        reference: the checkout.
-        folder: where the reference leaves its weights, losses and gradients for our sides.
-    """
-
-    side: str
-    batch: int = 1
-    crop: int = 256
-    classes: int = 60
-    device: str = "cpu"
-    threads: int = 1
-    dtype: str = "float32"
-    steps: int = 2
-    reference: str = ""
-    folder: str = ""
 
 
 def samples(case: TrainingCase, ignore_label: int) -> list[dict]:
@@ -251,7 +213,7 @@ def _reference(case: TrainingCase) -> tuple[nn.Module, Step]:
 
 
 def _ours(case: TrainingCase) -> tuple[nn.Module, Step]:
-    from benchmarks.inference_sides import Case, our_side
+    from benchmarks.inference_sides import our_side
     from stseg.structures import IGNORE_LABEL, Vocabulary
 
     weights = Path(case.folder) / "weights.pt" if case.folder else ""

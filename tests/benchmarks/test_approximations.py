@@ -7,8 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.approximations import Setting, difference, measure, measure_times, show
-from benchmarks.inference_sides import Case
+from benchmarks.approximation_settings import Setting
+from benchmarks.approximation_trials import Trial, difference, measure, measure_times
+from benchmarks.approximations import show
+from benchmarks.case_settings import Case
 from stseg import Predictor, Vocabulary
 from stseg.small_world.names import CLASS_NAMES
 from stseg.small_world.scenes import render
@@ -52,7 +54,7 @@ def test_what_approximations_save_and_change(tmp_path, capsys):
 def test_a_smaller_sam_is_for_models_with_sam():
     predictor = Predictor(MINI, device="cpu")
     with pytest.raises(ValueError, match="sam=64: expected a model with SAM"):
-        with Setting.parse("sam=64").applied(predictor.model):
+        with Trial(Setting.parse("sam=64"), predictor.model).applied():
             pass
 
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import data
-from benchmarks.data import check_equal, main
+from benchmarks import data_measurements
+from benchmarks.data import WHAT, main
+from benchmarks.data_measurements import MEASUREMENTS, check_equal
 from tests.helpers.raw_trees import coco_stuff
 
 
@@ -39,7 +40,7 @@ def test_it_reports_every_measurement_and_writes_them(root, tmp_path, capsys):
 
 
 def test_one_measurement_alone_runs_on_synthetic_images(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "DIFFERENT", 2)
+    monkeypatch.setattr(data_measurements, "DIFFERENT", 2)
     assert main(["prepare", "--images", "2"]).keys() & {"prepare", "loader"} == {"prepare"}
 
 
@@ -50,6 +51,10 @@ def test_mappers_that_disagree_are_an_error():
         check_equal(item, {**item, "sem_seg": torch.tensor([[1, -1]])}, "a.jpg")
     with pytest.raises(RuntimeError, match="the same pixels"):
         check_equal(item, {**item, "image": torch.ones(3, 2, 2)}, "a.jpg")
+
+
+def test_every_measurement_can_be_asked_for():
+    assert tuple(MEASUREMENTS) == WHAT
 
 
 def test_an_unknown_measurement_and_an_empty_root_are_refused(tmp_path, capsys):

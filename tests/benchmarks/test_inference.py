@@ -8,11 +8,12 @@ import torch
 from detectron2.modeling import build_model
 
 from benchmarks import inference, inference_case
+from benchmarks.case_settings import Case
 from benchmarks.inference import main
 from benchmarks.inference_case import _counted, _operations, compare, measure
 from benchmarks.inference_parts import REST, Meter, PeakMeter, metered, our_parts
 from benchmarks.inference_plot import lines, plot
-from benchmarks.inference_sides import Case, Survivors, our_side, photos
+from benchmarks.inference_sides import Survivors, our_side, photos
 from benchmarks.inference_tables import growths, ratios, tables
 from stseg.modeling.heads import cost_decoder
 from tests.helpers import tiny_model

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from benchmarks.pseudo_labels import LINES, main, tiling
+from benchmarks.pseudo_label_sides import LINES, tiling
+from benchmarks.pseudo_labels import main
 from tests.helpers.tiny_model import SAM_NAME, register
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.rejection import measure, show
+from benchmarks.rejection import show
+from benchmarks.rejection_watch import measure
 from stseg import Predictor
 from stseg.evaluation.open_vocab import with_distractors
 from stseg.modeling.heads import cost_decoder

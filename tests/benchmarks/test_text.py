@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from benchmarks import text
-from benchmarks.text import main, vocabulary_of
+from benchmarks import text, text_tower
+from benchmarks.text import main
+from benchmarks.text_tower import vocabulary_of
 from tests.helpers.tiny_model import CLIP_NAME, register
 
 
@@ -13,8 +14,8 @@ from tests.helpers.tiny_model import CLIP_NAME, register
 def in_this_process(tmp_path, monkeypatch):
     """Measure here, where the tiny tower is known."""
     register(tmp_path)
-    monkeypatch.setattr(text, "measured_apart", text.measure)
-    monkeypatch.setattr(text, "matmul_gflops", lambda args: 100.0)
+    monkeypatch.setattr(text, "measured_apart", text_tower.measure)
+    monkeypatch.setattr(text_tower, "matmul_gflops", lambda args: 100.0)
 
 
 def test_it_reports_every_case_and_what_they_come_to(in_this_process, tmp_path, capsys):
@@ -42,7 +43,7 @@ def test_files_of_the_cold_run_answer_the_one_from_disk(in_this_process, tmp_pat
 
     def measure(case, args, folder):
         before = len(list(tmp_path.rglob("*.npy")))
-        rows = text.measure(case, args, str(tmp_path))
+        rows = text_tower.measure(case, args, str(tmp_path))
         measured.append((case, len(list(tmp_path.rglob("*.npy"))) - before))
         return rows
 

@@ -7,9 +7,10 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks import training
+from benchmarks.case_settings import OURS, TrainingCase
 from benchmarks.live_bytes import LiveBytes
 from benchmarks.training import REFERENCE, main
-from benchmarks.training_case import OURS, TrainingCase, compare, count, measure, samples
+from benchmarks.training_case import compare, count, measure, samples
 
 
 def small_model(device="cpu", scale=1.0):

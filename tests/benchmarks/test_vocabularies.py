@@ -2,9 +2,10 @@ import json
 
 import numpy as np
 import pytest
+from detectron2.data import DatasetCatalog
 
 from benchmarks import vocabularies
-from benchmarks.vocabularies import GIVEN, measure, variants
+from benchmarks.vocabulary_variants import GIVEN, measure, variants
 from stseg import Vocabulary
 
 NAMES = Vocabulary.parse("cat, kitten, puss; dog; sky")
@@ -58,11 +59,11 @@ def test_the_command_prints_and_writes_the_table(tmp_path, monkeypatch, capsys):
         def __call__(self, path, vocabulary):
             return type("Answer", (), {"label_map": predict(path, vocabulary)})
 
-    monkeypatch.setattr(vocabularies, "Predictor", Fake)
-    monkeypatch.setattr(vocabularies, "dataset_vocabulary", lambda _: NAMES)
-    monkeypatch.setattr(vocabularies.DatasetCatalog, "get", lambda _: RECORDS)
+    monkeypatch.setattr("stseg.predictor.Predictor", Fake)
+    monkeypatch.setattr("stseg.data.datasets.dataset_vocabulary", lambda _: NAMES)
+    monkeypatch.setattr(DatasetCatalog, "get", lambda _: RECORDS)
     reader = lambda path: np.array(LABELS[path])  # noqa: E731
-    monkeypatch.setattr(vocabularies, "dataset_label_reader", lambda _: reader)
+    monkeypatch.setattr("stseg.data.datasets.dataset_label_reader", lambda _: reader)
     tables = tmp_path / "tables.json"
     tables.write_text(json.dumps({"hypernyms": {"cat": "animal"}}))
     pool = tmp_path / "pool.json"
