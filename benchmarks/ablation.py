@@ -35,7 +35,7 @@ from benchmarks.ablation_runs import (
     with_requirements,
 )
 from benchmarks.ablation_table import markdown, read_figures, summarise
-from stseg.utils.files import write_atomically
+from stseg.utils import write_atomically
 
 # So short a training must not begin with every class half likely: in one of three seeds the last
 # ReLU of the decoder then let no probability pass 0.52, and no class the gate of stage 2.

@@ -140,7 +140,7 @@ class Run:
         Raises:
             RuntimeError: if the process fails.
         """
-        from stseg.checkpoint.checkpointer import write_json
+        from stseg.checkpoint import write_json
 
         done = self.folder / "done.json"
         if done.exists():
@@ -178,7 +178,7 @@ class Run:
             ValueError: if the folder holds a run with other settings, or a value is refused.
             KeyError: if a config key does not exist.
         """
-        from stseg.checkpoint.checkpointer import write_json
+        from stseg.checkpoint import write_json
         from stseg.config import setup_cfg
 
         path = self.folder / "run.json"

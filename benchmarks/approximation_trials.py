@@ -14,7 +14,7 @@ from benchmarks.case_settings import Case
 from benchmarks.inference_sides import our_side, photos
 from benchmarks.rejection_watch import Watch
 from stseg import Predictor, Vocabulary
-from stseg.evaluation.confusion import ConfusionMatrix
+from stseg.evaluation import ConfusionMatrix
 from stseg.modeling.heads.template_basis import LatestBasis
 
 

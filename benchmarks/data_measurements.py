@@ -20,7 +20,7 @@ from PIL import Image
 from benchmarks.evaluators import regions
 from stseg.config import add_stseg_config
 from stseg.data.loaders import build_mapper
-from stseg.tools.preparation.coco_stuff import COCO_STUFF
+from stseg.tools.preparation import COCO_STUFF
 from stseg.tools.preparation.label_encoders import coco_stuff, id_table
 from stseg.tools.preparation.runner import prepare as run_tasks
 

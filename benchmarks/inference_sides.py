@@ -63,11 +63,9 @@ def make_side(case: Case) -> Side:
 
 def our_side(case: Case, model: nn.Module | None = None) -> Side:
     """STSeg, or `model` instead of the one that the case's config describes."""
-    from stseg.modeling.heads import chunked_decoding, cost_decoder
-    from stseg.modeling.heads.cost_volume import CostVolume
-    from stseg.modeling.layers.class_context import ClassContext
-    from stseg.modeling.layers.folded_fusion import FoldedFusion
-    from stseg.modeling.text.class_embeddings import ClassEmbeddings
+    from stseg.modeling.heads import CostVolume, chunked_decoding, cost_decoder
+    from stseg.modeling.layers import ClassContext, FoldedFusion
+    from stseg.modeling.text import ClassEmbeddings
     from stseg.structures import Vocabulary
 
     model = (model or _build(case)).eval()
@@ -117,10 +115,9 @@ def our_side(case: Case, model: nn.Module | None = None) -> Side:
 
 
 def _build(case: Case) -> nn.Module:
-    from detectron2.modeling import build_model
-
     from stseg.checkpoint.sed import rename
     from stseg.config import setup_cfg
+    from stseg.modeling import build_model
 
     opts = ["MODEL.CLIP.PRETRAINED", "random", "MODEL.SAM.CHECKPOINT", "random"]
     opts += ["MODEL.TEXT.CACHE_DIR", ""]

@@ -38,8 +38,7 @@ def measure(side: str, case: tuple[int, int, int], scene: str, repeats: int) -> 
     import torch
     from torch.nn.functional import interpolate
 
-    from stseg.modeling.scores.label_map import LabelMap, top_classes
-    from stseg.modeling.scores.windows import resize
+    from stseg.modeling.scores import LabelMap, resize, top_classes
 
     classes, *size = case
     torch.manual_seed(0)

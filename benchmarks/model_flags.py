@@ -29,7 +29,7 @@ def predictor_of(args: argparse.Namespace) -> Predictor:
     """The model that the flags ask for; registers the data that they name."""
     from stseg import Predictor
     from stseg.config import setup_cfg
-    from stseg.data.readers.folders import register_from_cfg
+    from stseg.data.readers import register_from_cfg
 
     cfg = setup_cfg(args.config_file, data=args.data)
     register_from_cfg(cfg)

@@ -24,7 +24,7 @@ from typing import Any
 from benchmarks.ablation import run_all, without_nan
 from benchmarks.ablation_runs import ROOT, Plan, Row, Run
 from benchmarks.ablation_table import spread
-from stseg.utils.files import write_atomically
+from stseg.utils import write_atomically
 
 START, ADAPTED = "start", "adapted"
 ROWS = {

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from segment_anything import SamPredictor
 
-from stseg.modeling.encoders.sam import SAMImageEncoder, create_sam, decoder_parts
+from stseg.modeling.encoders import SAMImageEncoder, create_sam, decoder_parts
 from stseg.self_training.decoding import best_of, decode
 from stseg.self_training.frame import Frame
 from stseg.self_training.refiner import PromptSettings, SamRefiner

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from stseg import Predictor, Vocabulary
-from stseg.evaluation.confusion import ConfusionMatrix
+from stseg.evaluation import ConfusionMatrix
 from stseg.evaluation.open_vocab import VocabularyVariant
 from stseg.modeling.heads import cost_decoder
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stseg.utils.files import write_atomically
+from stseg.utils import write_atomically
 
 
 def write_report(path: Path | None, report: Any) -> None:

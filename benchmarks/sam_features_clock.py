@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.case_settings import Case
 from benchmarks.inference_sides import our_side, photos
-from stseg.modeling.text.cache import WeightsHash
+from stseg.modeling.text import WeightsHash
 from stseg.self_training.sam_features import SamFeatures, pixels_digest
 
 

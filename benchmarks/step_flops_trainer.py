@@ -9,9 +9,9 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from stseg.config import setup_cfg
-from stseg.data.readers.folders import register_from_cfg
+from stseg.data.readers import register_from_cfg
 from stseg.engine import Trainer
-from stseg.modeling.text.encoder import CLIPTextEncoder
+from stseg.modeling.text import CLIPTextEncoder
 
 
 def random_prompts(encoder: CLIPTextEncoder, prompts: Sequence[str]) -> torch.Tensor:

@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.inference_parts import Memory
 from stseg import Vocabulary
-from stseg.modeling.encoders.clip import create_clip
-from stseg.modeling.text.encoder import CLIPTextEncoder
+from stseg.modeling.encoders import create_clip
+from stseg.modeling.text import CLIPTextEncoder
 
 LIST = "vocab:ade20k_847"
 COUNTED_NAMES = 25

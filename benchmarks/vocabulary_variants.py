@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from stseg import Vocabulary
-from stseg.evaluation.confusion import ConfusionMatrix
+from stseg.evaluation import ConfusionMatrix
 from stseg.evaluation.open_vocab import (
     VocabularyVariant,
     permuted,
