@@ -47,6 +47,7 @@ setup(
         "pillow",
         "safetensors",
         "filelock",
+        "jinja2>=3.1",
         "scipy",  # reads the .mat files of PASCAL-Context
         *DETECTRON2_NEEDS,
     ],

@@ -43,6 +43,12 @@ assert "torch" not in sys.modules or "torch" not in {blocked}
     assert result.returncode == 0, result.stderr
 
 
+def test_all_but_pages_does_without_jinja2():
+    code = "import stseg, stseg.evaluation.report, stseg.self_training.page, stseg.tools.sheet"
+    result = run_without(("jinja2",), code)
+    assert result.returncode == 0, result.stderr
+
+
 USES = [
     "stseg.Predictor",
     "stseg.add_stseg_config",

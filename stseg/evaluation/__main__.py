@@ -1,6 +1,6 @@
 """Score folders of label maps, compare two results, make a report of one.
 
-Needs NumPy and Pillow only.
+Needs NumPy and Pillow only; HTML pages need jinja2, too.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         return args.run(args, argv)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, ImportError) as error:
         parser.exit(2, f"{_PROGRAM}: error: {error}\n")
 
 

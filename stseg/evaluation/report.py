@@ -55,6 +55,7 @@ def write_report(
     Raises:
         OSError: if a given folder or a file in it is missing or cannot be decoded.
         ValueError: if the suffix is another, or the files are not those that were scored.
+        ImportError: if the page is an .html one and jinja2 is not installed.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:

@@ -27,6 +27,16 @@ class Picture:
     pixels: np.ndarray
 
     @property
+    def width(self) -> int:
+        """Pixels."""
+        return self.pixels.shape[1]
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        return self.pixels.shape[0]
+
+    @property
     def jpeg(self) -> bytes:
         """The file's bytes; full colour resolution, for label maps are all edges."""
         buffer = io.BytesIO()

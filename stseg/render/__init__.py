@@ -1,4 +1,4 @@
-"""Pictures, pages and files of label maps. NumPy, Pillow and OpenCV only."""
+"""Pictures, pages and files of label maps. NumPy, Pillow, OpenCV and jinja2 only."""
 
 from stseg.utils import front_door
 

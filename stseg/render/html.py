@@ -1,94 +1,97 @@
-"""Parts of self-contained HTML pages. NumPy and the standard library only.
+"""Self-contained HTML pages, from the templates in assets/report.
 
-Arguments named `*html` and the cells of tables are HTML already; everything else is escaped here.
+Templates escape all that they show, so text may come from anywhere; Python holds no HTML.
 """
 
+from __future__ import annotations
+
 import base64
-from collections.abc import Sequence
-from html import escape
+import io
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from string import Template
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
 
 from stseg.render.colours import class_colours
 
-_ASSETS = Path(__file__).parents[1] / "assets" / "report"
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).parents[1] / "assets" / "report"
 
 
-def fill_page(template: str, *, title: str, scripts: bool = False, **parts: str) -> bytes:
-    """A shipped page with the head that all have, and `parts`, put in.
+@dataclass(frozen=True)
+class Figure:
+    """A picture to show, with its caption; width and height in pixels, the bytes a JPEG file's."""
+
+    caption: str
+    width: int
+    height: int
+    jpeg: bytes
+
+    @classmethod
+    def of(cls, caption: str, pixels: np.ndarray, quality: int) -> Figure:
+        """The figure of (H, W, 3) uint8 RGB."""
+        buffer = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "JPEG", quality=quality)
+        return cls(caption, pixels.shape[1], pixels.shape[0], buffer.getvalue())
+
+
+def render_page(template: str, **values: Any) -> bytes:
+    """A page about some values.
 
     Args:
         template: file in assets/report.
-        title: of the page, as HTML.
-        scripts: whether the page may run its own.
-        **parts: HTML for the places of the template.
+        **values: what the template names: text, numbers, functions that put numbers into words,
+            and dataclasses and lists of all these.
 
     Returns:
         The file's bytes.
+
+    Raises:
+        ImportError: if jinja2 is not installed.
+        jinja2.UndefinedError: if the template names what is not there.
     """
-    head = _read("head.html").substitute(
-        title=title,
-        scripts="; script-src 'unsafe-inline'" if scripts else "",
-        style=(_ASSETS / "style.css").read_text(encoding="utf-8").rstrip(),
-    )
-    page = _read(template).substitute(head=head.rstrip(), title=title, **parts)
+    page = environment().get_template(template).render(values)
     # File names need not be valid Unicode.
     return page.encode("utf-8", errors="xmlcharrefreplace")
 
 
-def _read(template: str) -> Template:
-    return Template((_ASSETS / template).read_text(encoding="utf-8"))
+@cache
+def environment() -> Environment:
+    """What reads the templates.
 
+    Raises:
+        ImportError: if jinja2 is not installed.
+    """
+    # Here, for pages are the only use: scores and Markdown do without.
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "HTML page: expected the package jinja2, got none. Install it by pip install jinja2."
+        ) from error
 
-def tiles(summary: Sequence[tuple[str, str]]) -> str:
-    """A row of figures: (what, value)."""
-    cells = "".join(
-        f'<div class="tile"><b>{escape(value)}</b><span>{escape(what)}</span></div>'
-        for what, value in summary
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-    return f'<div class="tiles">{cells}</div>' if cells else ""
+    made.filters |= {"colour": _colour, "data_url": _data_url}
+    return made
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows of HTML; a column whose head starts with "# " holds numbers."""
-    kinds = [' class="number"' if cell.startswith("# ") else "" for cell in head]
-    heads = (escape(cell.removeprefix("# ")) for cell in head)
-    first = "".join(f"<th{k}>{cell}</th>" for k, cell in zip(kinds, heads, strict=True))
-    body = "".join(
-        "<tr>"
-        + "".join(f"<td{k}>{cell}</td>" for k, cell in zip(kinds, row, strict=True))
-        + "</tr>"
-        for row in rows
-    )
-    return (
-        f'<div class="scroll"><table><thead><tr>{first}</tr></thead><tbody>{body}</tbody></table>'
-        "</div>"
-    )
-
-
-def fold(title: str, content_html: str) -> str:
-    """Content behind a line that opens it."""
-    return f"<details><summary>{escape(title)}</summary>{content_html}</details>"
-
-
-def figure(jpeg: bytes, width: int, height: int, caption: str) -> str:
-    """A picture inside the page, with its caption."""
-    data = base64.b64encode(jpeg).decode("ascii")
-    text = escape(caption)
-    return (
-        f'<figure><img src="data:image/jpeg;base64,{data}" width="{width}" height="{height}" '
-        f'alt="{text}"><figcaption>{text}</figcaption></figure>'
-    )
-
-
-def class_name(class_id: int, name: str) -> str:
-    """The name behind a swatch of its colour."""
+def _colour(class_id: int) -> str:
+    """Of a class, for styles."""
     red, green, blue = class_colours([class_id])[0].tolist()
-    colour = f"background:#{red:02x}{green:02x}{blue:02x}"
-    return f'<span class="swatch" style="{colour}"></span>{escape(name)}'
+    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
-def seen_mark(seen: bool) -> str:
-    """A small "seen" or "unseen"."""
-    mark = "seen" if seen else "unseen"
-    return f'<span class="mark {mark}">{mark}</span>'
+def _data_url(jpeg: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from stseg.self_training.pseudo_label import ClassRecord
 
+_REASONS = 2  # in words
+
 
 @dataclass
 class ClassCount:
@@ -42,6 +44,13 @@ class ClassCount:
         if not record.accepted:
             kind = re.sub(r"\d+", "", record.reason)
             self.reasons[self._alike.setdefault(kind, record.reason)] += 1
+
+    def why_not(self) -> str:
+        """The commonest reasons, in words."""
+        commonest = self.reasons.most_common(_REASONS)
+        words = [f"{reason} and {n - 1} alike" if n > 1 else reason for reason, n in commonest]
+        hidden = len(self.reasons) - len(commonest)
+        return "; ".join(words) + (f"; and {hidden} more" if hidden else "")
 
 
 def count_classes(

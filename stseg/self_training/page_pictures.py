@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from stseg.render import class_colours, label_font, paint_labels
+from stseg.render import Figure, class_colours, label_font, paint_labels
 from stseg.self_training.pseudo_label import PseudoLabel, labels_at_size
 from stseg.structures import IGNORE_LABEL
 
@@ -39,17 +39,7 @@ class ReportEntry:
     before: np.ndarray | None = None
 
 
-@dataclass(frozen=True)
-class Panel:
-    """A picture with its caption, as the bytes of a JPEG file."""
-
-    caption: str
-    width: int
-    height: int
-    jpeg: bytes
-
-
-def draw_panels(entry: ReportEntry, before_caption: str) -> list[Panel]:
+def draw_panels(entry: ReportEntry, before_caption: str) -> list[Figure]:
     """Photo, what was before (where given), initial mask (where kept) and refined mask."""
     photo = _photo(entry.image)
     maps = {
@@ -58,7 +48,8 @@ def draw_panels(entry: ReportEntry, before_caption: str) -> list[Panel]:
         "Refined mask": entry.label.label_map,
     }
     painted = {k: _painted(photo, labels) for k, labels in maps.items() if labels is not None}
-    return [_panel(caption, picture) for caption, picture in {"Photo": photo, **painted}.items()]
+    pictures = {"Photo": photo, **painted}
+    return [Figure.of(caption, pixels, quality=82) for caption, pixels in pictures.items()]
 
 
 @dataclass(frozen=True)
@@ -66,7 +57,7 @@ class SheetRow:
     """One image of the sheet: file name, panels, and (class id, name, share of the pixels)."""
 
     name: str
-    panels: Sequence[Panel]
+    panels: Sequence[Figure]
     classes: Sequence[tuple[int, str, float]]
 
 
@@ -135,9 +126,3 @@ def _painted(photo: np.ndarray, labels: np.ndarray) -> np.ndarray:
     hatched = (labels == IGNORE_LABEL) & ((rows + columns) % 12 < 2)
     picture[hatched] = 225
     return picture
-
-
-def _panel(caption: str, picture: np.ndarray) -> Panel:
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "JPEG", quality=82)
-    return Panel(caption, picture.shape[1], picture.shape[0], buffer.getvalue())

@@ -9,7 +9,6 @@ import io
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +17,12 @@ from PIL.PngImagePlugin import PngInfo
 
 from stseg.data import read_ids, read_image
 from stseg.render import (
+    Figure,
     area_shares,
-    class_name,
     draw_legend,
-    figure,
-    fill_page,
     label_font,
     paint_labels,
-    table,
-    tiles,
+    render_page,
 )
 from stseg.structures import IGNORE_LABEL, Vocabulary
 from stseg.tools.verification import Listed, Pair, Target
@@ -259,33 +255,37 @@ def _legend(card: Card) -> np.ndarray:
     return draw_legend(card.label, card.names, _BOX[1], max_rows=_MAX_ROWS)
 
 
+@dataclass(frozen=True)
+class _PageCard:
+    """One image of a page.
+
+    Attributes:
+        title: name of the file.
+        remark: what is odd about it, "" if nothing.
+        pictures: in the order to show.
+        shares: (index, name, share of the picture in [0, 1]) of the classes in it, the largest
+            first; None without a label map.
+    """
+
+    title: str
+    remark: str
+    pictures: Sequence[Figure]
+    shares: Sequence[tuple[int, str, float]] | None
+
+
 def write_page(path: Path, sheet: Sheet) -> None:
     """Write all cards as one HTML page, photo and label map side by side."""
-    page = fill_page(
-        "sheet.html",
-        title=escape(sheet.name),
-        tiles=tiles([(what, value) for what, value in sheet.summary]),
-        images="\n".join(map(_article, sheet.cards)),
-    )
+    cards = [_page_card(card) for card in sheet.cards]
+    page = render_page("sheet.html", title=sheet.name, summary=sheet.summary, cards=cards)
     write_atomically(path, page)
 
 
-def _article(card: Card) -> str:
-    panels = [_figure(card.photo, "Image")]
-    if card.label is not None:
-        panels.append(_figure(card.overlay, "Label map"))
-        shares = area_shares(card.label, len(card.names))
-        order = sorted(np.flatnonzero(shares).tolist(), key=lambda i: -shares[i])
-        rows = [[class_name(i, card.names[i]), f"{100 * shares[i]:.1f} %"] for i in order]
-        panels.append(f"<div>{table(['Class', '# Share'], rows)}</div>")
-    remark = f'<span class="bad">{escape(card.remark)}</span>' if card.remark else ""
-    return (
-        f'<article class="card"><div class="head"><h3>{escape(card.title)}</h3>{remark}</div>'
-        f'<div class="panels">{"".join(panels)}</div></article>'
-    )
-
-
-def _figure(pixels: np.ndarray, caption: str) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
-    return figure(buffer.getvalue(), pixels.shape[1], pixels.shape[0], caption)
+def _page_card(card: Card) -> _PageCard:
+    photo = Figure.of("Image", card.photo, quality=90)
+    if card.label is None:
+        return _PageCard(card.title, card.remark, [photo], None)
+    shares = area_shares(card.label, len(card.names))
+    order = sorted(np.flatnonzero(shares).tolist(), key=lambda i: -shares[i])
+    rows = [(i, card.names[i], float(shares[i])) for i in order]
+    pictures = [photo, Figure.of("Label map", card.overlay, quality=90)]
+    return _PageCard(card.title, card.remark, pictures, rows)

@@ -13,14 +13,14 @@ from tests.helpers.label_folders import NAMES, save, write_folders
 
 ROOT = Path(__file__).resolve().parents[2]
 
-ONLY_NUMPY_AND_PILLOW = """
+FEW_PACKAGES = """
 import runpy, sys
 
 class Block:
     def find_spec(self, name, path=None, target=None):
         top = name.split(".")[0]
-        if top not in sys.stdlib_module_names and top not in ("numpy", "PIL", "stseg"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        if top not in sys.stdlib_module_names and top not in ("stseg", *{allowed}):
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, Block())
 for module in ("torch", "cv2", "detectron2"):
@@ -33,10 +33,11 @@ runpy.run_module("stseg.evaluation", run_name="__main__")
 """
 
 
-def run_bare(*arguments):
-    """`python -m stseg.evaluation` where nothing but NumPy and Pillow can be imported."""
+def run_bare(*arguments, more=()):
+    """`python -m stseg.evaluation` where nothing but NumPy and Pillow can be imported, or more."""
+    code = FEW_PACKAGES.format(allowed=("numpy", "PIL", *more))
     return subprocess.run(
-        [sys.executable, "-c", ONLY_NUMPY_AND_PILLOW, *map(str, arguments)],
+        [sys.executable, "-c", code, *map(str, arguments)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -79,9 +80,12 @@ def test_a_hundred_maps_are_scored_with_numpy_and_pillow_alone(tmp_path):
     assert re.search(rf"pACC +{100 * right:.2f} ", done.stdout)
     done = run_bare("compare", output, output)
     assert done.returncode == 0 and "+0.00" in done.stdout, done.stderr
-    for page in ("a.html", "a.md"):
-        done = run_bare("report", output, "--output", tmp_path / page, "--worst", 2)
+    for page, more in (("a.md", ()), ("a.html", ("jinja2", "markupsafe"))):
+        done = run_bare("report", output, "--output", tmp_path / page, "--worst", 2, more=more)
         assert done.returncode == 0 and (tmp_path / page).is_file(), done.stderr
+    done = run_bare("report", output, "--output", tmp_path / "b.html", "--worst", 2)
+    assert done.returncode == 2 and not (tmp_path / "b.html").exists()
+    assert "error: HTML page: expected the package jinja2, got none." in done.stderr
 
 
 @pytest.mark.parametrize("command", [(), ("score",), ("compare",), ("report",)])
