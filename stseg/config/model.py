@@ -27,6 +27,7 @@ RULES = {
     "MODEL.TEXT.SYNONYMS": one_of(SYNONYM_RULES),
     "MODEL.TEXT.CHUNK_SIZE": FROM_1,
     "MODEL.TEXT.DTYPE": one_of(DTYPES),
+    "MODEL.TEXT.CACHE_GIB": NOT_NEGATIVE,
     "MODEL.SAM.INPUT_SIZE": FROM_1,
     "MODEL.SEM_SEG_HEAD.NUM_PROMPTS": FROM_1,
     "MODEL.SEM_SEG_HEAD.ATTENTION": one_of(ATTENTION_KINDS),
@@ -94,8 +95,11 @@ def _add_encoders(cfg: CfgNode) -> None:
     # matrix units; without such units these are slower. Embeddings differ by about 1 %.
     cfg.MODEL.TEXT.DTYPE = "fp32"
     # Folder of text embeddings kept between runs, a file of about 0.2 MB per name and set of
-    # templates (~ and $VARIABLES are expanded), "" for none.
-    cfg.MODEL.TEXT.CACHE_DIR = "~/.cache/stseg/text"
+    # templates, "" for none. ~ and $VARIABLES are expanded; $STSEG_CACHE is ~/.cache/stseg where
+    # it is not set.
+    cfg.MODEL.TEXT.CACHE_DIR = "$STSEG_CACHE/text"
+    # Most that it may hold, GiB, 0 = no limit: above it what was unused for longest gives way.
+    cfg.MODEL.TEXT.CACHE_GIB = 10.0
 
     cfg.MODEL.SAM = CN()
     # SAM for DEA and self-training: "vit_b", "vit_l", "vit_h", or "mini" for drawn scenes.

@@ -35,6 +35,7 @@ RULES = {
     "SELF_TRAINING.ALPHA": SHARE,
     "SELF_TRAINING.ROUNDS": NOT_NEGATIVE,
     "SELF_TRAINING.ROUND_ITERS": POSITIVE,
+    "SELF_TRAINING.SAM_CACHE_GIB": NOT_NEGATIVE,
     "SELF_TRAINING.LABEL_MAX_SIZE": POSITIVE,
     "SELF_TRAINING.PREVIEW": NOT_NEGATIVE,
     "SELF_TRAINING.GATE.THRESH": SHARE,
@@ -111,8 +112,11 @@ def add_self_training_config(cfg: CfgNode) -> None:
     # milliseconds per image) instead of computing them; labels stay the same. Per image 4 MiB at
     # MODEL.SAM.INPUT_SIZE 1024, 2.25 MiB at 768; twice that with REFINE.FRAME "padded" and DEA, and
     # for the guard's images, whose mirrored copies are kept; with windows as much per window. Runs
-    # may share it; nothing removes it: delete the folder when the rounds are over.
+    # may share it. ~ and $VARIABLES are expanded; delete the folder when the rounds are over.
     cfg.SELF_TRAINING.SAM_CACHE_DIR = ""
+    # Most that it may hold, GiB, 0 = no limit: above it what was unused for longest gives way, but
+    # nothing of this run, which then computes the rest in every round.
+    cfg.SELF_TRAINING.SAM_CACHE_GIB = 0.0
     # File with classes and images that never become pseudo-labels, "" for none; the preview page
     # shows its form.
     cfg.SELF_TRAINING.VETO_FILE = ""

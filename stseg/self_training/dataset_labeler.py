@@ -55,7 +55,9 @@ class DatasetLabeler:
             vetoed=target.vetoed,
             sam=build_sam_branch(cfg, model) if st.REFINE.ENABLED else None,
         )
-        self._features = SamFeatures(st.SAM_CACHE_DIR) if st.SAM_CACHE_DIR else None
+        self._features = (
+            SamFeatures(st.SAM_CACHE_DIR, st.SAM_CACHE_GIB) if st.SAM_CACHE_DIR else None
+        )
 
     def store(self, root: str, round_number: int, weights: str) -> PseudoLabelStore:
         """The folder of a round, not opened yet.

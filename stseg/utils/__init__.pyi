@@ -1,4 +1,5 @@
 from .dependencies import require_detectron2
+from .disk_cache import TensorCache, cache_folder
 from .doors import front_door
 from .errors import explanation, without_traceback
 from .files import MARK, check_output, write_atomically
@@ -13,6 +14,8 @@ __all__ = [
     "watching",
     "IGNORE_LABEL",
     "MARK",
+    "TensorCache",
+    "cache_folder",
     "check_output",
     "explanation",
     "front_door",

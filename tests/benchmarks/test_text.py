@@ -42,9 +42,9 @@ def test_files_of_the_cold_run_answer_the_one_from_disk(in_this_process, tmp_pat
     measured = []
 
     def measure(case, args, folder):
-        before = len(list(tmp_path.rglob("*.npy")))
+        before = len(list(tmp_path.rglob("*.tensor")))
         rows = text_tower.measure(case, args, str(tmp_path))
-        measured.append((case, len(list(tmp_path.rglob("*.npy"))) - before))
+        measured.append((case, len(list(tmp_path.rglob("*.tensor"))) - before))
         return rows
 
     monkeypatch.setattr(text, "measured_apart", measure)

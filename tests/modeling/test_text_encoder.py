@@ -147,7 +147,7 @@ def test_a_second_process_is_answered_from_disk(clip, tmp_path):
 def test_a_damaged_cache_file_is_made_anew(clip, tmp_path, caplog):
     tokenizer = open_clip.get_tokenizer(CLIP_NAME)
     first = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path))(VOCABULARY)
-    path = sorted(tmp_path.rglob("*.npy"))[0]
+    path = sorted(tmp_path.rglob("*.tensor"))[0]
     path.write_bytes(path.read_bytes()[:100])
     again = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path))
     passes = count_passes(again)

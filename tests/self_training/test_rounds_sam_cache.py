@@ -10,7 +10,7 @@ from stseg.engine.processes import _cpu_worker, _free_port
 
 from . import round_runs as runs
 
-FEATURES = "stseg.self_training.sam_features"
+FEATURES = "stseg.utils.disk_cache"
 # All images are the guard's, too, which also looks at their mirrored copies.
 IMAGES, LOOKS = 4, 8
 
@@ -40,7 +40,7 @@ def cache_of(tmp_path, wanted=True):
 
 
 def entries(tmp_path):
-    return list((tmp_path / "cache").rglob("*.sam"))
+    return list((tmp_path / "cache").rglob("*.tensor"))
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import torch
 from stseg.modeling.encoders.sam import SAMImageEncoder
 from stseg.self_training import sam_features
 from stseg.self_training.sam_features import SamFeatures, pixels_digest
+from stseg.utils import disk_cache
 from tests.helpers.tiny_model import tiny_sam
 
 
@@ -160,7 +161,7 @@ def test_a_folder_that_cannot_be_written_costs_one_warning(
     def refuse(*_):
         raise OSError(number, "refused")
 
-    monkeypatch.setattr(sam_features, "write_atomically", refuse)
+    monkeypatch.setattr(disk_cache, "write_atomically", refuse)
     encoder, features = make_encoder(), SamFeatures(tmp_path)
     for _ in range(2):
         found = cached(tmp_path, encoder, images, features)

@@ -24,9 +24,8 @@ from stseg.data.media import video_frames, video_size
 from stseg.data.readers.annotations import Annotations, Drawing, hash_of
 from stseg.render import encode_labels, label_encoding
 from stseg.structures import Vocabulary
-from stseg.utils import write_atomically
+from stseg.utils import cache_folder, write_atomically
 
-CACHE_VARIABLE = "STSEG_CACHE"
 _VERSION = 1  # of the drawing; a change makes new folders
 _SECONDS_BEFORE_PROGRESS = 5.0
 _JPEG_QUALITY = 95
@@ -34,7 +33,7 @@ _JPEG_QUALITY = 95
 
 def cache_root() -> Path:
     """$STSEG_CACHE, or ~/.cache/stseg, read at every call."""
-    return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/stseg").expanduser().absolute()
+    return cache_folder("$STSEG_CACHE").absolute()
 
 
 def draw_label_maps(
@@ -175,8 +174,8 @@ def _writable(folder: Path) -> Iterator[None]:
         if error.filename is None or cache_root() not in Path(error.filename).parents:
             raise
         raise OSError(
-            f"{CACHE_VARIABLE}: expected a folder for label maps and frames that can be written, "
-            f"got {cache_root()} ({error.strerror}). Set {CACHE_VARIABLE} to another."
+            f"STSEG_CACHE: expected a folder for label maps and frames that can be written, "
+            f"got {cache_root()} ({error.strerror}). Set STSEG_CACHE to another."
         ) from error
 
 

@@ -7,32 +7,31 @@ Shapes: S entries, P templates, C channels of the embedding.
 
 import hashlib
 import json
-import logging
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from stseg.utils import write_atomically
+from stseg.utils import TensorCache
 
 Entry = tuple[str, ...]
-logger = logging.getLogger(__name__)
 
 
 class EmbeddingCache:
     """The latest vocabularies' embeddings in memory, as the very tensors that are handed out."""
 
-    def __init__(self, folder: str, most: int):
+    def __init__(self, folder: str, most: int, limit: float = 0.0):
         """Start empty.
 
         Args:
-            folder: of `EmbeddingFiles`, "" for none.
+            folder: of rows on disk, a file each, see `stseg.utils.TensorCache`; "" for none. A
+                vocabulary that shares names with earlier ones needs the files of the others only,
+                and a run that was stopped goes on where it was.
             most: rows kept in memory; the latest vocabulary stays whatever its size.
+            limit: of the folder, GiB; 0 for none.
         """
-        self.files = EmbeddingFiles(Path(folder).expanduser()) if folder else None
+        self.files = TensorCache(folder, limit, "Text") if folder else None
         self.most = most
         self.memory: dict[tuple[str, tuple[Entry, ...]], Tensor] = {}  # the latest last
 
@@ -83,7 +82,7 @@ class EmbeddingCache:
         for entry, at in places.items():
             row = known.get(entry)
             if row is None and self.files:
-                row = self.files.read(key, entry)
+                row = self.files.read(key, _digest(entry))
             if row is None:
                 missing.append(entry)
             else:
@@ -95,7 +94,7 @@ class EmbeddingCache:
             for entry, row in zip(made, make(made), strict=True):
                 stack.put(places[entry], row)
                 if self.files:
-                    self.files.write(key, entry, row)
+                    self.files.write(key, _digest(entry), row)
         return stack.rows
 
     def _rows_in_memory(self, key: str) -> dict[Entry, Tensor]:
@@ -133,51 +132,8 @@ class _Stack:
             self.rows[i] = row
 
 
-class EmbeddingFiles:
-    """A folder of embeddings, `<key>/<entry>.npy` (P, C) float32 each, written as a whole.
-
-    A vocabulary that shares names with earlier ones needs the files of the others only, and a run
-    that was stopped goes on where it was.
-    """
-
-    def __init__(self, folder: Path):
-        """Use a folder; it is made when first written to."""
-        self.folder = folder
-        self.writable = True
-
-    def read(self, key: str, entry: Entry) -> Tensor | None:
-        """The row, or None where it is missing or, with a warning, damaged."""
-        path = self._path(key, entry)
-        try:
-            with open(path, "rb") as file:
-                row = np.lib.format.read_array(file, allow_pickle=False)
-            if row.dtype != np.float32 or row.ndim != 2:
-                raise ValueError(f"expected 2-d float32, got {row.ndim}-d {row.dtype}")
-            # A disk that lost power may give zeros of the right length.
-            if not np.allclose(np.linalg.norm(row, axis=1), 1.0, atol=1e-3):
-                raise ValueError("expected unit embeddings")
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (OSError, ValueError, EOFError) as error:
-            logger.warning("Text cache %s cannot be read (%s); encoding again.", path, error)
-            return None
-        return torch.from_numpy(row)
-
-    def write(self, key: str, entry: Entry, row: Tensor) -> None:
-        """Keep a row; a folder that cannot be written costs the cache, not the run."""
-        path = self._path(key, entry)
-        if not self.writable:
-            return
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, lambda file: np.save(file, row.cpu().numpy()))
-        except OSError as error:
-            self.writable = False  # one warning, not one per name
-            logger.warning("Text cache %s cannot be written (%s); going on without.", path, error)
-
-    def _path(self, key: str, entry: Entry) -> Path:
-        digest = hashlib.sha256(json.dumps(entry).encode()).hexdigest()
-        return self.folder / key / f"{digest}.npy"
+def _digest(entry: Entry) -> str:
+    return hashlib.sha256(json.dumps(entry).encode()).hexdigest()
 
 
 class WeightsHash:

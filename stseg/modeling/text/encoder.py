@@ -5,7 +5,6 @@ Shapes: S names, P templates, C channels of the embedding.
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 
 import open_clip
@@ -39,6 +38,7 @@ class CLIPTextEncoder(nn.Module):
         chunk_size: int = 512,
         dtype: str = "fp32",
         cache_dir: str = "",
+        cache_limit: float = 0.0,
         cache_names: int = 2048,
     ):
         """Wrap a tower.
@@ -51,6 +51,7 @@ class CLIPTextEncoder(nn.Module):
             chunk_size: prompts per forward pass.
             dtype: "fp32", "bf16" or "fp16", what the tower computes in; its weights stay.
             cache_dir: folder of embeddings on disk (a file per name), "" for none.
+            cache_limit: of that folder, GiB; 0 for none.
             cache_names: rows kept in memory, on the tower's device (about 0.2 MB each for 80
                 templates of 640 floats); the latest vocabulary's are kept whatever their number.
 
@@ -64,7 +65,7 @@ class CLIPTextEncoder(nn.Module):
         self.synonyms = check("MODEL.TEXT.SYNONYMS", synonyms)
         self.chunk_size = check("MODEL.TEXT.CHUNK_SIZE", chunk_size)
         self.dtype = check("MODEL.TEXT.DTYPE", dtype)
-        self._cache = EmbeddingCache(cache_dir, cache_names)
+        self._cache = EmbeddingCache(cache_dir, cache_names, cache_limit)
         self._weights_hash = WeightsHash()
         self.train(False)
 
@@ -158,5 +159,6 @@ def build_text_encoder(cfg: CfgNode, clip: nn.Module) -> CLIPTextEncoder:
         synonyms=text.SYNONYMS,
         chunk_size=text.CHUNK_SIZE,
         dtype=text.DTYPE,
-        cache_dir=os.path.expandvars(text.CACHE_DIR),
+        cache_dir=text.CACHE_DIR,
+        cache_limit=text.CACHE_GIB,
     )
