@@ -48,6 +48,7 @@ setup(
         "safetensors",
         "filelock",
         "jinja2>=3.1",
+        "timm",
         "scipy",  # reads the .mat files of PASCAL-Context
         *DETECTRON2_NEEDS,
     ],

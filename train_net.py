@@ -26,7 +26,7 @@ def main(args: argparse.Namespace) -> Any:
 
 
 def _run(cfg: Any, args: argparse.Namespace) -> Any:
-    from stseg.checkpoint import load_for_evaluation, spare_encoder_files
+    from stseg.checkpoint import load_for_evaluation, spare_encoder_files, weights_file
     from stseg.engine import Trainer
     from stseg.self_training import write_preview
 
@@ -34,7 +34,11 @@ def _run(cfg: Any, args: argparse.Namespace) -> Any:
         run = cfg.OUTPUT_DIR if args.resume else ""
         model = Trainer.build_model(cfg if args.preview else spare_encoder_files(cfg, run))
         load_for_evaluation(model, cfg.MODEL.WEIGHTS, run)
-        return write_preview(cfg, model, args.preview) if args.preview else evaluate(cfg, model)
+        if args.preview:
+            return write_preview(cfg, model, args.preview)
+        cfg.defrost()
+        cfg.TEST.EVALUATOR.WEIGHTS = weights_file(cfg.MODEL.WEIGHTS, run)
+        return evaluate(cfg, model)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
     return trainer.train()

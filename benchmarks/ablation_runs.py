@@ -155,7 +155,13 @@ class Run:
         write_json(str(done), {"seconds_of_last_call": round(seconds, 1)})
 
     def evaluate(self) -> dict[str, Any]:
-        """Evaluate unless that is done; the content of results.json."""
+        """Evaluate unless that is done.
+
+        Returns:
+            {data set: {task: {metric: percent}}}.
+        """
+        from stseg.evaluation import Figures, read_results
+
         if not self.results.exists():
             opts = [
                 *self.settings(),
@@ -164,7 +170,8 @@ class Run:
                 *("OUTPUT_DIR", str(self.results.parent)),
             ]
             self._call("--eval-only", opts)
-        return json.loads(self.results.read_text(encoding="utf-8"))
+        results = read_results(self.results)
+        return {k: {"sem_seg": Figures(r, r.names)} for k, r in results.items()}
 
     def verdict(self) -> str:
         """What the guard said in the end; "" for stage 1."""

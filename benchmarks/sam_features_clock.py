@@ -29,7 +29,7 @@ def drop_from_memory(folder: Path) -> bool:
     """Have the files of a folder read from the disk next time; False where that cannot be asked."""
     if not hasattr(os, "posix_fadvise"):
         return False
-    for path in folder.rglob("*.sam"):
+    for path in folder.rglob("*.tensor"):
         with open(path, "rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     return True
@@ -81,7 +81,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
         predict()
         read = seconds_of(predict, args.images, args.repeats)
     computed = seconds_of(predict, args.images, args.repeats)
-    files = list(folder.rglob("*.sam"))
+    files = list(folder.rglob("*.tensor"))
     return {
         "encoder_s": encoder_s,
         "prediction_s": {"computed": computed, "read": read},

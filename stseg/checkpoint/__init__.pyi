@@ -4,6 +4,7 @@ from .checkpointer import (
     checked_average,
     load_for_evaluation,
     spare_encoder_files,
+    weights_file,
     write_json,
 )
 from .fit import FROZEN_PARTS, check_fit, config_of, shapes_of
@@ -28,5 +29,6 @@ __all__ = [
     "reason_of",
     "shapes_of",
     "spare_encoder_files",
+    "weights_file",
     "write_json",
 ]

@@ -144,6 +144,13 @@ def load_for_evaluation(model: nn.Module, path: str, save_dir: str = "") -> dict
     return extra
 
 
+def weights_file(path: str, save_dir: str = "") -> str:
+    """The file on this machine that `load_for_evaluation` reads, "" where it reads none."""
+    if save_dir:
+        return Checkpointer(nn.Identity(), save_dir).get_checkpoint_file()
+    return "" if path in ("", RANDOM) else PathManager.get_local_path(path)
+
+
 def spare_encoder_files(cfg: CfgNode, save_dir: str = "") -> CfgNode:
     """A config that builds no encoder from a file of its own which the checkpoint holds whole.
 
@@ -154,10 +161,8 @@ def spare_encoder_files(cfg: CfgNode, save_dir: str = "") -> CfgNode:
         cfg: names the checkpoint as MODEL.WEIGHTS; left as it is.
         save_dir: folder of a run whose last checkpoint is loaded instead; "" for none.
     """
-    path = cfg.MODEL.WEIGHTS
-    if save_dir:
-        path = Checkpointer(nn.Identity(), save_dir).get_checkpoint_file()
-    if path in ("", RANDOM):
+    path = weights_file(cfg.MODEL.WEIGHTS, save_dir)
+    if not path:
         return cfg
     state = read_checkpoint(path, "MODEL.WEIGHTS")["model"]
     if identify(state) not in ("stseg", "unknown"):

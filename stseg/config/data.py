@@ -21,6 +21,8 @@ RULES = {
     "INPUT.BLUR_SIGMA": NOT_NEGATIVE,
     "INPUT.NOISE_STD": NOT_NEGATIVE,
     "DATALOADER.TEST_BATCH_SIZE": FROM_1,
+    "TEST.EVALUATOR.BOOTSTRAP": NOT_NEGATIVE,
+    "TEST.EVALUATOR.SAVE_EVERY": NOT_NEGATIVE,
     "DATALOADER.SAMPLER_TRAIN": one_of(("TrainingSampler",), "It shows each image once per epoch."),
 }
 
@@ -66,3 +68,23 @@ def add_data_config(cfg: CfgNode) -> None:
 
     # Images per process and step while testing.
     cfg.DATALOADER.TEST_BATCH_SIZE = 1
+    _add_evaluator(cfg)
+
+
+def _add_evaluator(cfg: CfgNode) -> None:
+    CN = type(cfg)
+    cfg.TEST.EVALUATOR = CN()
+    # Boundary IoU too (Cheng et al., CVPR 2021), at about twice the cost of counting.
+    cfg.TEST.EVALUATOR.BOUNDARY = False
+    # Replicates for 95 % intervals and for the test of `python -m stseg.evaluation compare`, 0 for
+    # none, and the seed of their draws.
+    cfg.TEST.EVALUATOR.BOOTSTRAP = 0
+    cfg.TEST.EVALUATOR.BOOTSTRAP_SEED = 0
+    # How near names are, for open mIoU: .npy file of `python -m stseg.tools.name_similarity`, ""
+    # for none; {dataset} in its name stands for the data set's.
+    cfg.TEST.EVALUATOR.SIMILARITY = ""
+    # With --eval-only: images of a process after which its counts are saved, so that the same
+    # command goes on after an interruption; 0 = never.
+    cfg.TEST.EVALUATOR.SAVE_EVERY = 0
+    # File whose hash goes into the result. --eval-only sets it to the weights that it loads.
+    cfg.TEST.EVALUATOR.WEIGHTS = ""

@@ -31,7 +31,7 @@ from stseg.engine.pictures import Pictures, pick_samples
 from stseg.engine.result_log import report, summary
 from stseg.engine.run_folder import RunIdentity
 from stseg.engine.train_step import StepTrainer, amp_dtype
-from stseg.evaluation import build_evaluator
+from stseg.evaluation import ResumedModel, STSegSemSegEvaluator, build_evaluator
 from stseg.modeling import build_model
 from stseg.modeling.scores import LabelMapModel
 from stseg.self_training import SamPseudoLabelHook
@@ -348,6 +348,9 @@ class Trainer(DefaultTrainer):
         takers = [getattr(evaluator, "takes_label_maps", False) for evaluator in evaluators]
         if all(takers) and hasattr(bare, "label_maps"):
             model = LabelMapModel(bare)
+        if any(getattr(evaluator, "resume", False) for evaluator in evaluators):
+            ours = [e for e in evaluators if isinstance(e, STSegSemSegEvaluator)]
+            model = ResumedModel(model, ours)
         results = super().test(cfg, model, evaluators)
         if comm.is_main_process() and names:
             report({names[0]: results} if len(names) == 1 else results, cfg.OUTPUT_DIR)

@@ -6,7 +6,16 @@ from .confusion import ConfusionMatrix
 from .drop_in import SemSegEvaluator
 from .metrics import figures, fold_background, per_class, top_confusions
 from .open_vocab import check_similarity, open_figures, open_iou, similarity, text_similarity
-from .results import Result, comparable, read_result, write_result
+from .results import (
+    Result,
+    comparable,
+    read_result,
+    read_results,
+    write_result,
+    write_results,
+)
+from .resumed import ResumedModel
+from .run_summary import Figures
 from .scoring import Score, Settings, score_pairs, summarise
 from .sem_seg_evaluator import STSegSemSegEvaluator
 
@@ -16,8 +25,10 @@ __all__ = [
     "ConfidenceHistogram",
     "ConfusionMatrix",
     "EVALUATOR_REGISTRY",
+    "Figures",
     "PairedTest",
     "Result",
+    "ResumedModel",
     "STSegSemSegEvaluator",
     "Score",
     "SemSegEvaluator",
@@ -33,10 +44,12 @@ __all__ = [
     "paired_test",
     "per_class",
     "read_result",
+    "read_results",
     "score_pairs",
     "similarity",
     "summarise",
     "text_similarity",
     "top_confusions",
     "write_result",
+    "write_results",
 ]

@@ -15,9 +15,16 @@ import numpy as np
 
 from stseg.data import ignore_label
 from stseg.evaluation.label_images import pair_folders
-from stseg.evaluation.open_vocab import check_similarity
+from stseg.evaluation.open_vocab import read_similarity
 from stseg.evaluation.report import write_report
-from stseg.evaluation.results import comparable, make_provenance, read_result, write_result
+from stseg.evaluation.results import (
+    Result,
+    comparable,
+    make_provenance,
+    read_result,
+    read_results,
+    write_result,
+)
 from stseg.evaluation.scoring import Settings, score_pairs, summarise
 from stseg.evaluation.terminal import compare_text, summary_text, unlike_text
 from stseg.structures import Vocabulary
@@ -89,7 +96,7 @@ def _score(args: argparse.Namespace, argv: Sequence[str]) -> int:
     interest = None
     if args.interest is not None:
         interest = np.array(vocabulary.with_seen(args.interest).seen, dtype=bool)
-    similarity = _read_similarity(args.similarity, len(vocabulary)) if args.similarity else None
+    similarity = read_similarity(args.similarity, len(vocabulary)) if args.similarity else None
     listed = args.images.read_text(encoding="utf-8").splitlines() if args.images else None
     pairs = pair_folders(args.pred, args.gt, listed)
     settings = Settings(
@@ -124,32 +131,37 @@ def _score(args: argparse.Namespace, argv: Sequence[str]) -> int:
     return 0
 
 
-def _read_similarity(path: Path, num_classes: int) -> np.ndarray:
-    try:
-        values = np.load(path, allow_pickle=False)
-        if not isinstance(values, np.ndarray):
-            raise ValueError("several arrays")
-        check_similarity(values, num_classes)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path}: expected one array of similarities (.npy). {error}") from error
-    return values
-
-
 def _compare(args: argparse.Namespace, argv: Sequence[str]) -> int:
-    a, b = read_result(args.a), read_result(args.b)
-    differing = comparable(a, b)
-    if differing:
-        sys.stderr.write(unlike_text(a, b, differing, (str(args.a), str(args.b))) + "\n")
-        return 1
-    _say(compare_text(a, b, (args.a.stem, args.b.stem)))
-    return 0
+    refused = False
+    for name, a, b in _pairs(args.a, args.b, args.data_set):
+        if name:
+            _say(f"{name}:")
+        if differing := comparable(a, b):
+            refused = True
+            sys.stderr.write(unlike_text(a, b, differing, (str(args.a), str(args.b))) + "\n")
+        else:
+            _say(compare_text(a, b, (args.a.stem, args.b.stem)))
+    return int(refused)
+
+
+def _pairs(a: Path, b: Path, data_set: str | None) -> list[tuple[str, Result, Result]]:
+    """What to compare with what; with a name where there is more than one pair."""
+    first, second = read_results(a), read_results(b)
+    if data_set is not None or len(first) == len(second) == 1:
+        return [("", read_result(a, data_set), read_result(b, data_set))]
+    shared = [name for name in first if name in second]
+    if not shared:
+        raise ValueError(
+            f"{b}: expected a data set of {a} ({', '.join(first)}), got {', '.join(second)}."
+        )
+    return [(name, first[name], second[name]) for name in shared]
 
 
 def _report(args: argparse.Namespace, argv: Sequence[str]) -> int:
     check_output(args.output, "--output", {"result": args.result})
     files = write_report(
         args.output,
-        read_result(args.result),
+        read_result(args.result, args.data_set),
         title=args.title or f"Evaluation of {args.result.stem}",
         pred=args.pred,
         gt=args.gt,
@@ -189,6 +201,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", type=Path, help="result file to start from")
     parser.add_argument("b", type=Path, help="result file to compare with it")
+    parser.add_argument("--data-set", metavar="NAME", help="one of theirs; default: all of both")
 
 
 def _add_score(parser: argparse.ArgumentParser) -> None:
@@ -219,6 +232,7 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
 def _add_report(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("result", type=Path, help="result file")
+    add("--data-set", metavar="NAME", help="one of its data sets, where it holds several")
     add("--output", required=True, type=Path, metavar="FILE", help="page to write, .html or .md")
     add("--pred", type=Path, metavar="DIR", help="default: the folder that was scored")
     add("--gt", type=Path, metavar="DIR", help="likewise")

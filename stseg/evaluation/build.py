@@ -9,6 +9,7 @@ from detectron2.evaluation import DatasetEvaluator
 from fvcore.common.registry import Registry
 
 from stseg.data import check_registered
+from stseg.evaluation.open_vocab import read_similarity
 from stseg.evaluation.sem_seg_evaluator import STSegSemSegEvaluator
 
 EVALUATOR_REGISTRY = Registry("EVALUATOR")
@@ -23,13 +24,35 @@ be None, and must return a `detectron2.evaluation.DatasetEvaluator`.
 @EVALUATOR_REGISTRY.register()
 def sem_seg(cfg: Any, dataset_name: str, output_dir: str | None) -> DatasetEvaluator:
     """Label ids are vocabulary ids."""
-    return STSegSemSegEvaluator(dataset_name, output_dir=output_dir)
+    return STSegSemSegEvaluator(dataset_name, output_dir=output_dir, **_options(cfg, dataset_name))
 
 
 @EVALUATOR_REGISTRY.register()
 def sem_seg_background(cfg: Any, dataset_name: str, output_dir: str | None) -> DatasetEvaluator:
     """The last label id is background: predictions at or above it count as it (VOC-20b)."""
-    return STSegSemSegEvaluator(dataset_name, output_dir=output_dir, fold_background=True)
+    options = _options(cfg, dataset_name)
+    return STSegSemSegEvaluator(
+        dataset_name, output_dir=output_dir, fold_background=True, **options
+    )
+
+
+def _options(cfg: Any, dataset_name: str) -> dict[str, Any]:
+    """What TEST.EVALUATOR.* asks for; nothing where another project's config has no such keys."""
+    keys = getattr(getattr(cfg, "TEST", None), "EVALUATOR", None)
+    if keys is None:
+        return {}
+    options = {
+        "boundary": keys.BOUNDARY,
+        "bootstrap": keys.BOOTSTRAP,
+        "seed": keys.BOOTSTRAP_SEED,
+        "similarity": None,
+        "weights": keys.WEIGHTS or None,
+    }
+    if keys.SIMILARITY:
+        options["similarity"] = read_similarity(keys.SIMILARITY.format(dataset=dataset_name))
+    if keys.WEIGHTS:  # without them a saved state might be of other ones
+        options |= {"save_every": keys.SAVE_EVERY, "resume": keys.SAVE_EVERY > 0}
+    return options
 
 
 def build_evaluator(cfg: Any, dataset_name: str, output_dir: str | None = None) -> DatasetEvaluator:

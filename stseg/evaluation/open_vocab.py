@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 
 import numpy as np
 
@@ -65,6 +66,30 @@ def check_similarity(similarity: np.ndarray, num_classes: int) -> None:
         )
     if not np.allclose(similarity.diagonal(), 1.0, atol=1e-6):
         raise ValueError("Similarity: expected 1 on the diagonal, got a class unlike itself.")
+
+
+def read_similarity(path: str | PathLike[str], num_classes: int | None = None) -> np.ndarray:
+    """Read what `python -m stseg.tools.name_similarity` wrote.
+
+    Args:
+        path: .npy file.
+        num_classes: N; None leaves the check to who uses it.
+
+    Returns:
+        (N, N) in [0, 1].
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is something else; names the file.
+    """
+    try:
+        values = np.load(path, allow_pickle=False)
+        if not isinstance(values, np.ndarray):
+            raise ValueError("several arrays")
+        check_similarity(values, len(values) if num_classes is None else num_classes)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: expected one array of similarities (.npy). {error}") from error
+    return values
 
 
 def similarity(embeddings: np.ndarray, floor: float = 0.0) -> np.ndarray:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import platform
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
 from pathlib import Path
@@ -26,7 +28,7 @@ from stseg.evaluation.confusion import ConfusionMatrix
 from stseg.utils import write_atomically
 
 FORMAT = "stseg.evaluation"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 #: Fields of the protocol that say nothing where they are None.
 _OPTIONAL = ("data_set", "seen", "interest")
@@ -169,7 +171,13 @@ def make_provenance(
 
 
 def file_hash(path: str | PathLike[str]) -> str:
-    """SHA-256 of a file, read in pieces."""
+    """SHA-256 of a file, read in pieces; once for as long as the file stays as it is."""
+    status = os.stat(path)
+    return _file_hash(os.fspath(path), status.st_size, status.st_mtime_ns)
+
+
+@lru_cache
+def _file_hash(path: str, size: int, changed: int) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while piece := file.read(1 << 20):
@@ -178,21 +186,60 @@ def file_hash(path: str | PathLike[str]) -> str:
 
 
 def write_result(path: str | PathLike[str], result: Result) -> None:
+    """Write one result, see `write_results`."""
+    write_results(path, {result.protocol.data_set or "": result})
+
+
+def write_results(
+    path: str | PathLike[str],
+    results: Mapping[str, Result],
+    others: Mapping[str, Any] | None = None,
+) -> None:
     """Write as JSON, whole or not at all; what is not a number becomes null.
 
     Args:
         path: of the file; its folder is made if missing.
-        result: to write.
+        results: by the name of the data set, "" where it has none.
+        others: what evaluators of other tasks found: {data set: {task: {metric: value}}}.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"format": FORMAT, "schema_version": SCHEMA_VERSION, **asdict(result)}
+    content = {
+        "format": FORMAT,
+        "schema_version": SCHEMA_VERSION,
+        "results": {name: asdict(result) for name, result in results.items()},
+        "others": others or {},
+    }
     text = json.dumps(_plain(content), indent=1, ensure_ascii=True, allow_nan=False)
     write_atomically(path, text.encode("ascii") + b"\n")
 
 
-def read_result(path: str | PathLike[str]) -> Result:
-    """Read what `write_result` wrote; null figures become NaN.
+def read_result(path: str | PathLike[str], data_set: str | None = None) -> Result:
+    """Read one result out of a file of `write_results`; null figures become NaN.
+
+    Args:
+        path: of the file.
+        data_set: its name; None where the file holds one result only.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: as `read_results`, and if the data set is not the file's, or not named where the
+            file holds several.
+    """
+    results = read_results(path)
+    if data_set is None and len(results) == 1:
+        return next(iter(results.values()))
+    if data_set not in results:
+        known = ", ".join(name or "(without a name)" for name in results) or "none"
+        raise ValueError(f"{path}: expected one of its data sets ({known}), got {data_set!r}.")
+    return results[data_set]
+
+
+def read_results(path: str | PathLike[str]) -> dict[str, Result]:
+    """Read all results of a file; null figures become NaN.
+
+    Returns:
+        By the name of the data set, "" where it has none.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -207,20 +254,26 @@ def read_result(path: str | PathLike[str]) -> Result:
             f'{path}: expected a result file with "format": "{FORMAT}", got another. '
             "Write one with `python -m stseg.evaluation score --output`."
         )
-    if content.get("schema_version") != SCHEMA_VERSION:
+    if content.get("schema_version") not in (1, SCHEMA_VERSION):
         raise ValueError(
             f"{path}: expected schema version {SCHEMA_VERSION}, got "
             f"{content.get('schema_version')!r}. Read it with the stseg that wrote it."
         )
     try:
-        protocol = dict(content["protocol"], ignore=tuple(content["protocol"]["ignore"]))
-        parts = {f.name: content[f.name] for f in fields(Result) if f.name != "protocol"}
-        for rows in ([parts["figures"]], parts["classes"], parts["images"]):
-            for row in rows:
-                row.update({k: math.nan for k, v in row.items() if v is None})
-        return Result(protocol=Protocol(**protocol), **parts)
+        if content["schema_version"] == 1:  # one result, not yet by name
+            return {content["protocol"].get("data_set") or "": _read(content)}
+        return {name: _read(part) for name, part in content["results"].items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: expected a complete result file, got {error!r}.") from error
+
+
+def _read(content: dict[str, Any]) -> Result:
+    protocol = dict(content["protocol"], ignore=tuple(content["protocol"]["ignore"]))
+    parts = {f.name: content[f.name] for f in fields(Result) if f.name != "protocol"}
+    for rows in ([parts["figures"]], parts["classes"], parts["images"]):
+        for row in rows:
+            row.update({k: math.nan for k, v in row.items() if v is None})
+    return Result(protocol=Protocol(**protocol), **parts)
 
 
 def comparable(a: Result, b: Result) -> list[str]:

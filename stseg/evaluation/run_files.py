@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path, PurePath
@@ -11,7 +9,6 @@ from typing import Any
 
 from stseg.evaluation.image_counts import ImageCounts
 from stseg.evaluation.results import Result, write_result
-from stseg.utils import write_atomically
 
 _STATE = "sem_seg_state_{}.npz"
 
@@ -59,13 +56,9 @@ class RunFiles:
     def _states(self) -> list[Path]:
         return sorted(self.folder.glob(_STATE.format("*")))
 
-    def write(self, figures: dict[str, float], result: Result) -> None:
-        """Write the results and delete the states, which a later evaluation must not find."""
-        # JSON has no NaN: absent classes become null.
-        content = {k: None if math.isnan(v) else v for k, v in figures.items()}
+    def write(self, result: Result) -> None:
+        """Write the result and delete the states, which a later evaluation must not find."""
         write_result(self.folder / "sem_seg_result.json", result)
-        text = json.dumps(content, indent=1)
-        write_atomically(self.folder / "sem_seg_evaluation.json", text.encode("ascii"))
         for path in self._states():
             path.unlink()
 

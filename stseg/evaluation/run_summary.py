@@ -72,19 +72,34 @@ def run_result(
     )
 
 
-def percentages(result: Result, label_names: Sequence[str]) -> dict[str, float]:
+class Figures(dict[str, float]):
     """Figures in percent under Detectron2's names: "mIoU", "IoU-<name>" and so on.
 
-    Args:
-        result: of `run_result`.
-        label_names: N names as the data set's metadata spells them.
+    Attributes:
+        result: what they were taken from.
+        overall: those that are not of a single class.
     """
-    table = {key: result.figures[name] for name, key in _TABLE.items() if name in result.figures}
-    if result.bootstrap:
-        table["mIoU_low"], table["mIoU_high"] = result.bootstrap["intervals"]["mIoU_gt"]
-    for name, row in zip(label_names, result.classes, strict=True):
-        table[f"IoU-{name}"] = row["iou"]
-        table[f"ACC-{name}"] = row["accuracy"]
-        if "boundary_iou" in row:
-            table[f"BoundaryIoU-{name}"] = row["boundary_iou"]
-    return {key: 100.0 * float(value) for key, value in table.items()}
+
+    def __init__(self, result: Result, label_names: Sequence[str]) -> None:
+        """Translate.
+
+        Args:
+            result: of `run_result`.
+            label_names: N names as the data set's metadata spells them.
+        """
+        super().__init__()
+        self.result = result
+        table = {k: result.figures[name] for name, k in _TABLE.items() if name in result.figures}
+        if result.bootstrap:
+            table["mIoU_low"], table["mIoU_high"] = result.bootstrap["intervals"]["mIoU_gt"]
+        self.overall = _percent(table)
+        self.update(self.overall)
+        for name, row in zip(label_names, result.classes, strict=True):
+            of_class = {f"IoU-{name}": row["iou"], f"ACC-{name}": row["accuracy"]}
+            if "boundary_iou" in row:
+                of_class[f"BoundaryIoU-{name}"] = row["boundary_iou"]
+            self.update(_percent(of_class))
+
+
+def _percent(fractions: dict[str, float]) -> dict[str, float]:
+    return {key: 100.0 * float(value) for key, value in fractions.items()}

@@ -27,7 +27,7 @@ from stseg.evaluation.image_counts import ImageCounts, merge_totals
 from stseg.evaluation.open_vocab import check_similarity
 from stseg.evaluation.results import make_provenance
 from stseg.evaluation.run_files import RunFiles, short_names
-from stseg.evaluation.run_summary import percentages, plain_vocabulary, run_result
+from stseg.evaluation.run_summary import Figures, plain_vocabulary, run_result
 from stseg.evaluation.scoring import Score, Settings
 from stseg.structures import Vocabulary
 
@@ -46,6 +46,7 @@ class STSegSemSegEvaluator(DatasetEvaluator):
     Attributes:
         takes_label_maps: whether `process` is content with label maps; our Trainer then never asks
             the model for the probabilities of all classes. A subclass that reads them says False.
+        is_running: between `reset` and `evaluate`.
     """
 
     takes_label_maps = True
@@ -71,9 +72,8 @@ class STSegSemSegEvaluator(DatasetEvaluator):
 
         Args:
             dataset_name: a registered name.
-            output_dir: folder for "sem_seg_evaluation.json" (what `evaluate` returns),
-                "sem_seg_result.json" (for `python -m stseg.evaluation compare` and `report`) and
-                the state; None writes nothing.
+            output_dir: folder for "sem_seg_result.json" (for `python -m stseg.evaluation compare`
+                and `report`) and the state; None writes nothing.
             vocabulary: what the model was asked for, with seen marks; the data set's by default.
             ignore_labels: ids without a class in the label files; the metadata's by default.
             fold_background: the last label id stands for every class from that id on.
@@ -124,11 +124,13 @@ class STSegSemSegEvaluator(DatasetEvaluator):
         self._label_files: dict[str, str | None] | None = None
         self._counts = ImageCounts(self._settings)
         self._unsaved = 0
+        self.is_running = False
 
     def reset(self) -> None:
         """Forget all counts, but for a saved state where the evaluator resumes."""
         self._counts = ImageCounts(self._settings)
         self._unsaved = 0
+        self.is_running = True
         if self.resume:
             self.load_state()
             if self._distributed:  # nobody may save before all have loaded
@@ -270,7 +272,7 @@ class STSegSemSegEvaluator(DatasetEvaluator):
         """Gather and compute; every process must call this.
 
         Returns:
-            None on all but the main process, else {"sem_seg": figures in percent}: "mIoU"
+            None on all but the main process, else {"sem_seg": `Figures`, in percent}: "mIoU"
             (classes in the truth), "mIoU_union", "fwIoU", "mACC", "pACC"; "seen mIoU", "unseen
             mIoU" and "harmonic mIoU" where the vocabulary marks both; "mIoU_low" and "mIoU_high"
             with a bootstrap; "ECE" and "AURC" where every image came with confidences;
@@ -278,6 +280,7 @@ class STSegSemSegEvaluator(DatasetEvaluator):
             where asked for;
             "IoU-<name>" and "ACC-<name>", NaN for classes absent from the truth.
         """
+        self.is_running = False
         total = self._total()
         if total is None:
             return None
@@ -298,18 +301,11 @@ class STSegSemSegEvaluator(DatasetEvaluator):
             self._provenance,
             self._similarity,
         )
-        figures = percentages(result, self.label_names)
-        logger.info(
-            "%s: %s",
-            self.dataset_name,
-            ", ".join(
-                f"{k} {v:.2f}"
-                for k, v in figures.items()
-                if not k.startswith(("IoU-", "ACC-", "BoundaryIoU-"))
-            ),
-        )
+        figures = Figures(result, self.label_names)
+        shown = ", ".join(f"{k} {v:.2f}" for k, v in figures.overall.items())
+        logger.info("%s: %s", self.dataset_name, shown)
         if self._files is not None:
-            self._files.write(figures, result)
+            self._files.write(result)
         return OrderedDict({"sem_seg": figures})
 
     def _label_vocabulary(self) -> Vocabulary:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks import ablation_runs, photographs
+from tests.helpers.result_files import write_figures
 
 FIGURES = {"mIoU": 20.0, "fwIoU": 50.0, "pACC": 60.0, "IoU-sky": 70.0, "ACC-sky": 80.0}
 
@@ -42,9 +43,7 @@ def calls(monkeypatch):
             is_after = "adapted" in opts["MODEL.WEIGHTS"]
             gain = float(opts["SEED"]) if is_after else 0.0
             found = {k: v + gain for k, v in FIGURES.items()}
-            (out / "results.json").write_text(
-                json.dumps({opts["DATASETS.TEST"].strip("(),'"): {"sem_seg": found}})
-            )
+            write_figures(out / "results.json", opts["DATASETS.TEST"].strip("(),'"), found)
         else:
             (out / "model_final.pth").touch()
             (out / "self_training").mkdir(exist_ok=True)

@@ -1,5 +1,7 @@
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -7,6 +9,9 @@ from torch import nn
 from stseg.checkpoint import checkpointer as checkpointing
 from stseg.checkpoint.checkpointer import Checkpointer, load_for_evaluation
 from stseg.engine.ema import WeightAverage
+from stseg.evaluation.results import file_hash, read_result
+
+from . import fakes
 
 
 def test_a_kill_while_saving_leaves_the_previous_checkpoint_in_charge(tmp_path, monkeypatch):
@@ -72,11 +77,13 @@ def test_an_average_of_other_parameters_is_refused():
 def test_evaluating_a_run_uses_its_average_and_repeats_its_last_result(run_train_net, tmp_path):
     opts = ("SOLVER.EMA.ENABLED", True, "SOLVER.BASE_LR", 0.2, "SOLVER.EMA.DECAY", 0.9)
     run_train_net(opts=opts)
-    trained = (tmp_path / "run" / "results.json").read_text()
-    (tmp_path / "run" / "results.json").unlink()
+    file, final = tmp_path / "run" / "results.json", str(tmp_path / "run" / "model_final.pth")
+    trained = read_result(file)
+    file.unlink()
     results = run_train_net("--eval-only", "--resume", opts=opts)
-    assert (tmp_path / "run" / "results.json").read_text() == trained
-    final = str(tmp_path / "run" / "model_final.pth")
+    again = read_result(file)
+    assert repr(replace(again, provenance=trained.provenance)) == repr(trained)
+    assert (trained.provenance["weights"], again.provenance["weights"]) == (None, file_hash(final))
     assert run_train_net("--eval-only", opts=(*opts, "MODEL.WEIGHTS", final)) == results
     best = torch.load(tmp_path / "run" / "model_best.pth", weights_only=True)
     file = torch.load(final, weights_only=True)
@@ -118,3 +125,54 @@ def test_a_file_of_another_system_is_named_for_what_it_looks_like(tmp_path):
     torch.save({key: torch.zeros(1) for key in keys}, tmp_path / "sam.pth")
     with pytest.raises(ValueError, match=r"MODEL.WEIGHTS: .*looks like SAM"):
         load_for_evaluation(nn.Linear(2, 2), str(tmp_path / "sam.pth"))
+
+
+def test_what_an_evaluation_counts_is_said_by_keys_and_its_result_names_the_weights(
+    run_train_net, entry, tmp_path
+):
+    run_train_net()
+    final = str(tmp_path / "run" / "model_final.pth")
+    near = np.eye(3)
+    near[0, 1] = near[1, 0] = 0.5
+    np.save(tmp_path / f"near_{entry[0]}.npy", near)
+    keys = {
+        "BOUNDARY": True,
+        "BOOTSTRAP": 20,
+        "BOOTSTRAP_SEED": 3,
+        "SIMILARITY": str(tmp_path / "near_{dataset}.npy"),
+    }
+    opts = [part for key, value in keys.items() for part in (f"TEST.EVALUATOR.{key}", value)]
+    results = run_train_net("--eval-only", opts=("MODEL.WEIGHTS", final, *opts))
+    assert {"boundary_mIoU_gt", "open_mIoU_gt", "mIoU_low"} < set(results["sem_seg"])
+    found = read_result(tmp_path / "run" / "results.json")
+    assert found.provenance["weights"] == file_hash(final)
+    assert found.bootstrap["seed"] == 3
+    assert found.similarity["credit"] == [0.5, 0.5]
+
+
+def test_an_evaluation_that_was_stopped_asks_the_model_for_the_rest_only(
+    run_train_net, tmp_path, monkeypatch
+):
+    run_train_net()
+    opts = ("MODEL.WEIGHTS", str(tmp_path / "run" / "model_final.pth"))
+    whole = run_train_net("--eval-only", opts=opts)
+    opts = (*opts, "TEST.EVALUATOR.SAVE_EVERY", 1)
+    asked, limit = [], 2
+
+    def watched(model, inputs):
+        asked.extend(item["file_name"] for item in inputs)
+        if len(asked) > limit:
+            raise KeyboardInterrupt
+        return forward(model, inputs)
+
+    forward = fakes.EngineTestNet.forward
+    monkeypatch.setattr(fakes.EngineTestNet, "forward", watched)
+    with pytest.raises(KeyboardInterrupt):
+        run_train_net("--eval-only", opts=opts)
+    first, limit = asked[:2], 99
+    asked.clear()
+    assert run_train_net("--eval-only", opts=opts) == whole
+    assert asked and not set(asked) & set(first)
+    asked.clear()
+    assert run_train_net("--eval-only", opts=opts) == whole
+    assert set(first) < set(asked)  # a finished evaluation begins anew

@@ -1,7 +1,6 @@
 """A Detectron2 project that knows nothing of this one but an import."""
 
 import inspect
-import json
 
 import numpy as np
 import pytest
@@ -92,7 +91,6 @@ def test_a_foreign_trainer_switches_by_one_import(folder):
     for key in keys:
         assert result[key] == pytest.approx(expected[key], abs=1e-9, nan_ok=True), key
     assert 20 < result["mIoU_union"] < result["mIoU"] < 90
-    assert len(json.loads((folder / "out" / "sem_seg_evaluation.json").read_text())) == len(result)
     saved = read_result(folder / "out" / "sem_seg_result.json")
     assert [row["name"] for row in saved.images] == [f"scene{i}" for i in range(4)]
     assert saved.names == NAMES and saved.protocol.ignore == (IGNORED,)

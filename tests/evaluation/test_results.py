@@ -14,7 +14,9 @@ from stseg.evaluation.results import (
     make_protocol,
     make_provenance,
     read_result,
+    read_results,
     write_result,
+    write_results,
 )
 from stseg.evaluation.scoring import Score, Settings, summarise
 from stseg.structures import Vocabulary
@@ -59,10 +61,31 @@ def test_a_result_comes_back_as_it_was_written(tmp_path):
     text = path.read_text(encoding="ascii")
     assert "NaN" not in text
     content = json.loads(text)
-    assert (content["format"], content["schema_version"]) == ("stseg.evaluation", 1)
+    assert (content["format"], content["schema_version"]) == ("stseg.evaluation", 2)
+    (content,) = content["results"].values()
     assert set(content["provenance"]["versions"]) == {"python", "stseg", "numpy", "pillow"}
     assert content["provenance"]["gt"].endswith("/labels")
     assert content["provenance"]["command"] and content["provenance"]["created"]
+
+
+def test_a_file_of_several_data_sets_is_read_by_name(tmp_path):
+    path, written = tmp_path / "a.json", {"one": result(), "two": result(images=[])}
+    write_results(path, written, {"one": {"panoptic": {"PQ": math.nan}}})
+    assert repr(read_results(path)) == repr(written)
+    assert read_result(path, "two").images == []
+    assert json.loads(path.read_text())["others"] == {"one": {"panoptic": {"PQ": None}}}
+    for name in (None, "three"):
+        with pytest.raises(ValueError, match=r"a.json: expected one of .*\(one, two\), got"):
+            read_result(path, name)
+
+
+def test_a_file_of_the_first_schema_is_still_read(tmp_path):
+    path = tmp_path / "a.json"
+    write_result(path, result())
+    content = json.loads(path.read_text())
+    (part,) = content["results"].values()
+    path.write_text(json.dumps({"format": content["format"], "schema_version": 1, **part}))
+    assert repr(read_result(path)) == repr(result())
 
 
 def test_names_of_any_bytes_can_be_written(tmp_path):
@@ -141,7 +164,8 @@ def test_another_definition_of_a_shared_figure_is_named():
         ("{", "expected a result file"),
         ("[]", '"format": "stseg.evaluation", got another'),
         ('{"mIoU": 1}', "score --output"),
-        ('{"format": "stseg.evaluation", "schema_version": 2}', "schema version 1, got 2"),
+        ('{"format": "stseg.evaluation", "schema_version": 3}', "schema version 2, got 3"),
+        ('{"format": "stseg.evaluation", "schema_version": 2}', "complete result file"),
         ('{"format": "stseg.evaluation", "schema_version": 1}', "complete result file"),
     ],
 )

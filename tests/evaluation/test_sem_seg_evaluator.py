@@ -155,10 +155,11 @@ def test_results_are_written_as_strict_json(tiny, tmp_path):
         Image.fromarray(label).save(record["sem_seg_file_name"])
     evaluator = build_evaluator(None, "tiny", str(tmp_path / "out"))
     result = _run(evaluator, tiny, _scores(tiny, 4))
-    text = (tmp_path / "out" / "sem_seg_evaluation.json").read_text()
-    content = json.loads(text, parse_constant=pytest.fail)
-    assert content["IoU-road"] is None and np.isnan(result["IoU-road"])
-    assert content["mIoU"] == result["mIoU"]
+    text = (tmp_path / "out" / "sem_seg_result.json").read_text()
+    content = json.loads(text, parse_constant=pytest.fail)["results"]["tiny"]
+    road = next(row for row in content["classes"] if row["name"] == "road")
+    assert road["iou"] is None and np.isnan(result["IoU-road"])
+    assert 100 * content["figures"]["mIoU_gt"] == result["mIoU"]
 
 
 def test_scores_that_do_not_fit_are_named(tiny):

@@ -1,11 +1,13 @@
 """CLIP towers as dense encoders: shapes, sizes, freezing, and what stock open_clip says."""
 
+from copy import deepcopy
+
 import open_clip
 import pytest
 import torch
 from torch.nn import functional as F
 
-from stseg.modeling.encoders.clip import create_clip, resize_positions, wrap_image_tower
+from stseg.modeling.encoders.clip import create_clip, wrap_image_tower
 from tests.helpers.tiny_model import CLIP_NAME, VIT_NAME
 
 
@@ -55,14 +57,18 @@ def test_a_vit_at_its_own_size_runs_open_clips_blocks():
     torch.testing.assert_close(taps["dense"], y.transpose(1, 2).unflatten(2, (4, 4)))
 
 
-def test_positions_keep_their_values_at_the_same_size_and_their_corners_at_another():
-    positions = torch.randn(1 + 16, 8)
-    assert resize_positions(positions, (4, 4)) is positions
-    larger = resize_positions(positions, (8, 12))
-    assert larger.shape == (1 + 96, 8)
-    torch.testing.assert_close(larger[0], positions[0])
-    flat = resize_positions(torch.ones(1 + 16, 8), (6, 6))
-    torch.testing.assert_close(flat, torch.ones(37, 8))
+def test_a_vit_at_another_size_sees_interpolated_positions_but_for_the_class_token():
+    torch.manual_seed(0)
+    visual = create_clip(VIT_NAME).eval().visual
+    larger, positions = deepcopy(visual), visual.positional_embedding.detach()
+    cells = positions[1:].reshape(1, 4, 4, -1).permute(0, 3, 1, 2)
+    cells = F.interpolate(cells, (8, 8), mode="bicubic", align_corners=False)
+    cells = torch.cat([positions[:1], cells.flatten(2).transpose(1, 2)[0]])
+    larger.positional_embedding = torch.nn.Parameter(cells)
+    images = torch.rand(1, 3, 128, 128) * 255
+    torch.testing.assert_close(
+        wrap_image_tower(visual).eval()(images), wrap_image_tower(larger).eval()(images)
+    )
 
 
 def test_a_frozen_tower_has_no_gradient_and_stays_in_evaluation_mode(clip):

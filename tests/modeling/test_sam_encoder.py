@@ -1,11 +1,14 @@
 """SAM's image encoder: any square size, frozen, official files."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from segment_anything import SamPredictor, sam_model_registry
 from segment_anything.utils.transforms import ResizeLongestSide
+from torch.nn import functional as F
 
-from stseg.modeling.encoders.sam import SAMImageEncoder, create_sam, resize_positions
+from stseg.modeling.encoders.sam import SAMImageEncoder, create_sam
 from tests.helpers.tiny_model import SAM_NAME, tiny_sam
 
 
@@ -58,12 +61,17 @@ def test_other_sizes_give_maps_of_size_over_16(size):
     assert encoder.output_shape()["sam"].channels == 16
 
 
-def test_positions_are_interpolated_not_cut():
-    positions = torch.arange(8.0)[None, None, :, None].expand(1, 8, 8, 1)
-    half = resize_positions(positions, 4)
-    assert half.shape == (1, 4, 4, 1)
-    assert half[0, 0].flatten().tolist() == pytest.approx([0.5, 2.5, 4.5, 6.5], abs=0.2)
-    assert resize_positions(positions, 8) is positions
+def test_at_another_size_positions_are_interpolated_not_cut():
+    encoder = randomised(tiny_sam()).eval().image_encoder
+    side = encoder.pos_embed.shape[1]
+    larger = deepcopy(encoder)
+    cells = encoder.pos_embed.detach().permute(0, 3, 1, 2)
+    cells = F.interpolate(cells, (2 * side, 2 * side), mode="bicubic", align_corners=False)
+    larger.pos_embed = torch.nn.Parameter(cells.permute(0, 2, 3, 1))
+    size = 2 * side * encoder.patch_embed.proj.stride[0]
+    images = torch.rand(1, 3, size, size) * 255
+    found, expected = (SAMImageEncoder(e, input_size=size)(images) for e in (encoder, larger))
+    torch.testing.assert_close(found, expected)
 
 
 def test_it_is_frozen_and_never_in_training_mode():

@@ -16,6 +16,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from safetensors import SafetensorError
+from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -182,7 +183,10 @@ class CLIPViT(CLIPImageEncoder):
         """Encode normalised images of any size; positions are resized for the call."""
         visual = self.visual
         grid = tuple(n // visual.conv1.stride[0] for n in images.shape[-2:])
-        positions = resize_positions(visual.positional_embedding, grid)
+        # The class token's position comes first and stays.
+        (positions,) = resample_abs_pos_embed(
+            visual.positional_embedding[None], list(grid), antialias=False
+        )
         tokens = functional_call(
             _PatchEmbed(visual), {"visual.positional_embedding": positions}, (images,)
         )
@@ -231,17 +235,6 @@ class _PatchEmbed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.visual._embeds(images)
-
-
-def resize_positions(positions: Tensor, grid: tuple[int, ...]) -> Tensor:
-    """Resize a ViT's positions (1 + n n, C), class token first, to `grid` = (h, w), bicubic."""
-    side = round((positions.shape[0] - 1) ** 0.5)
-    if (side, side) == grid:
-        return positions
-    cells = positions[1:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
-    cells = F.interpolate(cells.float(), size=grid, mode="bicubic", align_corners=False)
-    cells = cells.flatten(2).transpose(1, 2)[0].to(positions.dtype)
-    return torch.cat([positions[:1], cells])
 
 
 def _value_path(block: nn.Module, tokens: Tensor) -> Tensor:

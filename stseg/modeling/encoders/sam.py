@@ -15,6 +15,7 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from segment_anything import sam_model_registry
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam
+from timm.layers import resample_abs_pos_embed_nhwc
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -179,21 +180,12 @@ class SAMImageEncoder(nn.Module):
         return self._compute(images) if self._ask is None else self._ask(images, self._compute)
 
     def _compute(self, images: Tensor) -> Tensor:
-        positions = resize_positions(self.encoder.pos_embed, self.input_size // self.patch_size)
+        side = self.input_size // self.patch_size
+        # The relative positions inside the blocks need no care: SAM interpolates them itself.
+        positions = resample_abs_pos_embed_nhwc(
+            self.encoder.pos_embed, [side, side], antialias=False
+        )
         return functional_call(self.encoder, {"pos_embed": positions}, (images,))
-
-
-def resize_positions(positions: Tensor, side: int) -> Tensor:
-    """Resize SAM's positions (1, n, n, C) to (1, side, side, C), bicubic.
-
-    The relative positions inside the blocks need no care: SAM interpolates them itself.
-    """
-    if positions.shape[1] == side:
-        return positions
-    cells = F.interpolate(
-        positions.permute(0, 3, 1, 2), size=(side, side), mode="bicubic", align_corners=False
-    )
-    return cells.permute(0, 2, 3, 1)
 
 
 def build_sam_encoder(cfg: CfgNode) -> SAMImageEncoder:
