@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help env demo ablation test check
+.PHONY: help env demo ablation test test-all check
 
 VENV ?= .venv
 export VENV PYTHON
@@ -9,7 +9,7 @@ export GOMP_SPINCOUNT = 10000
 endif
 
 help: ## list the targets
-	@grep -hE "^[a-z]+:.*## " $(MAKEFILE_LIST) | sed -E "s/^([a-z]+):.*## /  make \1\t/"
+	@grep -hE "^[a-z-]+:.*## " $(MAKEFILE_LIST) | sed -E "s/^([a-z-]+):.*## /  make \1\t/"
 	@echo "Options: PYTHON=/path/to/python3.11, ARGS='-k parity' (added to the command)"
 
 env: ## create .venv and install everything, if that is not done yet
@@ -23,6 +23,9 @@ ablation: env ## run the paper's ablation in miniature, about 85 minutes on two 
 
 test: env ## run the tests and say what was skipped
 	@$(VENV)/bin/python -m pytest $(ARGS)
+
+test-all: env ## run the slow tests too
+	@$(VENV)/bin/python -m pytest -m "not gpu" $(ARGS)
 
 check: env ## lint, types, import direction, copied code
 	@bash dev/check.sh

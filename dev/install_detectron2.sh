@@ -6,7 +6,7 @@
 # a compiler. sal-detectron2 0.7.2 is Detectron2 packed as a wheel without the compiled parts; stseg
 # uses none of those. The wheel names one Python version only, though it is plain Python: so it is
 # fetched for that version, pinned by hash, and put straight into site-packages. What it needs is
-# listed in setup.py.
+# listed in pyproject.toml.
 set -euo pipefail
 
 python=${1:?use: dev/install_detectron2.sh PYTHON}

@@ -63,7 +63,7 @@ elif ! is_new_enough "$venv/bin/python"; then
     die "$venv does not hold a working Python 3.10 or newer. Remove it and run again."
 fi
 
-wanted=$(cat setup.py dev/*.txt dev/*.sh | cksum)
+wanted=$(cat pyproject.toml dev/*.txt dev/*.sh | cksum)
 if [[ -f $stamp && $(<"$stamp") == "$wanted" ]]; then
     exit 0
 fi

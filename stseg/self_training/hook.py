@@ -36,7 +36,7 @@ from stseg.self_training.probe import guard_settings, take_snapshot
 from stseg.self_training.round_page import write_round_page
 from stseg.self_training.store import PseudoLabelStore, change_share
 from stseg.self_training.target import load_target, write_seen
-from stseg.utils import write_atomically
+from stseg.utils import phase, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -282,6 +282,7 @@ class SamPseudoLabelHook(HookBase):
         }
         write_atomically(path, lambda file: torch.save(content, file))
 
+    @phase("roll back")
     def _read_weights(self, name: str) -> None:
         content = torch.load(self._existing(name), map_location="cpu", weights_only=True)
         self._model.load_state_dict(content["model"], strict=False)

@@ -15,7 +15,13 @@ PARTS = {
     "decoder": ("head",),
     "whole model": ("",),
 }
-WHOLE = pytest.param("whole model", True, marks=pytest.mark.slow)
+
+
+def cases(*, quick=None):
+    """Parts and a switch; all but one of them take long."""
+    every = [("encoders", True), ("encoders", False), ("decoder", False), ("decoder", True)]
+    every.append(("whole model", True))
+    return [pytest.param(*c, marks=() if c == quick else pytest.mark.slow) for c in every]
 
 
 class Backend:
@@ -60,9 +66,7 @@ def inputs(num_names, *sizes, labels=False):
     return items
 
 
-@pytest.mark.parametrize(
-    ("parts", "tiles"), [("encoders", True), ("decoder", False), ("decoder", True), WHOLE]
-)
+@pytest.mark.parametrize(("parts", "tiles"), cases(quick=("decoder", False)))
 @torch.no_grad()
 def test_answers_are_the_plain_ones(parts, tiles):
     plain, compiled = pair(parts, Backend(), TEST__SLIDING_WINDOW__ENABLED=tiles)
@@ -76,9 +80,7 @@ def test_answers_are_the_plain_ones(parts, tiles):
             assert (found.labels == expected.labels).float().mean() > 0.999
 
 
-@pytest.mark.parametrize(
-    ("parts", "rejects"), [("encoders", False), ("decoder", False), ("decoder", True), WHOLE]
-)
+@pytest.mark.parametrize(("parts", "rejects"), cases(quick=("decoder", True)))
 @torch.no_grad()
 def test_another_number_of_names_compiles_nothing_anew(parts, rejects):
     backend = Backend()
@@ -93,6 +95,7 @@ def test_another_number_of_names_compiles_nothing_anew(parts, rejects):
     assert backend.graphs == graphs
 
 
+@pytest.mark.slow
 def test_training_compiles_once_for_all_vocabularies():
     backend = Backend()
     plain, model = pair("decoder", backend)

@@ -31,6 +31,7 @@ from stseg.checkpoint.fit import FROZEN_PARTS
 from stseg.modeling.encoders.sam import SAMImageEncoder
 from stseg.render.overlay import class_colours
 from stseg.self_training.store_key import weights_digest
+from stseg.utils import watching
 from tests.helpers.colour_net import COLOURS
 from tests.helpers.tiny_model import CLIP_NAME, SAM_NAME, register, tiny_sam
 
@@ -223,6 +224,23 @@ def at_call(where, name, number, act):
 def kill_at(where, name, number):
     """The `number`-th call of a function is the last thing the process does."""
     at_call(where, name, number, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+_FOR_EVER = contextlib.ExitStack()
+
+
+def kill_in(name, number):
+    """The `number`-th time that a phase begins is the last thing the process does."""
+    begun = []
+
+    @contextlib.contextmanager
+    def watch(phase):
+        begun.append(phase)
+        if begun.count(name) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield
+
+    _FOR_EVER.enter_context(watching(watch))
 
 
 def disk_full_at(number, where="stseg.self_training.store"):

@@ -20,16 +20,20 @@ CHANGES = {
     "SOLVER.LR_MULTIPLIERS": [["colours", 0.01]],
 }
 HOOK = "stseg.self_training.hook:SamPseudoLabelHook"
-# Where, function, call; each round labels four images.
+RECORD = "stseg.self_training.store_records:ImageRecord"
+TRAINER = "stseg.engine.trainer:Trainer"
+# Where a run is killed; each round labels four images.
 POINTS = {
-    "predicting": ("stseg.self_training.dataset_labeler", "predict", 8),
-    "refining": ("stseg.self_training.refiner:SamRefiner", "refine", 6),
-    "writing": ("stseg.self_training.store_records:ImageRecord", "encode", 6),
-    "training": ("stseg.engine.train_step:StepTrainer", "run_step", 5),
-    "before the second checkpoint": ("stseg.engine.trainer:Trainer", "save_checkpoint", 1),
-    "after it": (HOOK, "_tidy", 1),
-    "labelling for round 1": ("stseg.self_training.store_records:ImageRecord", "encode", 2),
-}  # fmt: skip
+    "training": (runs.kill_in, "training step", 5),
+    "predicting": (runs.kill_at, "stseg.self_training.dataset_labeler", "predict", 8),
+    "refining": (runs.kill_at, "stseg.self_training.refiner:SamRefiner", "refine", 6),
+    "writing": (runs.kill_at, RECORD, "encode", 6),
+    "before the second checkpoint": (runs.kill_at, TRAINER, "save_checkpoint", 1),
+    "after it": (runs.kill_at, HOOK, "_tidy", 1),
+    "labelling for round 1": (runs.kill_at, RECORD, "encode", 2),
+}
+# One of them stands for all in the default run.
+KILLED = [pytest.param(p, marks=() if p == "writing" else pytest.mark.slow) for p in POINTS]
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +77,11 @@ def test_a_run_that_gains_is_kept_and_its_averages_make_the_labels(whole, data):
     assert [line["iteration"] for line in runs.metrics(whole)] == [2, 3, 5]
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", KILLED)
 def test_a_run_killed_at_any_point_ends_like_one_that_was_not(point, data, whole, tmp_path):
     folder, log = tmp_path / "killed", tmp_path / "log"
     argv = runs.make_argv(data, folder, CHANGES)
-    patch = (runs.kill_at, *POINTS[point])
-    assert runs.run_in_process(argv, log, patch) == -signal.SIGKILL, log.read_text()
+    assert runs.run_in_process(argv, log, POINTS[point]) == -signal.SIGKILL, log.read_text()
     resume(data, folder, log)
     runs.assert_same_end(folder, whole)
 
@@ -99,13 +102,13 @@ def test_a_disk_that_fills_up_is_one_line_and_the_run_goes_on_when_there_is_room
     runs.assert_same_end(folder, whole)
 
 
-@pytest.mark.parametrize("where", ["_read_weights", "_conclude"])
+@pytest.mark.parametrize("where", ["roll back", pytest.param("verdict", marks=pytest.mark.slow)])
 def test_a_run_killed_while_rolling_back_ends_like_one_that_was_not(
     where, data, condemned, tmp_path
 ):
     folder, log = tmp_path / "killed", tmp_path / "log"
     argv = runs.make_argv(data, folder, CHANGES)
-    patches = (runs.condemn_round, 2), (runs.kill_at, HOOK, where, 1)
+    patches = (runs.condemn_round, 2), (runs.kill_in, where, 1)
     assert runs.run_in_process(argv, log, *patches) == -signal.SIGKILL, log.read_text()
     resume(data, folder, log, (runs.condemn_round, 1))
     runs.assert_same_end(folder, condemned)
@@ -139,7 +142,7 @@ def test_resuming_a_finished_run_changes_nothing(data, whole, condemned, tmp_pat
 def test_pseudo_labels_deleted_during_a_round_are_made_again(data, whole, tmp_path):
     folder, log = tmp_path / "deleted", tmp_path / "log"
     argv = runs.make_argv(data, folder, CHANGES)
-    assert runs.run_in_process(argv, log, (runs.kill_at, *POINTS["training"])) == -signal.SIGKILL
+    assert runs.run_in_process(argv, log, POINTS["training"]) == -signal.SIGKILL
     for path in (folder / "self_training").glob("round_02-*/*/*"):
         path.unlink()
     resume(data, folder, log)
@@ -152,7 +155,7 @@ def test_pseudo_labels_deleted_during_a_round_are_made_again(data, whole, tmp_pa
 def test_resuming_without_the_files_of_the_start_says_so(data, whole, tmp_path):
     folder, log = tmp_path / "lost", tmp_path / "log"
     argv = runs.make_argv(data, folder, CHANGES)
-    assert runs.run_in_process(argv, log, (runs.kill_at, *POINTS["training"])) == -signal.SIGKILL
+    assert runs.run_in_process(argv, log, POINTS["training"]) == -signal.SIGKILL
     (folder / "self_training" / "start.npz").unlink()
     argv = runs.make_argv(data, folder, CHANGES, flags=["--resume"])
     assert runs.run_in_process(argv, log) == 1
