@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
-from detectron2.modeling import build_model
 from PIL import Image
 
 from stseg.checkpoint import check_weights, load_for_evaluation, spare_encoder_files
 from stseg.config import setup_cfg, usable_device
 from stseg.data import build_augmentations, read_image, to_rgb
+from stseg.modeling import build_model
 from stseg.modeling.scores import LabelMap, label_maps
 from stseg.structures import IGNORE_LABEL, Background, Segmentation, Vocabulary, VocabularyLike
 

@@ -242,6 +242,49 @@ def test_no_two_files_share_a_name():
     assert not [paths for paths in names.values() if len(paths) > 1]
 
 
+#: What Detectron2 looks up by name, and the module of ours that makes our names known there.
+LOOKED_UP = {
+    "build_model": "stseg.modeling.systems",
+    "META_ARCH_REGISTRY": "stseg.modeling.systems",
+    "DatasetCatalog": "stseg.data.datasets.register",
+    "MetadataCatalog": "stseg.data.datasets.register",
+}
+#: These are part of what registers, or register what they were given themselves.
+REGISTER = {"stseg.modeling.meta_arch.stseg", "benchmarks.reference_sed"}
+
+
+def unregistered(path: Path, graph: dict[str, set[str]]) -> Iterator[str]:
+    """Look-ups in Detectron2 by a file that does not import what registers our names there."""
+    module = module_name(path)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("detectron2"):
+            for home in {LOOKED_UP[a.name] for a in node.names if a.name in LOOKED_UP}:
+                own = {t for t, _ in own_imports(tree, module, False)}
+                reached = own.union(*(reachable(graph, t) for t in own))
+                if home != module and home not in reached and module not in REGISTER:
+                    yield f"{module} imports {node.module} without {home}"
+
+
+def test_names_are_registered_wherever_they_are_looked_up():
+    """In a process of its own, too, where no other file has seen to it."""
+    outside = [ROOT / "train_net.py", *(ROOT / "demo").glob("*.py")]
+    outside += [*(ROOT / "datasets").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
+    graph = import_graph()
+    assert not [text for path in [*SOURCES, *outside] for text in unregistered(path, graph)]
+
+
+def test_a_lookup_of_unregistered_names_would_be_found(tmp_path, monkeypatch):
+    bad = tmp_path / "stseg" / "bad.py"
+    bad.parent.mkdir()
+    bad.write_text("from detectron2.modeling import build_model\nimport stseg.config\n")
+    monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
+    graph = {"stseg.config": {"stseg.utils"}}
+    assert list(unregistered(bad, graph)) == [
+        "stseg.bad imports detectron2.modeling without stseg.modeling.systems"
+    ]
+
+
 GONE_FROM_NUMPY = {"int", "float", "bool", "str", "object", "long", "unicode"}
 
 

@@ -79,7 +79,8 @@ def test_stage_1_goes_through_every_phase(dry_run, tmp_path):
 
 def test_stage_2_goes_through_two_rounds_to_a_verdict(dry_run, tmp_path):
     calls = dry_run(**ST)
-    assert set(calls) == {*STAGE_2, "the rest", "in all"}
+    # The guard judges two steps of random weights: some machines' arithmetic is rolled back.
+    assert set(calls) - {"roll back"} == {*STAGE_2, "the rest", "in all"}
     assert calls["training step"] == calls["pseudo-labels"] == 2
     assert calls["guard"] == 3 and calls["verdict"] == 1
     folder = tmp_path / "dry_run" / "self_training"
