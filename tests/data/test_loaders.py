@@ -84,6 +84,15 @@ def test_two_processes_see_together_what_one_sees(tiny, monkeypatch):
     assert _all_same(together, whole)
 
 
+def test_two_processes_that_resume_go_on_with_what_one_sees(tiny, monkeypatch):
+    tiny.SOLVER.IMS_PER_BATCH = 4
+    whole = _batches(tiny, 7)
+    monkeypatch.setattr(build_module.comm, "get_world_size", lambda: 2)
+    for rank in range(2):
+        monkeypatch.setattr(build_module.comm, "get_rank", lambda rank=rank: rank)
+        assert _all_same(_batches(tiny, 2, start_iter=5), [batch[rank::2] for batch in whole[5:]])
+
+
 def test_loaders_can_be_sent_to_spawned_workers(tiny):
     for loader in (build_train_loader(tiny), build_test_loader(tiny, "tiny")):
         dataset, sampler, collate = pickle.loads(

@@ -147,6 +147,32 @@ def test_no_input_and_an_output_folder_among_the_inputs_are_refused(workspace, c
     assert "another folder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [
+        ("{}/photos/two.png", "photos"),
+        ("photos/two.png", "{}/photos"),
+        ("photos/two.png", "photos/../photos"),
+        ("photos/two.png", "link"),
+        ("link/two.png", "photos"),
+    ],
+)
+def test_an_output_folder_is_among_the_inputs_however_it_is_written(
+    workspace, monkeypatch, source, output
+):
+    monkeypatch.chdir(workspace)
+    (workspace / "link").symlink_to("photos")
+    before = (workspace / "photos" / "two.png").read_bytes()
+    paths = [text.format(workspace) for text in (source, output)]
+    with pytest.raises(SystemExit) as stop:
+        main(
+            ["--config-file", "tiny.yaml", "--vocabulary", "red"]
+            + ["--input", paths[0], "--output", paths[1]]
+        )
+    assert stop.value.code == 2
+    assert (workspace / "photos" / "two.png").read_bytes() == before
+
+
 def test_help_shows_examples(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["--help"])

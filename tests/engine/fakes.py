@@ -1,11 +1,15 @@
 """A tiny model and a tiny folder data set, importable by child processes."""
 
 import os
+import shutil
 import time
+from argparse import Namespace
+from pathlib import Path
 
 import numpy as np
 import torch
 from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.utils import comm
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
@@ -105,6 +109,23 @@ def main(args):
     """What child processes run: importing this module has registered the models."""
     torch.set_num_threads(1)
     return train_net.main(args)
+
+
+def train_and_resume(args):
+    """`main`, then a run with dropout and the same resumed in its middle, in the same processes."""
+    main(args)
+    output = Path(args.opts[args.opts.index("OUTPUT_DIR") + 1])
+    middle = ["MODEL.META_ARCHITECTURE", "EngineTestDropoutNet", "SOLVER.CHECKPOINT_PERIOD", "2"]
+    opts = [*args.opts, *middle, "SOLVER.MAX_ITER", "4", "DATALOADER.NUM_WORKERS", "0"]
+    whole, resumed = (output.with_name(f"{output.name}_{name}") for name in ("whole", "resumed"))
+    main(Namespace(**{**vars(args), "opts": [*opts, "OUTPUT_DIR", str(whole)]}))
+    if comm.is_main_process():
+        resumed.mkdir()
+        shutil.copy(whole / "model_0000001.pth", resumed)
+        (resumed / "last_checkpoint").write_text("model_0000001.pth")
+    comm.synchronize()
+    opts += ["OUTPUT_DIR", str(resumed)]
+    main(Namespace(**{**vars(args), "opts": opts, "resume": True}))
 
 
 def stop_in_the_first_step():

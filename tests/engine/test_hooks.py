@@ -1,10 +1,14 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from detectron2.utils.events import EventStorage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 
-from stseg.engine.hooks import trim_metrics
+from stseg.checkpoint.checkpointer import Checkpointer
+from stseg.engine.hooks import KeepBest, trim_metrics
 
 
 @pytest.fixture
@@ -45,3 +49,22 @@ def test_pictures_do_not_touch_the_global_random_numbers(make_trainer):
     np.random.seed(3)
     trainer.train()
     assert np.random.rand() == expected
+
+
+def keep_best(folder, value, start_iter):
+    """An evaluation of a run that began at `start_iter`; returns the record of the best one."""
+    hook = KeepBest(1, Checkpointer(nn.Linear(1, 1), str(folder)), "sem_seg/mIoU", lambda: {})
+    with EventStorage(start_iter) as storage:
+        hook.trainer = SimpleNamespace(start_iter=start_iter, storage=storage)
+        hook.before_train()
+        storage.put_scalar("sem_seg/mIoU", value)
+        hook.act()
+    assert (folder / "model_best.pth").is_file()
+    return json.loads((folder / "model_best.json").read_text())["value"]
+
+
+def test_a_resumed_run_remembers_the_best_and_a_new_one_does_not(tmp_path):
+    assert keep_best(tmp_path, 99.0, start_iter=0) == 99.0
+    assert keep_best(tmp_path, 50.0, start_iter=4) == 99.0
+    assert keep_best(tmp_path, 99.5, start_iter=6) == 99.5
+    assert keep_best(tmp_path, 10.0, start_iter=0) == 10.0

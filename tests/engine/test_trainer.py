@@ -49,11 +49,11 @@ def test_accumulating_gradients_gives_the_result_of_one_large_batch(make_trainer
     assert [loss for _, loss in one] == pytest.approx([loss for _, loss in two], abs=1e-5)
 
 
-def test_two_processes_train_and_evaluate_as_one(entry, tmp_path, run_train_net):
+def test_two_processes_train_evaluate_and_resume_as_one(entry, tmp_path, run_train_net):
     more = ("SOLVER.ACCUMULATE_STEPS", 2, "DATALOADER.NUM_WORKERS", 1)
     opts = fakes.make_opts(entry, tmp_path / "two", *more)
     flags = ["--num-gpus", "0", "--num-cpu-processes", "2"]
-    launch(fakes.main, parse_args([*flags, *opts]))
+    launch(fakes.train_and_resume, parse_args([*flags, *opts]))
     run_train_net(folder="one")
     one, two = (
         torch.load(tmp_path / name / "model_final.pth", weights_only=True)
@@ -66,6 +66,14 @@ def test_two_processes_train_and_evaluate_as_one(entry, tmp_path, run_train_net)
     )
     one, two = (read_result(tmp_path / name / "results.json") for name in ("one", "two"))
     assert one == replace(two, provenance=one.provenance)
+    # Each process goes on with its own random numbers, here for dropout.
+    whole, resumed = (
+        torch.load(tmp_path / f"two_{name}" / "model_final.pth", weights_only=True)
+        for name in ("whole", "resumed")
+    )
+    assert_same(whole["model"], resumed["model"])
+    first, second = (state["torch"] for state in whole["random_states"])
+    assert not torch.equal(first, second)
 
 
 def test_the_batch_must_divide_into_processes_and_micro_batches(make_trainer):

@@ -43,6 +43,11 @@ def test_calibration_by_hand():
     assert histogram([1.0, 0.0], [0, 1]).ece() == 1
 
 
+def test_a_bin_is_closed_at_the_left_and_the_last_one_at_both_ends():
+    ours = histogram([0.0, 0.25, 0.5, 0.5, 1.0], [1, 0, 1, 1, 0], bins=2)
+    assert ours.pixels.tolist() == [2, 3] and ours.correct.tolist() == [1, 2]
+
+
 def test_risk_falls_with_coverage_as_counted_by_hand():
     ours = histogram([0.9, 0.8, 0.8, 0.1], [1, 1, 0, 0], bins=10)
     coverage, risk = ours.risk_coverage()

@@ -79,6 +79,14 @@ def test_early_rejection_in_chunks_keeps_the_same_classes(topk, kept_bytes):
     torch.testing.assert_close(chunked[finite], plain[finite], rtol=0, atol=1e-5)
 
 
+def test_chunks_that_stand_at_different_steps_are_not_joined():
+    decoder = make_decoder(rejection_topk=1, chunk_size=3, kept_bytes=16_000)
+    plain, chunked = both(decoder, *make_inputs(1, 40, size=(2, 3)))
+    finite = plain.isfinite()
+    assert torch.equal(finite, chunked.isfinite()) and not finite.all()
+    torch.testing.assert_close(chunked[finite], plain[finite], rtol=0, atol=1e-5)
+
+
 def test_early_rejection_with_text_guidance_looks_at_the_survivors_texts():
     decoder = make_decoder(rejection_topk=1, chunk_size=2, text_guidance_dims=(5, 4, 3))
     plain, chunked = both(decoder, *make_inputs(1, 9, size=(2, 2)))

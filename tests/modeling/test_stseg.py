@@ -78,9 +78,16 @@ def test_a_batch_of_mixed_sizes_equals_its_images_one_by_one():
         torch.testing.assert_close(both["sem_seg"], one["sem_seg"], atol=1e-5, rtol=1e-4)
 
 
-def test_mixed_sizes_train_in_one_batch():
-    losses = build().train()(inputs((64, 64), (40, 100)))
+def test_mixed_sizes_train_in_one_batch_whose_padding_is_ignored():
+    model, targets = build().train(), []
+    model.criterion.register_forward_pre_hook(lambda _, args: targets.append(args[1]))
+    items = inputs((64, 64), (40, 100))
+    losses = model(items)
     assert all(loss.isfinite() for loss in losses.values())
+    (target,) = targets
+    assert torch.equal(target[0, :, :64], items[0]["sem_seg"])
+    assert torch.equal(target[1, :40], items[1]["sem_seg"])
+    assert (target[0, :, 64:] == IGNORE_LABEL).all() and (target[1, 40:] == IGNORE_LABEL).all()
 
 
 def test_the_answer_has_the_size_asked_for():

@@ -267,6 +267,32 @@ def note_sam_calls(path):
     wrap("segment_anything.modeling:ImageEncoderViT", "forward", change)
 
 
+def note_training_labels(path):
+    """Of every image that is trained on, a line in a file.
+
+    Name of the image; how much of the padding is labelled; how much of the picture; and how much
+    of that with the nearest colour's class, which is what the starting weights say.
+    """
+
+    def change(old):
+        def forward(self, batch):
+            if self.training:
+                with open(path, "a") as file:
+                    file.writelines(json.dumps(labels_told(item)) + "\n" for item in batch)
+            return old(self, batch)
+
+        return forward
+
+    def labels_told(item):
+        image, label, inside = item["weak_image"].float(), item["sem_seg"], item["inside"]
+        colours = torch.tensor(list(COLOURS.values()))[:, :, None, None]
+        nearest = (image - colours).abs().mean(dim=1).argmin(0)
+        shares = label[~inside] >= 0, label[inside] >= 0, (label == nearest)[label >= 0]
+        return [item["file_name"], *(share.float().mean().item() for share in shares)]
+
+    wrap("tests.self_training.round_runs:RoundsTestNet", "forward", change)
+
+
 def close_gate_at(number):
     """From the `number`-th labelling of all images on no class is accepted."""
 

@@ -203,6 +203,16 @@ def test_a_gain_within_the_noise_over_the_images_is_none():
     assert judge_run(start, noisy, 1, GuardSettings(noise=0.0)).adapted
 
 
+def test_the_noise_of_a_gain_is_that_of_a_mean_over_the_images():
+    start, now = snapshot(stability=None), snapshot(sharper(), stability=None)
+    uneven = 0.1 * np.array([1.0, -1.0] * 4)
+    now = replace(now, entropy=start.entropy - 0.15 + uneven)
+    run = judge_run(start, now, 1)
+    # The deviation is 0.1 (8 / 7) ** 0.5: the gain exceeds two errors, but not two deviations.
+    assert run.evidence.entropy_error == pytest.approx(0.1 / 7**0.5)
+    assert run.adapted
+
+
 def test_without_an_accepted_round_nothing_is_adapted():
     run = judge_run(snapshot(), snapshot(sharper(), stability=0.95), 0)
     assert run.text == NO_GAIN and run.reasons == ("No round was accepted.",)

@@ -178,21 +178,33 @@ def test_regions_vote_at_reduced_size(run):
     assert all((label == np.kron(label[::2, ::2], np.ones((2, 2)))).all() for label in labels)
 
 
-def test_the_online_teacher_labels_every_batch(run, folders):
+def test_the_online_teacher_labels_every_batch(run, folders, data, tmp_path):
     online = {
         "DATASETS.FOLDERS": folders,
+        "INPUT.CROP.SIZE": [48, 64],  # larger than the images: a part is padding
+        "SELF_TRAINING.GATE.THRESH": 0.5,
         "SELF_TRAINING.ONLINE": True,
+        "SELF_TRAINING.REFINE.ENABLED": False,
         "SELF_TRAINING.SOURCE.DATASETS": ("rounds_source",),
         "SELF_TRAINING.SOURCE.FRACTION": 0.5,
         "SOLVER.EMA.ENABLED": True,
         "SOLVER.BASE_LR": 0.1,
         "SOLVER.LOG_PERIOD": 1,
     }
-    folder = run(online)
+    folder = run(online, (runs.note_training_labels, str(tmp_path / "labels")))
     assert len(runs.rounds(folder)["rounds"]) == 2
     assert not runs.labels(folder)
     losses = [line["total_loss"] for line in runs.metrics(folder) if "total_loss" in line]
     assert len(losses) == 4 and all(loss > 0 for loss in losses)
+    lines = [json.loads(line) for line in (tmp_path / "labels").read_text().splitlines()]
+    target = [line[1:] for line in lines if line[0].startswith(str(data))]
+    source = [line[1:] for line in lines if not line[0].startswith(str(data))]
+    assert len(target) == len(source) == 4
+    for padding, picture, right in target:
+        assert padding == 0 and picture == 1 and right > 0.99
+    # Its files call the colours by wrong names: no teacher would.
+    for padding, picture, right in source:
+        assert padding == 0 and 0 < picture < 1 and right == 0
 
 
 def test_a_model_goes_from_a_dry_run_of_both_stages_to_plain_evaluation(run, folders):

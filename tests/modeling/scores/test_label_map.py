@@ -152,6 +152,19 @@ def test_tiles_streamed_equal_tiles_at_full_size(
     assert_same(found, plain(probs, size), k)
 
 
+@pytest.mark.parametrize("flip", [(), (-1,), (-2,), (-1, -2)])
+def test_a_step_that_a_window_spreads_over_pixels_is_seen_from_both_sides(flip):
+    """At an edge a pixel's bounds are those of two cells: a class low in one may win there."""
+    edge = torch.full((1, 2, 8, 8), 0.4)
+    edge[:, 0, 4:, 4:], edge[:, 0, :4], edge[:, 0, :, :4] = 0.9, 0.1, 0.1
+    edge = edge.flip(flip)
+    image, tiles = torch.zeros(3, 96, 96), Tiles((96, 96), whole_image=False)
+    probs = predict_tiles(lambda _: edge, image, tiles, (96, 96))
+    found = top_classes_of_tiles(lambda _: edge, image, tiles, (96, 96), (96, 96))
+    assert_same(found, probs)
+    assert torch.equal(found.labels, probs.argmax(0).int())
+
+
 def test_windows_above_are_forgotten(monkeypatch):
     held = []
     average = streamed.Average
