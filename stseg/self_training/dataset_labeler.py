@@ -279,6 +279,7 @@ def _settings(cfg: CfgNode, target: Target) -> dict[str, Any]:
         "stseg": cfg.MODEL.STSEG,
         "head": cfg.MODEL.SEM_SEG_HEAD,
         "synonyms": cfg.MODEL.TEXT.SYNONYMS,
+        "dtypes": [cfg.MODEL.DTYPE, cfg.MODEL.TEXT.DTYPE],
         "windows": cfg.TEST.SLIDING_WINDOW,
         "input": [cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST],
         "vetoed": sorted(target.vetoed),
