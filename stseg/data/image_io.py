@@ -67,8 +67,10 @@ def image_size(path: str | PathLike[str]) -> tuple[int, int]:
     """
     try:
         with Image.open(path) as image:
+            if image.format == "TIFF" and _is_turned(image):
+                image.load()  # turns it and forgets how; the size alone is turned before or after
             width, height = image.size
-            is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+            is_turned = _is_turned(image)
     except FileNotFoundError as e:
         raise FileNotFoundError(f"Image: expected a file, got none at {path}.") from e
     except (*_DECODE_ERRORS, Image.DecompressionBombError) as e:
@@ -77,6 +79,10 @@ def image_size(path: str | PathLike[str]) -> tuple[int, int]:
             "the file, or remove it together with its partner."
         ) from e
     return (width, height) if is_turned else (height, width)
+
+
+def _is_turned(image: Image.Image) -> bool:
+    return image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
 
 
 def read_colours(path: str | PathLike[str], what: str) -> np.ndarray:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stseg.data.image_io import BrokenFileError, read_image, read_label
+from stseg.data.image_io import BrokenFileError, image_size, read_image, read_label, to_rgb
 from stseg.structures import IGNORE_LABEL
 
 
@@ -74,12 +74,32 @@ def test_a_missing_image_is_named(tmp_path):
         read_image(tmp_path / "nowhere.jpg")
 
 
-def test_exif_orientation_is_applied(tmp_path):
-    pixels = np.zeros((10, 20, 3), dtype=np.uint8)
+#: What a camera stores of a picture that people see, by EXIF orientation (EXIF 2.32, table 6).
+STORED = {
+    1: lambda seen: seen,
+    2: lambda seen: seen[:, ::-1],
+    3: lambda seen: seen[::-1, ::-1],
+    4: lambda seen: seen[::-1],
+    5: lambda seen: seen.swapaxes(0, 1),
+    6: lambda seen: np.rot90(seen),
+    7: lambda seen: seen[::-1, ::-1].swapaxes(0, 1),
+    8: lambda seen: np.rot90(seen, -1),
+}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
+@pytest.mark.parametrize("orientation", STORED)
+def test_exif_orientation_is_applied(tmp_path, orientation, suffix):
+    seen = np.random.default_rng(0).integers(0, 256, (10, 20, 3)).astype(np.uint8)
     exif = Image.Exif()
-    exif[0x0112] = 6
-    path = _save(tmp_path / "turned.jpg", pixels, exif=exif)
-    assert read_image(path).shape == (20, 10, 3)
+    exif[0x0112] = orientation
+    stored = np.ascontiguousarray(STORED[orientation](seen))
+    lossless = {"lossless": True} if suffix == ".webp" else {}
+    path = _save(tmp_path / f"turned{suffix}", stored, exif=exif, **lossless)
+    assert (read_image(path) == seen).all()
+    assert image_size(path) == (10, 20)
+    with Image.open(path) as image:
+        assert (to_rgb(image) == seen).all()
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1", "LA"])
