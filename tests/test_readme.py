@@ -1,59 +1,258 @@
-import ast
+"""What the pages for users say can be done."""
+
+import importlib
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
+from string import Template
 
+import numpy as np
 import pytest
+import torch
+import yaml
+from detectron2.config import configurable, get_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY, build_model
+from PIL import Image
+from torch import nn
 
 from demo.demo import parse_args
+from stseg.config import add_stseg_config
+from stseg.config.data_entries import parse_entry
+from stseg.data.readers import register_folder
 from stseg.engine.arguments import argument_parser
+from stseg.evaluation import EVALUATOR_REGISTRY
 from stseg.evaluation.__main__ import _parser as evaluation_parser
+from stseg.modeling.heads.cost_volume import cost_volume
+from stseg.modeling.meta_arch.stseg import STSeg
 from stseg.structures import Background, Vocabulary
+from tests.helpers.tiny_data import NAMES, write_folder
+from tests.helpers.tiny_model import register, tiny_cfg
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
-COMMANDS = [
-    shlex.split(line, comments=True)
-    for language, block in BLOCKS
-    if not language
-    for line in block.replace("\\\n", " ").splitlines()
-]
+PAGES = ("README.md", "projects/STSeg/README.md", "datasets/README.md")
+TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
+_FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```", flags=re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
-def test_every_link_leads_somewhere(target):
-    assert target.startswith("http") or (ROOT / target).exists()
+def blocks(text, *languages):
+    """Content of the fenced blocks in some languages; "" stands for all but Python and YAML."""
+    found = [(name.lower(), block) for name, block in _FENCE.findall(text)]
+    return [b for name, b in found if ("" if name not in ("python", "yaml") else name) in languages]
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if "demo/demo.py" in c], ids=" ".join)
+def commands(text):
+    """The command lines of a page as lists of words, with the variables that a block sets."""
+    found = []
+    for block in blocks(text, ""):
+        variables = {}
+        for line in block.replace("\\\n", " ").splitlines():
+            line = Template(line.replace("...", "--config-file configs/mini/stseg_mini.yaml"))
+            words = shlex.split(line.safe_substitute(variables), comments=True)
+            if words and all("=" in word for word in words if word != "export"):
+                variables |= dict(word.split("=", 1) for word in words if word != "export")
+            elif words:
+                found.append([word for k, word in enumerate(words) if "=" not in word or k])
+    return found
+
+
+COMMANDS = [command for text in TEXTS.values() for command in commands(text)]
+
+
+def commands_with(word):
+    return [command for command in COMMANDS if word in command]
+
+
+@pytest.mark.parametrize(
+    ("page", "target"),
+    [(page, x) for page in PAGES for x in sorted(set(re.findall(r"\]\(([^)#]+)\)", TEXTS[page])))],
+)
+def test_every_link_leads_somewhere(page, target):
+    assert target.startswith("http") or ((ROOT / page).parent / target).exists()
+
+
+@pytest.mark.parametrize("language", ["", "bash", "sh", "console"])
+def test_commands_are_found_in_whatever_a_block_is_called(language):
+    text = f"```{language}\nX=a.yaml  # why\npython demo/demo.py \\\n  --config-file $X\n```\n"
+    assert commands(text) == [["python", "demo/demo.py", "--config-file", "a.yaml"]]
+
+
+def test_the_pages_hold_commands_of_every_kind():
+    assert len(commands_with("demo/demo.py")) >= 4
+    assert len(commands_with("train_net.py")) >= 15
+    assert len(commands_with("stseg.evaluation")) >= 4
+    assert len(commands_with("make")) >= 4
+    assert len(commands(TEXTS["README.md"])) >= 15
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "python" in c], ids=" ".join)
+def test_commands_name_programs_that_are_there(command):
+    program, *rest = command[command.index("python") + 1 :]
+    assert find_spec(rest[0]) if program == "-m" else (ROOT / program).is_file()
+
+
+@pytest.mark.parametrize("command", commands_with("demo/demo.py"), ids=" ".join)
 def test_demo_commands_are_understood(command):
     if "--help" in command:
         return
     _, args = parse_args(command[command.index("demo/demo.py") + 1 :])
-    Vocabulary.parse(args.vocabulary), Background.parse(args.background)
+    if not args.data:
+        Vocabulary.parse(args.vocabulary), Background.parse(args.background)
     assert (ROOT / args.config_file).is_file()
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if "train_net.py" in c], ids=" ".join)
+@pytest.mark.parametrize("command", commands_with("train_net.py"), ids=" ".join)
 def test_training_commands_are_understood(command):
     args = argument_parser().parse_args(command[command.index("train_net.py") + 1 :])
     assert (ROOT / args.config_file).is_file() and len(args.opts) % 2 == 0
+    cfg = get_cfg()
+    add_stseg_config(cfg)
+    cfg.merge_from_list(args.opts)  # every key is known, every value of its kind
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if "stseg.evaluation" in c], ids=" ".join)
+@pytest.mark.parametrize("command", commands_with("stseg.evaluation"), ids=" ".join)
 def test_evaluation_commands_are_understood(command):
     evaluation_parser().parse_args(command[command.index("stseg.evaluation") + 1 :])
 
 
-def test_python_blocks_are_python():
-    blocks = [block for language, block in BLOCKS if language == "python"]
-    assert len(blocks) == 6
-    for block in blocks:
-        ast.parse(block)
-
-
-def test_make_targets_exist():
+@pytest.mark.parametrize("command", commands_with("make"), ids=" ".join)
+def test_make_targets_exist(command):
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"^make (\w+)", README, flags=re.MULTILINE):
-        assert f"\n{target}:" in makefile
+    assert f"\n{command[1]}:" in makefile
+
+
+def test_keys_and_entries_in_yaml_exist():
+    found = [yaml.safe_load(b) for text in TEXTS.values() for b in blocks(text, "yaml")]
+    assert len(found) == 1
+    for entry in found[0]["DATASETS"]["FOLDERS"]:
+        if isinstance(entry, dict):
+            assert parse_entry(entry, "README").name == entry["name"]
+    cfg = get_cfg()
+    add_stseg_config(cfg)
+    cfg.merge_from_other_cfg(type(cfg)(found[0]))
+
+
+# --- Python ---
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, clean_catalog):
+    """A working directory with the configs and a data set "my_val", and no traces elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    register_folder("my_val", *write_folder(tmp_path / "val", count=2))
+    registries = EVALUATOR_REGISTRY, META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
+    before = [{name for name, _ in registry} for registry in registries]
+    yield tmp_path
+    for registry, names in zip(registries, before, strict=True):
+        for name in {name for name, _ in registry} - names:
+            del registry._obj_map[name]
+
+
+def segments_a_scene(names, place):
+    """The shipped miniature answers, and writes its files."""
+    assert names["result"].label_map.shape == (48, 64)
+    assert {"scene.png", "scene.json"} <= {p.name for p in (place / "output").iterdir()}
+
+
+def evaluates(evaluator):
+    """Whether answers equal to the labels are worth 100 points."""
+    records = DatasetCatalog.get("my_val")
+    evaluator.reset()
+    for record in records:
+        label = np.array(Image.open(record["sem_seg_file_name"]))
+        scores = torch.eye(len(NAMES))[torch.from_numpy(label).long()].permute(2, 0, 1)
+        evaluator.process([record], [{"sem_seg": scores}])
+    return evaluator.evaluate()["sem_seg"]["mIoU"] == 100
+
+
+def takes_detectron2s_place(names, place):
+    """The evaluator of the block judges a data set."""
+    assert evaluates(names["evaluator"])
+
+
+def chooses_the_evaluator_by_its_type(names, place):
+    """A trainer gets the evaluator that is registered."""
+    metadata = MetadataCatalog.get("my_val")
+    del metadata.evaluator_type
+    metadata.evaluator_type = "my_type"
+    cfg = get_cfg()
+    cfg.OUTPUT_DIR = str(place / "output")
+    asked = []
+    EVALUATOR_REGISTRY._obj_map["my_type"] = lambda *a: asked.append(a) or names["my_type"](*a)
+    assert evaluates(names["MyTrainer"].build_evaluator(cfg, "my_val"))
+    assert asked == [(cfg, "my_val", cfg.OUTPUT_DIR)]
+
+
+def trains_and_answers(model):
+    """Whether a model of a tiny config gives losses with a slope, and a map per class."""
+    image = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
+    item = {"image": image, "vocabulary": Vocabulary.parse("cat; dog"), "sem_seg": image[0] % 2}
+    sum(model.train()([{**item, "sem_seg": item["sem_seg"].long()}]).values()).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    with torch.no_grad():
+        return model.eval()([item])[0]["sem_seg"].shape == (2, 64, 64)
+
+
+def is_a_head(names, place):
+    """Set as MODEL.SEM_SEG_HEAD.NAME it trains and answers."""
+    register(place)
+    model = build_model(tiny_cfg(MODEL__SEM_SEG_HEAD__NAME="PlainHead"))
+    assert type(model.head) is names["PlainHead"] and trains_and_answers(model)
+
+
+def is_an_architecture(names, place):
+    """With a `from_config` like STSeg's it is built by its name, trains and answers."""
+    register(place)
+
+    def from_config(cls, cfg):
+        parts = STSeg.from_config(cfg)
+        del parts["sam_encoder"], parts["dea"], parts["head"], parts["guidance_detached"]
+        return parts
+
+    names["Zeroshot"].from_config = classmethod(from_config)
+    model = build_model(tiny_cfg(MODEL__META_ARCHITECTURE="Zeroshot"))
+    assert type(model) is names["Zeroshot"] and trains_and_answers(model)
+
+
+#: A word of each Python block to what must be true after it has run.
+RUNS = {
+    "Predictor(": segments_a_scene,
+    "Background": lambda names, place: None,
+    "boundary=True": takes_detectron2s_place,
+    "EVALUATOR_REGISTRY": chooses_the_evaluator_by_its_type,
+    "PlainHead": is_a_head,
+    "Zeroshot": is_an_architecture,
+}
+#: A word of each block that cannot be run, and why.
+NOT_RUN: dict[str, str] = {}
+PYTHON = [block for text in TEXTS.values() for block in blocks(text, "python")]
+
+
+def test_every_python_block_is_run_or_excused():
+    assert len(PYTHON) == len(RUNS) + len(NOT_RUN) == 6 and len(NOT_RUN) <= 1
+    for word in [*RUNS, *NOT_RUN]:
+        assert sum(word in block for block in PYTHON) == 1, word
+
+
+def told_names(block):
+    """What a block takes from the modules that its comments name."""
+    found = {}
+    for line, module in re.findall(r"^(.*)# from ([\w.]+)$", block, flags=re.MULTILINE):
+        content = vars(importlib.import_module(module))
+        found |= {word: content[word] for word in re.findall(r"\w+", line) if word in content}
+    return found
+
+
+@pytest.mark.parametrize("word", RUNS)
+def test_python_blocks_do_what_the_page_says(word, place):
+    (block,) = [b for b in PYTHON if word in b]
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (48, 64, 3), np.uint8)).save(place / "scene.png")
+    torch.manual_seed(0)
+    known = {"nn": nn, "configurable": configurable, "cost_volume": cost_volume}
+    names = {**known, **told_names(block), "__name__": "readme"}
+    exec(compile(block, "README.md", "exec"), names)
+    RUNS[word](names, place)

@@ -228,14 +228,27 @@ def test_every_shipped_config_builds_and_runs(path):
     changes += ["MODEL.SAM.NAME", SAM_NAME, "MODEL.SAM.CHECKPOINT", "random", "MODEL.DEVICE", "cpu"]
     changes += ["MODEL.STSEG.IMAGE_SIZE", [64, 64], "MODEL.SAM.INPUT_SIZE", 64]
     cfg = setup_cfg(str(path), changes)
+    torch.manual_seed(0)
     model = build_model(cfg).eval()
+    first, second = inputs((64, 64), (64, 64), labels=False)
     with torch.no_grad():
-        model(inputs((64, 64), labels=False))
+        one, two = (out["sem_seg"] for out in model([first, second]))
+    assert one.shape == (4, 64, 64) and ((one >= 0) & (one <= 1)).all()
+    assert one.std(dim=(1, 2)).min() > 0 and not torch.equal(one, two)  # it looks at the image
+    assert isinstance(model, STSeg) and model.tiles is None
+    without_dea = path.stem.startswith("sed") or (
+        path.parent.name == "mini" and "dea" not in path.stem
+    )
+    assert (model.dea is None) == without_dea
+    losses = model.train()(inputs((64, 64), vocabulary=VOCABULARY.with_seen("sky; kitten")))
+    assert sorted(losses) == [f"loss_sem_seg_{i}" for i in range(4)]
+    assert all(loss.isfinite() and loss > 0 for loss in losses.values())
 
 
 def test_the_named_configs_are_shipped():
     names = {path.stem for path in CONFIGS}
     assert {"stseg_convnextB_768", "stseg_convnextL_768", "sed_convnextB_768"} <= names
+    assert len(CONFIGS) >= 19
 
 
 @pytest.mark.parametrize("windows", [False, True])
