@@ -24,6 +24,13 @@ def picture(height=4, width=6):
     return image
 
 
+def test_a_confidence_of_exactly_the_threshold_is_known():
+    confidence = torch.tensor([[[0.25, 0.5, 0.75]]])
+    found = LabelMap(torch.zeros(1, 1, 3, dtype=torch.int32), confidence)
+    vocabulary = Vocabulary.parse("cat", background=Background.threshold(0.5))
+    assert decide(found, vocabulary).label_map.tolist() == [[-1, 0, 0]]
+
+
 def test_label_map_holds_indices_in_the_order_given(predictor):
     result = predictor(picture(), "blue; green; crimson, red")
     assert result.names == ("blue", "green", "crimson")

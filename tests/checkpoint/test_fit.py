@@ -155,6 +155,14 @@ def test_a_file_with_whole_encoders_spares_their_own_files(tiny, tmp_path):
         STSeg(spare_encoder_files(cfg))
 
 
+@pytest.mark.parametrize("gone", ["image_encoder.", "text_encoder."])
+def test_a_file_with_one_of_clips_towers_leaves_clips_own_file_needed(tiny, tmp_path, gone):
+    state = {n: v for n, v in tiny().state_dict().items() if not n.startswith(gone)}
+    torch.save({"model": state}, tmp_path / "part.pth")
+    cfg = tiny_cfg(MODEL__WEIGHTS=str(tmp_path / "part.pth"), MODEL__CLIP__PRETRAINED="clip.pt")
+    assert spare_encoder_files(cfg).MODEL.CLIP.PRETRAINED == "clip.pt"
+
+
 @pytest.mark.parametrize("key", ["MODEL.SAM.CHECKPOINT", "MODEL.CLIP.PRETRAINED"])
 def test_random_encoders_must_be_written_out(tiny, key, caplog):
     with pytest.raises(ValueError, match=rf"{key}: expected .*'random'"):

@@ -113,3 +113,8 @@ def test_every_mode_of_image_becomes_rgb(tmp_path, mode):
 def test_sixteen_bit_grey_images_are_scaled_not_clipped(tmp_path):
     path = _save(tmp_path / "a.png", np.array([[0, 256, 65535]], dtype=np.uint16))
     assert read_image(path)[0, :, 0].tolist() == [0, 1, 255]
+
+
+def test_sixteen_bits_that_hold_eight_are_taken_as_eight(tmp_path):
+    path = _save(tmp_path / "a.png", np.array([[0, 7, 255]], dtype=np.uint16))
+    assert read_image(path)[0, :, 0].tolist() == [0, 7, 255]

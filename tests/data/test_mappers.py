@@ -177,3 +177,15 @@ def test_labels_of_another_vocabulary_are_translated(tmp_path):
     write_pair(tmp_path, "a", np.full((2, 2), 6, dtype=np.uint8))
     with pytest.raises(ValueError, match=r"\(6 classes\).*got 6"):
         mapper(_record(tmp_path, "a"))
+
+
+def test_every_training_set_brings_its_own_id_without_a_class(tmp_path, data_cfg, clean_catalog):
+    for name, ignored in (("one", 77), ("two", 88)):
+        register_folder(name, *write_folder(tmp_path / name), ignore_label=ignored)
+    label = np.array([[0, 77], [88, 1]], dtype=np.uint8)
+    write_pair(tmp_path, "a", label)
+    data_cfg.INPUT.CROP.ENABLED, data_cfg.INPUT.RANDOM_FLIP = False, "none"
+    item = build_mapper(data_cfg, True, ["one", "two"])(_record(tmp_path, "a"))
+    side = item["sem_seg"].shape[0]
+    corners = item["sem_seg"][:: side - 1, :: side - 1]
+    assert corners.tolist() == [[0, IGNORE_LABEL], [IGNORE_LABEL, 1]]

@@ -1,6 +1,7 @@
 import itertools
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -165,6 +166,16 @@ def test_a_resumed_or_spread_out_run_sees_the_same(target, monkeypatch, options)
         parts.append(_batches(target, 5, **options))
     together = [[a[0], b[0], a[1], b[1]] for a, b in zip(*parts, strict=True)]
     assert _same(_flat(together), _flat(whole))
+
+
+def test_sets_of_one_size_are_met_in_orders_of_their_own(target):
+    half = {"source_names": ["source"], "source_fraction": 0.5}
+    places = {"source": [], None: []}  # number of the scene of each image
+    for item in itertools.chain(*_batches(target, 12, **half)):
+        places[item.get("domain")].append(Path(item["file_name"]).stem)
+    assert len(places["source"]) == len(places[None]) == 24
+    assert all(set(p[i : i + 6]) == set(p[:6]) for p in places.values() for i in (0, 6, 12, 18))
+    assert places["source"] != places[None]
 
 
 def test_online_items_have_a_weak_view_and_need_no_label(target):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from demo import demo
 from demo.demo import main
 from stseg.data.media import open_video
 from tests.helpers.colour_net import COLOURS, ColourTestNet
@@ -86,6 +87,19 @@ def test_video_gives_frames_and_an_overlay_video(workspace):
     assert len(names) == 1 + 3 * 3
     unknown = json.loads((workspace / "out" / "film_000002.json").read_text())
     assert unknown["unknown_share"] == 1.0
+
+
+@pytest.mark.parametrize(("policy", "listed"), [("threshold=0.8", [0, 1, -1]), ("none", [0, 1])])
+def test_frames_of_a_video_list_the_same_classes(workspace, monkeypatch, policy, listed):
+    with open_video(workspace / "photos" / "film.mp4", 5.0) as video:
+        for colour in ("red", "green"):
+            video.write(np.full((32, 32, 3), COLOURS[colour], dtype=np.uint8))
+    seen, draw = [], demo.draw_overlay
+    monkeypatch.setattr(
+        demo, "draw_overlay", lambda *a, **k: seen.append(list(k["legend_ids"])) or draw(*a, **k)
+    )
+    assert run(workspace, "film.mp4", more=("--background", policy)) == 0
+    assert seen == [listed] * 2
 
 
 def test_distractors_and_names_from_a_file(workspace):

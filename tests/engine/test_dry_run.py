@@ -9,7 +9,7 @@ from stseg.config import setup_cfg
 from stseg.data.readers.folders import register_from_cfg
 from stseg.engine import dry_run as dry_run_module
 from stseg.engine.arguments import parse_args
-from stseg.engine.dry_run import Phases, check_sets, measured
+from stseg.engine.dry_run import Phases, check_sets, make_dry, measured
 from stseg.utils import phase
 from tests.helpers import tiny_model
 from tests.helpers.tiny_data import write_folder
@@ -131,3 +131,11 @@ def test_a_missing_training_set_does_not_matter_to_an_evaluation(tiny_entry):
     check_sets(cfg, eval_only=True)
     with pytest.raises(ValueError, match="voc_2012_train_images"):
         check_sets(cfg)
+
+
+def test_a_dry_run_has_an_image_for_every_process_and_micro_batch(tmp_path):
+    cfg = setup_cfg(opts=["SOLVER.ACCUMULATE_STEPS", 4, "OUTPUT_DIR", str(tmp_path)])
+    make_dry(cfg, images=3, processes=2)
+    assert cfg.SOLVER.IMS_PER_BATCH == 2 * 4
+    assert cfg.DATASETS.MAX_IMAGES == 3 and cfg.SOLVER.MAX_ITER == 2
+    assert cfg.OUTPUT_DIR == str(tmp_path / "dry_run")

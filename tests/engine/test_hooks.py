@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from stseg.checkpoint.checkpointer import Checkpointer
-from stseg.engine.hooks import KeepBest, trim_metrics
+from stseg.engine.hooks import AtEvaluation, KeepBest, trim_metrics
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_pictures_do_not_touch_the_global_random_numbers(make_trainer):
 
 
 def keep_best(folder, value, start_iter):
-    """An evaluation of a run that began at `start_iter`; returns the record of the best one."""
+    """An evaluation of a run that began at `start_iter`; returns value and place of the best."""
     hook = KeepBest(1, Checkpointer(nn.Linear(1, 1), str(folder)), "sem_seg/mIoU", lambda: {})
     with EventStorage(start_iter) as storage:
         hook.trainer = SimpleNamespace(start_iter=start_iter, storage=storage)
@@ -60,11 +60,40 @@ def keep_best(folder, value, start_iter):
         storage.put_scalar("sem_seg/mIoU", value)
         hook.act()
     assert (folder / "model_best.pth").is_file()
-    return json.loads((folder / "model_best.json").read_text())["value"]
+    record = json.loads((folder / "model_best.json").read_text())
+    return record["value"], record["iteration"]
 
 
 def test_a_resumed_run_remembers_the_best_and_a_new_one_does_not(tmp_path):
-    assert keep_best(tmp_path, 99.0, start_iter=0) == 99.0
-    assert keep_best(tmp_path, 50.0, start_iter=4) == 99.0
-    assert keep_best(tmp_path, 99.5, start_iter=6) == 99.5
-    assert keep_best(tmp_path, 10.0, start_iter=0) == 10.0
+    assert keep_best(tmp_path, 99.0, start_iter=0) == (99.0, 0)
+    assert keep_best(tmp_path, 50.0, start_iter=4) == (99.0, 0)
+    assert keep_best(tmp_path, 99.0, start_iter=5) == (99.0, 0)  # the first of equals
+    assert keep_best(tmp_path, 99.5, start_iter=6) == (99.5, 6)
+    assert keep_best(tmp_path, 10.0, start_iter=0) == (10.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("period", "start", "acts"),
+    [(2, 0, [1, 3, 5]), (3, 0, [2, 5]), (4, 0, [3, 5]), (0, 0, [5]), (6, 0, [5]), (2, 5, [5])],
+)
+def test_what_follows_an_evaluation_is_done_once_after_each(period, start, acts):
+    done = []
+
+    class Acting(AtEvaluation):
+        def act(self):
+            done.append(min(self.trainer.iter, 5))
+
+    hook = Acting(period)
+    hook.trainer = SimpleNamespace(max_iter=6)
+    for hook.trainer.iter in range(start, 6):
+        hook.after_step()
+    hook.after_train()
+    assert done == acts
+
+
+def test_after_a_failure_nothing_is_done():
+    hook = AtEvaluation(1)
+    hook.trainer = SimpleNamespace(max_iter=6, iter=3)
+    hook.after_train()
+    with pytest.raises(NotImplementedError):
+        hook.after_step()

@@ -156,3 +156,19 @@ def test_the_schedule_has_the_factors_of_sed_at_every_quarter(opts, expected):
         scheduler.step()
     assert factors[::25] == pytest.approx(expected, abs=1e-3)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)
+
+
+def test_the_warm_up_ends_at_its_iteration():
+    cfg = make_cfg("SOLVER.MAX_ITER", 10, "SOLVER.WARMUP_ITERS", 4, "SOLVER.WARMUP_FACTOR", 0.1)
+    cfg.SOLVER.LR_SCHEDULER_NAME, cfg.SOLVER.POLY_LR_POWER = "WarmupPolyLR", 1.0
+    optimizer = build_optimizer(cfg, Model())
+    scheduler = build_lr_scheduler(cfg, optimizer)
+    factors = []
+    for _ in range(10):
+        group = optimizer.param_groups[-1]
+        factors.append(group["lr"] / group["initial_lr"])
+        optimizer.step()
+        scheduler.step()
+    # A straight line from 0.1 to what the polynomial has at iteration 4, then the polynomial.
+    warm = [0.1 + (0.6 - 0.1) * k / 4 for k in range(4)]
+    assert factors == pytest.approx([*warm, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1], abs=1e-6)

@@ -82,6 +82,12 @@ def test_order_and_splits_change_nothing_at_all():
         whole.merge(ConfidenceHistogram(10))
 
 
+def test_confidences_are_rounded_to_the_nearest_step():
+    step = 2.0**-24
+    ours = histogram([0.4 * step, 0.6 * step, 1.6 * step, 1.0], [0, 0, 0, 1], bins=2)
+    assert ours.steps.tolist() == [0 + 1 + 2, 2**24]
+
+
 def test_without_pixels_figures_are_nan():
     with np.errstate(all="raise"):
         empty = histogram([], [])

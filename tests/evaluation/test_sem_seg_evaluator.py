@@ -22,6 +22,7 @@ from stseg.evaluation import (
 )
 from stseg.evaluation import sem_seg_evaluator as module
 from stseg.evaluation.__main__ import main as command_line
+from stseg.structures import Vocabulary
 from tests.helpers.real_root import link_real_root
 from tests.helpers.tiny_data import NAMES, write_folder
 
@@ -302,7 +303,7 @@ def test_an_interrupted_evaluation_goes_on(tiny, tmp_path):
     assert not after.is_counted(names[0]) and not list((tmp_path / "out").glob("*.npz"))
 
 
-def test_a_state_of_another_protocol_is_refused(tiny, tmp_path):
+def test_a_state_of_another_protocol_is_refused(tiny, tmp_path, monkeypatch):
     weights = tmp_path / "model.pth"
     weights.write_bytes(b"weights")
     options = {"output_dir": tmp_path / "out", "resume": True, "weights": weights}
@@ -312,6 +313,22 @@ def test_a_state_of_another_protocol_is_refused(tiny, tmp_path):
     weights.write_bytes(b"trained on")
     with pytest.raises(ValueError, match="sem_seg_state_0.npz: .*same protocol, got weights"):
         STSegSemSegEvaluator("tiny", **options).reset()
+    weights.write_bytes(b"weights")
+    with pytest.raises(ValueError, match="same protocol, got settings"):
+        STSegSemSegEvaluator("tiny", **options, ignore_labels=[254]).reset()
+    words = Vocabulary.parse("heaven; road; tree; car")
+    with pytest.raises(ValueError, match="same protocol, got vocabulary"):
+        STSegSemSegEvaluator("tiny", **options, vocabulary=words).reset()
+    metadata = MetadataCatalog.get("tiny").__dict__
+    with monkeypatch.context() as patch:
+        patch.setitem(metadata, "stuff_classes", ["heaven", "road", "tree", "car"])
+        with pytest.raises(ValueError, match="same protocol, got label names"):
+            STSegSemSegEvaluator("tiny", **options).reset()
+    with monkeypatch.context() as patch:
+        patch.setitem(metadata, "label_ids", (1, 0, 2, 3))
+        with pytest.raises(ValueError, match="same protocol, got label ids"):
+            STSegSemSegEvaluator("tiny", **options).reset()
+    STSegSemSegEvaluator("tiny", **options).reset()
     with pytest.raises(ValueError, match="output_dir: expected a folder"):
         STSegSemSegEvaluator("tiny", save_every=3)
 

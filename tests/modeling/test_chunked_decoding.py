@@ -117,6 +117,19 @@ def test_a_budget_is_kept_and_what_is_beyond_it_is_computed_again(monkeypatch):
     assert len(embedded) == 4 * 10
 
 
+def test_a_new_step_may_take_the_room_of_the_one_before():
+    decoder = make_decoder(rejection_topk=100, chunk_size=2)
+    cost, guidance, embeds = make_inputs(1, 4)
+    channels, cells = decoder.embed.out_channels, 6 * 5
+    decoder.kept_bytes = 4 * 4 * channels * cells  # float32, four classes: steps 0 and 1 of all
+    blocks_run, spatial = [], decoder.stages[0].spatial
+    run = spatial.forward_in_blocks
+    spatial.forward_in_blocks = lambda x: blocks_run.append(len(x)) or run(x)
+    plain, chunked = both(decoder, cost, guidance, embeds)
+    assert blocks_run == [2, 2]  # each chunk once: step 1 takes the place of step 0
+    torch.testing.assert_close(chunked, plain, rtol=0, atol=1e-5)
+
+
 def test_small_blocks_change_nothing(monkeypatch):
     decoder = make_decoder(chunk_size=5)
     inputs = make_inputs(1, 7)

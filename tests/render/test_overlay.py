@@ -1,8 +1,9 @@
 import cv2
 import numpy as np
 import pytest
+from PIL import ImageDraw
 
-from stseg.render.overlay import class_colours, draw_overlay
+from stseg.render.overlay import class_colours, draw_legend, draw_overlay, paint_labels
 
 
 def test_colours_belong_to_ids_and_differ_clearly():
@@ -53,3 +54,33 @@ def test_image_and_label_map_of_different_size_are_refused():
         draw_overlay(np.zeros((4, 4, 3), dtype=np.uint8), np.zeros((4, 5), dtype=int), ["a"])
     with pytest.raises(ValueError, match="uint8"):
         draw_overlay(np.zeros((4, 4, 3)), np.zeros((4, 4), dtype=int), ["a"])
+
+
+def test_regions_are_outlined_on_both_axes_and_unknown_pixels_show_the_photograph_dimmed():
+    image = np.full((12, 10, 3), 200, dtype=np.uint8)
+    labels = np.zeros((12, 10), dtype=int)
+    labels[5:, :4], labels[5:, 4:] = 1, -1
+    painted = paint_labels(image, labels, opacity=0.5)
+    plain = [(100 + 0.5 * class_colours([c])[0]).round() for c in (0, 1)]
+    assert (painted[2, 7] == plain[0]).all() and (painted[9, 1] == plain[1]).all()
+    assert (painted[9, 7] == 120).all()
+    dark = painted.sum(axis=2) < 0.5 * image.sum(axis=2)[0, 0]
+    assert dark[4].all() and dark[5:, 3].all()
+    assert not dark[[2, 8]][:, [1, 7]].any()
+
+
+def test_a_legend_tells_names_shares_and_what_is_left_out(monkeypatch):
+    told = []
+    text = ImageDraw.ImageDraw.text
+
+    def listen(self, xy, words, *args, **kwargs):
+        told.append(words)
+        return text(self, xy, words, *args, **kwargs)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", listen)
+    labels = np.repeat([2, 0, 1, 3, -1], [40, 30, 15, 5, 10])[None]
+    draw_legend(labels, ("cat", "dog", "cow", "hen", "absent"), 300, max_rows=2)
+    pairs = dict(zip(told[::2], told[1::2], strict=True))
+    assert pairs == {
+        "cow": "40.0 %", "cat": "30.0 %", "and 2 more": "20.0 %", "unknown": "10.0 %"
+    }  # fmt: skip

@@ -2,11 +2,15 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
+from PIL import Image
 from torch import nn
 
+from stseg.data.readers import register_images
+from stseg.self_training import dataset_labeler as module
 from stseg.self_training.dataset_labeler import DatasetLabeler, predict, predict_labels
 from stseg.self_training.target import Target
 from stseg.structures import Vocabulary
@@ -121,3 +125,91 @@ def test_weights_names_images_and_vetoes_make_another_store_and_speed_does_not(f
     assert len(set(folders)) == len(folders)
     cfg.SELF_TRAINING.REFINE.BATCH_SIZE = 4
     assert folder_of(cfg) == folders[0]
+
+
+class Bars(nn.Module):
+    """Two classes; the first wins the left half, as surely as the image is bright, or nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def forward(self, batch):
+        answers = []
+        for item in batch:
+            size = item["height"], item["width"]
+            sure = item["image"].float().mean() / 255
+            left = torch.arange(size[1]).expand(size) < size[1] // 2
+            first = torch.where(left & (sure > 0.5), sure, 0.5 * sure)
+            answers.append({"sem_seg": torch.stack([first, torch.full(size, 0.5)])})
+        return answers
+
+
+@pytest.mark.parametrize("rank", [None, 0, 1])
+def test_a_quantile_is_over_the_images_that_a_class_wins_in_all_processes(
+    tmp_path, monkeypatch, rank, clean_catalog
+):
+    # Won by the first class at 0.6, 0.7 and 0.8: the middle passes. Two others it does not win.
+    levels = (0.1, 0.8, 0.2, 0.6, 0.7)
+    for k, level in enumerate(levels):
+        grey = np.full((6, 8, 3), round(255 * level), np.uint8)
+        Image.fromarray(grey).save(tmp_path / f"{k}.png")
+    register_images("bars", str(tmp_path), "a; b")
+    records = tuple({"file_name": str(tmp_path / f"{k}.png")} for k in range(len(levels)))
+    target = Target("bars", records, Vocabulary.parse("a; b"), frozenset())
+    cfg = tiny_cfg(SELF_TRAINING__REFINE__ENABLED=False, SELF_TRAINING__GATE__QUANTILE=0.5)
+    cfg.merge_from_list(["DATALOADER.NUM_WORKERS", 0, "INPUT.MIN_SIZE_TEST", 0])
+    labeler = DatasetLabeler(cfg, target, Bars())
+    store = labeler.store(tmp_path, 1, "weights")
+    if rank is not None:  # this process's part, with that of the other one
+        gathered = []
+
+        def gather(scores):
+            gathered.append(scores)
+            return gathered
+
+        for other in (1 - rank, rank):
+            monkeypatch.setattr(module.comm, "get_world_size", lambda: 2)
+            monkeypatch.setattr(module.comm, "get_rank", lambda other=other: other)
+            monkeypatch.setattr(module.comm, "is_main_process", lambda: True)
+            monkeypatch.setattr(module.comm, "synchronize", lambda: None)
+            monkeypatch.setattr(module.comm, "all_gather", gather)
+            monkeypatch.setattr(store, "finish", lambda: None)
+            if other != rank:
+                monkeypatch.setattr(store, "missing", lambda *_: [])
+                labeler.fill(store, Bars(), [])
+                monkeypatch.undo()
+    labeler.fill(store, Bars(), [])
+    mine = range(len(levels)) if rank is None else range(rank, len(levels), 2)
+    accepted = [k for k in mine if store.records(k)[0].accepted and store.records(k)[0].name == "a"]
+    assert accepted == [k for k in (1, 4) if k in mine]
+
+
+class Encoded(nn.Module):
+    """Asks SAM's encoder so many times."""
+
+    def __init__(self, times):
+        super().__init__()
+        self.sam_encoder, self.times = SAMEncoder(), times
+
+    def forward(self, batch):
+        for k in range(self.times):
+            self.sam_encoder(k)
+        return [{"sem_seg": torch.rand(2, 4, 6)} for _ in batch]
+
+
+class SAMEncoder(nn.Module):
+    def forward(self, number):
+        return {"sam": torch.full((1, 1, 2, 2), float(number))}
+
+
+def test_an_embedding_is_handed_on_where_it_is_that_of_the_whole_image():
+    item = {"image": torch.zeros(3, 4, 6), "height": 4, "width": 6}
+    model = Encoded(1)
+    assert (predict(model, item, 100)[1] == 0).all()
+    assert predict(Encoded(2), item, 100)[1] is None
+    assert predict(Encoded(0), item, 100)[1] is None
+    model.tiles = None
+    assert predict(model, item, 100)[1] is not None
+    model.tiles = "a window, be it a single one"
+    assert predict(model, item, 100)[1] is None

@@ -160,6 +160,13 @@ def test_without_sure_pixels_agreement_has_no_say():
     assert "-" in evidence.to_text()
 
 
+def test_pixels_without_a_class_are_never_sure():
+    labels = one_class(scenes(), gone=0, winner=-1)
+    evidence = judge_round(snapshot(labels), snapshot(labels)).evidence
+    assert evidence.sure == pytest.approx(0.6) and evidence.agreement == 1.0
+    assert judge_round(snapshot(labels), snapshot()).evidence.changed == pytest.approx(0.4)
+
+
 def test_a_confidence_of_exactly_the_threshold_is_sure():
     start = snapshot()
     at = replace(start, confidence=tuple(np.full_like(c, 0.9) for c in start.confidence))

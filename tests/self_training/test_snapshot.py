@@ -50,6 +50,15 @@ def test_large_maps_are_reduced_to_their_cell_centres():
     assert thin.labels[0].shape == (1, 256) and thin.entropy.tolist() == [0.5]
 
 
+@pytest.mark.parametrize(
+    ("side", "picked"), [(8, [1, 3, 5, 7]), (12, [1, 4, 7, 10]), (9, [1, 3, 5, 7])]
+)
+def test_of_each_cell_the_pixel_in_its_middle_is_taken(side, picked):
+    row = np.arange(side) % 3
+    snapshot = snapshot_of([output(0, (1, side), label_map=row[None])], CLASSES, max_side=4)
+    assert snapshot.labels[0].tolist() == [row[picked].tolist()]
+
+
 def test_a_saved_snapshot_comes_back_the_same(tmp_path):
     outputs = [output(i, (5 + i, 9)) for i in range(3)]
     rich = snapshot_of(outputs, CLASSES, coverage=np.array([0.5, np.nan, 1.0]), source_miou=51.25)

@@ -1,5 +1,7 @@
 """Video frames and label maps are made once, whole, and anew after a change."""
 
+import os
+
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -7,6 +9,8 @@ from PIL import Image
 
 from stseg.data.media import open_video
 from stseg.data.readers import folders, label_cache, register_data, register_images
+from stseg.data.readers.annotations import Annotations, Drawing
+from stseg.structures import Vocabulary
 from tests.helpers import annotated_data as data
 from tests.helpers.annotated_data import label_maps, register
 
@@ -130,3 +134,57 @@ def test_a_cache_that_cannot_be_written_names_the_variable(tmp_path, monkeypatch
     monkeypatch.setenv("STSEG_CACHE", str(tmp_path / "file"))
     with pytest.raises(OSError, match="STSEG_CACHE: expected a folder.*Set STSEG_CACHE"):
         register(data.write_labelme(tmp_path / "set"), "labelme")
+
+
+def drawn(tmp_path, *, image="00.png", name="mine", stem="00", key="key", **more):
+    """The folder of label maps that one image with one shape gets."""
+    annotations = Annotations(
+        [Drawing(str(tmp_path / image), stem, "a.json", "content")],
+        lambda drawing, size, ids, fill: np.full(size, ids[drawing.content], np.int32),
+        ("content",),
+        {"content": "a.json"},
+        key,
+    )
+    decided = {"ids": {"content": 0}, "names": "bright; dark", "fill": 0, **more}
+    vocabulary = Vocabulary.parse(decided["names"])
+    return label_cache.draw_label_maps(
+        name, annotations, decided["ids"], vocabulary, decided["fill"]
+    )[0]
+
+
+def test_all_that_label_maps_depend_on_makes_a_folder_of_its_own(tmp_path):
+    data.write_images(tmp_path, 2)
+    base = drawn(tmp_path)
+    others = [
+        drawn(tmp_path, name="other"),
+        drawn(tmp_path, image="01.png"),
+        drawn(tmp_path, stem="01"),
+        drawn(tmp_path, key="another key"),
+        drawn(tmp_path, ids={"content": 1}),
+        drawn(tmp_path, ids={"content": 0, "more": 1}),
+        drawn(tmp_path, names="dark; bright"),
+        drawn(tmp_path, names="bright, light; dark"),
+        drawn(tmp_path, fill=1),
+    ]
+    assert len({base, *others}) == 1 + len(others)
+    assert drawn(tmp_path) == base
+
+
+def test_all_that_frames_depend_on_makes_a_folder_of_its_own(tmp_path):
+    path = film(tmp_path)
+    base, sparse = label_cache.extract_frames(path), label_cache.extract_frames(path, every=2)
+    assert [len(list(folder.glob("*.jpg"))) for folder in (base, sparse)] == [5, 3]
+    stat = path.stat()
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000))
+    touched = label_cache.extract_frames(path)
+    with open(path, "ab") as file:
+        file.write(b" ")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    longer = label_cache.extract_frames(path)
+    path.rename(tmp_path / "moved.mp4")
+    moved = label_cache.extract_frames(tmp_path / "moved.mp4")
+    assert len({base, sparse, touched, longer, moved}) == 5
+    # Of one name in another folder: the path counts, too.
+    (tmp_path / "b").mkdir()
+    (tmp_path / "moved.mp4").rename(tmp_path / "b" / "moved.mp4")
+    assert label_cache.extract_frames(tmp_path / "b" / "moved.mp4") != moved

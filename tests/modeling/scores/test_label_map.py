@@ -152,10 +152,11 @@ def test_tiles_streamed_equal_tiles_at_full_size(
     assert_same(found, plain(probs, size), k)
 
 
+@pytest.mark.parametrize("level", [0.4, 0.7])
 @pytest.mark.parametrize("flip", [(), (-1,), (-2,), (-1, -2)])
-def test_a_step_that_a_window_spreads_over_pixels_is_seen_from_both_sides(flip):
+def test_a_step_that_a_window_spreads_over_pixels_is_seen_from_both_sides(flip, level):
     """At an edge a pixel's bounds are those of two cells: a class low in one may win there."""
-    edge = torch.full((1, 2, 8, 8), 0.4)
+    edge = torch.full((1, 2, 8, 8), level)
     edge[:, 0, 4:, 4:], edge[:, 0, :4], edge[:, 0, :, :4] = 0.9, 0.1, 0.1
     edge = edge.flip(flip)
     image, tiles = torch.zeros(3, 96, 96), Tiles((96, 96), whole_image=False)
@@ -163,6 +164,21 @@ def test_a_step_that_a_window_spreads_over_pixels_is_seen_from_both_sides(flip):
     found = top_classes_of_tiles(lambda _: edge, image, tiles, (96, 96), (96, 96))
     assert_same(found, probs)
     assert torch.equal(found.labels, probs.argmax(0).int())
+
+
+def test_the_whole_picture_may_outvote_its_windows():
+    def predict(images):
+        levels = [0.1, 0.8] if images.std() < 1 else [0.5, 0.4]  # of the whole, of a window
+        return torch.tensor(levels)[None, :, None, None].expand(1, 2, 4, 4)
+
+    # At half its size a chessboard is grey.
+    image = 255.0 * (torch.arange(64) + torch.arange(64)[:, None]).remainder(2).expand(3, -1, -1)
+    tiles = Tiles((32, 32), 0.0)
+    probs = predict_tiles(predict, image, tiles, (32, 32))
+    found = top_classes_of_tiles(predict, image, tiles, (32, 32), (64, 64))
+    torch.testing.assert_close(probs[:, 5, 40], torch.tensor([0.3, 0.6]))
+    assert_same(found, probs)
+    assert (found.labels == 1).all()
 
 
 def test_windows_above_are_forgotten(monkeypatch):

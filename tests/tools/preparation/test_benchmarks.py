@@ -12,6 +12,8 @@ from PIL import Image
 
 from stseg.tools.preparation.ade20k import read_index
 from stseg.tools.preparation.command import main
+from stseg.tools.preparation.runner import check
+from stseg.tools.preparation.tasks import Task
 from tests.helpers.raw_trees import TREES, files_below
 
 SCRIPTS = Path(__file__).resolve().parents[3] / "datasets" / "prepare_scripts"
@@ -73,6 +75,21 @@ def test_a_check_passes_what_was_prepared_and_finds_what_was_not(case, tmp_path,
     assert f"{extra.name}: unexpected" in told
     assert "2 not" in told
     assert files_below(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize(("by", "told"), [(1, ""), (9, "a.jpg: differs by 9")])
+def test_a_jpeg_may_differ_as_libraries_do_and_no_more(tmp_path, by, told):
+    def encoded(level):
+        buffer = io.BytesIO()
+        Image.new("RGB", (16, 16), (level,) * 3).save(buffer, "JPEG", quality=95)
+        return buffer.getvalue()
+
+    task = Task(tmp_path / "raw.jpg", ("a.jpg",), lambda source: (encoded(100),))
+    (tmp_path / "a.jpg").write_bytes(encoded(100 + by))
+    (outcome,) = check([task], tmp_path)
+    problems = [f"{path}: {problem}" for path, problem in outcome.problems]
+    assert len(problems) == bool(told) and all(line.startswith(told) for line in problems)
+    assert outcome.kept == (() if told else ("a.jpg",))
 
 
 def test_the_script_runs_the_benchmark_below_the_root_of_the_environment(

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,15 @@ def test_every_defect_of_a_folder_is_listed_at_once(tmp_path):
         "missing-image",
         "missing-label",
     ]
+
+
+@pytest.mark.parametrize(("ignored", "told"), [(95, ["mostly-ignored"]), (94, [])])
+def test_maps_that_are_ignored_for_the_most_part_are_told(tmp_path, ignored, told):
+    label = np.where(np.arange(100) < ignored, 255, np.arange(100) % 4).astype(np.uint8)
+    write_pair(tmp_path, "a", label.reshape(10, 10))
+    (tmp_path / "names.json").write_text(json.dumps({"classes": NAMES, "ignore": 255}))
+    assert "classes-never-seen" not in codes(check_folder(tmp_path))
+    assert codes(check_folder(tmp_path)) == told
 
 
 def test_ids_from_1_are_understood(tmp_path):
