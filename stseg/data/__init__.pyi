@@ -12,7 +12,15 @@ from .datasets.register import (
     dataset_vocabulary,
 )
 from .datasets.specs import SPECS, VARIANTS, DatasetSpec
-from .image_io import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_ids, read_image, read_label, to_rgb
+from .image_io import (
+    IMAGE_SUFFIXES,
+    LABEL_SUFFIXES,
+    image_size,
+    read_ids,
+    read_image,
+    read_label,
+    to_rgb,
+)
 from .loaders import (
     build_self_training_loader,
     build_test_loader,
@@ -62,6 +70,7 @@ __all__ = [
     "load_class_list",
     "load_unseen",
     "open_video",
+    "image_size",
     "read_ids",
     "read_image",
     "read_label",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from stseg.data import read_ids, read_image
+from stseg.data import image_size, read_ids, read_image
 from stseg.tools.verification.data_set import Pair
 
 _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap width and height
@@ -116,6 +116,9 @@ def _with_image(facts: FileFacts, decode: bool) -> FileFacts:
             # A PNG would be decoded whole to look for EXIF behind its pixels.
             may_turn = format_name != "PNG" or "exif" in image.info
             orientation = image.getexif().get(_ORIENTATION, 1) if may_turn else 1
+        if format_name == "TIFF" and orientation in (5, 6, 7, 8):
+            # Pillow may have turned it already: the height that is seen is the width as stored.
+            size = image_size(facts.image)
         if decode or not _is_complete(facts.image, format_name):
             read_image(facts.image)
     except (*_BROKEN, ValueError) as error:

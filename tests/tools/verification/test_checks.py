@@ -66,6 +66,23 @@ def test_maps_that_are_ignored_for_the_most_part_are_told(tmp_path, ignored, tol
     assert codes(check_folder(tmp_path)) == told
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_labels_of_turned_images_as_people_see_them_are_good(tmp_path, suffix, orientation):
+    label = (np.arange(200) % 4).reshape(10, 20).astype(np.uint8)
+    write_pair(tmp_path, "a", label)
+    (tmp_path / "images" / "a.png").unlink()
+    (tmp_path / "names.json").write_text(json.dumps(NAMES))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = (10, 20) if orientation in (6, 8) else (20, 10)  # width, height
+    Image.new("RGB", stored).save(tmp_path / "images" / f"a{suffix}", exif=exif)
+    assert check_folder(tmp_path).status == "good"
+    Image.fromarray(label.T).save(tmp_path / "labels" / "a.png")
+    expected = "exif-rotation" if orientation in (6, 8) else "size-mismatch"
+    assert expected in codes(check_folder(tmp_path))
+
+
 def test_ids_from_1_are_understood(tmp_path):
     write_folder(tmp_path, count=1)
     write_pair(tmp_path, "scene0", blocks([1, 2, 3, 4]))
