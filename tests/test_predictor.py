@@ -24,6 +24,12 @@ def picture(height=4, width=6):
     return image
 
 
+def test_distractors_go_with_a_vocabulary_that_has_seen_marks(predictor):
+    vocabulary = Vocabulary.parse("red; green", background=Background.distractors("blue"))
+    result = predictor(picture(), vocabulary.with_seen("red"))
+    assert result.label_map[0].tolist() == [0, 0, 0, -1, -1, -1]
+
+
 def test_a_confidence_of_exactly_the_threshold_is_known():
     confidence = torch.tensor([[[0.25, 0.5, 0.75]]])
     found = LabelMap(torch.zeros(1, 1, 3, dtype=torch.int32), confidence)

@@ -68,6 +68,25 @@ def test_the_moving_average_is_what_gets_evaluated(tmp_path):
     torch.testing.assert_close(model.weight, start + 1)
 
 
+def test_an_average_starts_from_the_weights_that_a_run_starts_from(make_trainer, tmp_path):
+    start = make_trainer(seed=5, folder="start").model.state_dict()
+    torch.save({"model": start}, tmp_path / "start.pth")
+    weights = ("MODEL.WEIGHTS", str(tmp_path / "start.pth"))
+    trainer = make_trainer("SOLVER.EMA.ENABLED", True, *weights)
+    assert not torch.equal(trainer.average.state_dict()["head.weight"], start["head.weight"])
+    trainer.resume_or_load(resume=False)
+    assert all(torch.equal(v, start[n]) for n, v in trainer.average.state_dict().items())
+
+
+def test_raw_weights_come_back_even_after_a_failure():
+    model = nn.Linear(2, 2)
+    average = WeightAverage(model, decay=0.9)
+    nn.init.ones_(model.weight)
+    with pytest.raises(KeyError), average.applied():
+        raise KeyError
+    assert (model.weight == 1).all()
+
+
 def test_an_average_of_other_parameters_is_refused():
     average = WeightAverage(nn.Linear(2, 2), decay=0.5)
     with pytest.raises(ValueError, match="averages of the 2 .*'bias' is on one side"):

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import nn
 
 from stseg.checkpoint.checkpointer import Checkpointer
 from stseg.engine.hooks import AtEvaluation, KeepBest, trim_metrics
+from stseg.engine.pictures import pick_samples
 
 
 @pytest.fixture
@@ -97,3 +99,13 @@ def test_after_a_failure_nothing_is_done():
     hook.after_train()
     with pytest.raises(NotImplementedError):
         hook.after_step()
+
+
+@pytest.mark.parametrize(("count", "numbers"), [(1, [0]), (3, [0, 3, 6]), (99, range(10))])
+def test_pictures_are_of_images_spread_over_the_set(make_trainer, count, numbers):
+    trainer = make_trainer()
+    name = trainer.cfg.DATASETS.TEST[0]
+    samples = pick_samples(trainer.build_test_loader(trainer.cfg, name), name, count)
+    files = [Path(sample.item["file_name"]).stem for sample in samples]
+    assert files == [f"{number:02d}" for number in numbers]
+    assert all(sample.photo.shape[:2] == sample.label.shape for sample in samples)

@@ -110,6 +110,26 @@ def test_images_and_data_sets_belong_to_a_runs_identity():
         other.load_state_dict(one.state_dict())
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("DATASETS.TRAIN", ("b",)),
+        ("MODEL.META_ARCHITECTURE", "Other"),
+        ("SEED", 9),
+        ("SELF_TRAINING.ENABLED", True),
+        ("SELF_TRAINING.IMAGES", "elsewhere"),
+        ("SELF_TRAINING.VOCABULARY", "cat"),
+    ],
+)
+def test_each_key_of_a_runs_identity_tells_two_runs_apart(key, value):
+    cfg = setup_cfg(opts=["DATASETS.TRAIN", "('a',)"]).clone()
+    one = RunIdentity(cfg)
+    cfg.defrost()
+    cfg.merge_from_list([key, value])
+    with pytest.raises(ValueError, match=f"got another: {key} [^;]* now. Give the settings"):
+        RunIdentity(cfg).load_state_dict(one.state_dict())
+
+
 def test_nothing_to_resume_is_a_warning_in_training_and_an_error_in_evaluation(run, tmp_path):
     folder = run("--resume")
     assert "WARNING" in (folder / "log.txt").read_text().split("holds no checkpoint")[0][-400:]

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stseg.evaluation.confusion import ConfusionMatrix
 from stseg.evaluation.label_images import pair_folders
 from stseg.evaluation.report import write_report
 from stseg.evaluation.report_markdown import bar, plain
 from stseg.evaluation.report_pictures import SIDE, draw_pictures, join_pictures
+from stseg.evaluation.report_rows import class_lines
 from stseg.evaluation.results import make_provenance
-from stseg.evaluation.scoring import Settings, score_pairs, summarise
+from stseg.evaluation.scoring import Score, Settings, score_pairs, summarise
 from stseg.structures import Vocabulary
 from tests.helpers.label_folders import NAMES, write_folders
 
@@ -42,6 +44,19 @@ def test_a_page_needs_no_other_file_and_shows_the_worst_first(scored, tmp_path):
         "Label",
         "Prediction",
     ]
+
+
+def test_a_class_is_told_what_it_is_taken_for_as_a_share_of_its_own_pixels():
+    score = Score.empty(Settings(3))
+    matrix = ConfusionMatrix(3)
+    matrix.counts[:] = [[60, 30, 10], [0, 50, 0], [0, 0, 0]]
+    score.add("a", matrix)
+    lines = class_lines(summarise(score, Vocabulary.parse("wall; door; sky")))
+    told = {line.name: (line.taken_for, line.cells) for line in lines}
+    assert told == {
+        "wall": ("door (30 %)", ("60.0", "100.0", "100")),
+        "door": ("", ("100.0", "62.5", "50")),
+    }
 
 
 def test_every_class_has_a_bar_of_its_iou_or_is_listed_as_absent(scored, tmp_path):

@@ -5,7 +5,7 @@ from PIL import Image
 from stseg.evaluation.boundary import BoundaryCounts
 from stseg.evaluation.confusion import ConfusionMatrix
 from stseg.evaluation.label_images import pair_folders
-from stseg.evaluation.scoring import Settings, score_pairs, summarise
+from stseg.evaluation.scoring import Score, Settings, score_pairs, summarise
 from stseg.structures import Vocabulary
 from tests.helpers.label_folders import NAMES, write_folders
 
@@ -116,3 +116,17 @@ def test_an_ignored_id_that_no_file_can_hold_is_refused(ignore):
 def test_no_threads_are_refused():
     with pytest.raises(ValueError, match="jobs"):
         score_pairs([], Settings(3), jobs=0)
+
+
+def test_similarity_has_the_truth_in_its_rows():
+    score = Score.empty(Settings(3))
+    matrix = ConfusionMatrix(3)
+    matrix.counts[:] = [[60, 40, 0], [0, 50, 0], [10, 0, 40]]
+    score.add("a", matrix)
+    near = np.eye(3)
+    near[0, 1] = 0.5  # "door" for a wall is half right, "wall" for a door is not
+    result = summarise(score, Vocabulary.parse("wall; door; sky"), similarity=near)
+    assert result.figures["open_mIoU_gt"] == pytest.approx(
+        np.mean([80 / (100 + 10), 50 / (50 + 20), 40 / 50])
+    )
+    assert result.similarity == {"true": [0], "predicted": [1], "credit": [0.5]}

@@ -38,3 +38,12 @@ def test_the_prior_changes_nothing_else():
 def test_a_prior_that_is_no_probability_is_refused(prior):
     with pytest.raises(ValueError, match="PRIOR_PROB: expected a number in \[0, 1\)"):
         build(prior_prob=prior)
+
+
+def test_coarse_heads_learn_from_the_decoder_and_do_not_shape_it():
+    decoder, sizes = build().train(), (8, 16, 32)
+    cost = torch.rand(1, 2, 3, 4, 4)
+    outputs = decoder(cost, [torch.rand(1, 8, s, s) for s in sizes])
+    sum(coarse.square().sum() for coarse in outputs[1:]).backward()
+    learning = {name.split(".")[0] for name, p in decoder.named_parameters() if p.grad is not None}
+    assert len(outputs) == 4 and learning == {"aux_heads"}

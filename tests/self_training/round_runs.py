@@ -293,6 +293,20 @@ def note_training_labels(path):
     wrap("tests.self_training.round_runs:RoundsTestNet", "forward", change)
 
 
+def note_loaders(path):
+    """Of every loader of a round, how often its images are wanted as a line in a file."""
+
+    def change(old):
+        def build(*args, weights=None, **options):
+            with open(path, "a") as file:
+                file.write(json.dumps(None if weights is None else list(weights)) + "\n")
+            return old(*args, weights=weights, **options)
+
+        return build
+
+    wrap("stseg.self_training.hook", "build_self_training_loader", change)
+
+
 def close_gate_at(number):
     """From the `number`-th labelling of all images on no class is accepted."""
 

@@ -122,6 +122,21 @@ def test_two_sure_classes_that_change_places_are_named():
     assert len(verdict.reasons) == 1 and "'class 3', 'class 4'" in verdict.reasons[0]
 
 
+def test_a_class_with_few_sure_pixels_may_lose_them():
+    """Of a large class one column of a hundred is sure, and goes to another."""
+    start = snapshot(sure=False)
+    sure = tuple(np.where(np.arange(100) == 10, 0.95, c) for c in start.confidence)
+    start = replace(start, confidence=tuple(c.astype(np.float16) for c in sure))
+    labels = [np.where(np.arange(100) == 10, (label + 1) % 4, label) for label in scenes()]
+    lenient = GuardSettings(min_agreement=0.0, min_area=0.02)
+    verdict = judge_round(start, snapshot(labels), lenient)
+    assert not verdict.harmful
+    shares = {row.name: row.sure_start for row in verdict.evidence.classes}
+    assert sum(shares.values()) == pytest.approx(verdict.evidence.sure) == pytest.approx(0.01)
+    assert all(row.kept_sure in (None, 0.0) for row in verdict.evidence.classes)
+    assert judge_round(start, snapshot(labels), replace(lenient, min_area=0.001)).harmful
+
+
 def test_small_steps_add_up_because_rounds_are_judged_against_the_start():
     far = [np.roll(label, 3, axis=1) for label in scenes()]
     between = [np.roll(label, 1, axis=1) for label in scenes()]

@@ -147,7 +147,9 @@ def test_no_class_over_the_gate_in_a_later_round_ends_the_rounds(run):
     assert not runs.differences(final["model"], runs.load(folder / "model_0000001.pth")["model"])
 
 
-def test_a_source_set_is_mixed_in_and_watched(run, folders):
+def test_a_source_set_is_mixed_in_and_watched_and_rare_classes_come_more_often(
+    run, folders, tmp_path
+):
     mixed = {
         "DATASETS.FOLDERS": folders,
         "SELF_TRAINING.SOURCE.DATASETS": ("rounds_source",),
@@ -156,13 +158,15 @@ def test_a_source_set_is_mixed_in_and_watched(run, folders):
         "SELF_TRAINING.GATE.QUANTILE": 0.5,
         "SELF_TRAINING.REFINE.FRAME": "padded",
     }
-    folder = run(mixed, stseg=True)
+    folder = run(mixed, (runs.note_loaders, str(tmp_path / "loaders")), stseg=True)
+    wanted = [json.loads(line) for line in (tmp_path / "loaders").read_text().splitlines()]
+    assert len(wanted) == 2 and all(min(weights) >= 1 for weights in wanted)
     evidence = runs.rounds(folder)["rounds"][0]["evidence"]
     assert 0 <= evidence["source_miou_start"] <= 100
     assert 0 <= evidence["source_miou_now"] <= 100
 
 
-def test_regions_vote_at_reduced_size(run):
+def test_regions_vote_at_reduced_size(run, tmp_path):
     changes = {
         "SELF_TRAINING.REFINE.REGION_VOTE.ENABLED": True,
         "SELF_TRAINING.REFINE.REGION_VOTE.PURITY": 0.1,
@@ -170,7 +174,9 @@ def test_regions_vote_at_reduced_size(run):
         "SELF_TRAINING.LABEL_MAX_SIZE": 28,  # half of the image's side
         "SELF_TRAINING.ROUNDS": 1,
     }
-    folder = run(changes, (runs.believe_any_region,))
+    note = (runs.note_loaders, str(tmp_path / "loaders"))
+    folder = run(changes, (runs.believe_any_region,), note)
+    assert (tmp_path / "loaders").read_text() == "null\n"  # all come alike
     paths = list((folder / "self_training").glob("round_01-*/labels/*"))
     labels = [read_label(path, 4, (255,)) for path in paths]
     assert [label.shape for label in labels] == [(40, 56)] * 4

@@ -68,6 +68,16 @@ def test_cell_losses_vanish_where_cells_say_the_named_classes_and_not_elsewhere(
     assert every.item() > 5
 
 
+def test_losses_of_a_know_nothing_are_those_of_chance():
+    cells = torch.zeros(2, 4, 5)  # two pictures of four cells, five names
+    named = torch.tensor([[True, True, False, False, False], [True, False, False, False, False]])
+    some, every = cell_label_loss(cells, named, top_share=0.5)
+    assert some.item() == pytest.approx((np.log(5 / 2) + np.log(5)) / 2)
+    assert every.item() == pytest.approx(np.log(5))  # whatever the number of names in a caption
+    true, unknown = torch.eye(4, dtype=torch.bool), torch.zeros(4, 4, dtype=torch.bool)
+    assert matching_loss(torch.zeros(4, 4), true, unknown).item() == pytest.approx(np.log(4))
+
+
 def test_pairs_of_unknown_truth_take_no_part_in_the_matching_loss():
     scores = torch.tensor([[5.0, 1.0], [0.0, 5.0]], requires_grad=True)
     true, unknown = torch.eye(2, dtype=torch.bool), torch.tensor([[False, True], [False, False]])
