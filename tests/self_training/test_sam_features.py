@@ -75,6 +75,13 @@ def test_a_file_holds_one_image_not_its_batch(tmp_path, images, filled):
     assert len(sizes) == 3 and max(sizes) == alone
 
 
+def test_another_input_size_has_entries_of_its_own(tmp_path, images, filled):
+    other = make_encoder(size=32)
+    plain = make_encoder(size=32)(images[:1])["sam"]
+    assert torch.equal(cached(tmp_path, other, images[:1]), plain)
+    assert other.computed == 1 and plain.shape != filled.shape
+
+
 def test_both_frames_and_mirrored_copies_have_entries_of_their_own(tmp_path, images):
     image = images[0]
     for _ in range(2):
