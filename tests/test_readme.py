@@ -1,8 +1,11 @@
 """What the pages for users say can be done."""
 
 import importlib
+import os
 import re
 import shlex
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from string import Template
@@ -23,7 +26,7 @@ from stseg.config.data_entries import parse_entry
 from stseg.data.readers import register_folder
 from stseg.engine.arguments import argument_parser
 from stseg.evaluation import EVALUATOR_REGISTRY
-from stseg.evaluation.__main__ import _parser as evaluation_parser
+from stseg.evaluation.__main__ import argument_parser as evaluation_parser
 from stseg.modeling.heads.cost_volume import cost_volume
 from stseg.modeling.meta_arch.stseg import STSeg
 from stseg.structures import Background, Vocabulary
@@ -31,7 +34,7 @@ from tests.helpers.tiny_data import NAMES, write_folder
 from tests.helpers.tiny_model import register, tiny_cfg
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "projects/STSeg/README.md", "datasets/README.md")
+PAGES = ("README.md", "projects/STSeg/README.md", "datasets/README.md", "CONTRIBUTING.md")
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
 _FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```", flags=re.DOTALL | re.MULTILINE)
 
@@ -246,11 +249,26 @@ def told_names(block):
     return found
 
 
+def write_scene(folder):
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (48, 64, 3), np.uint8)).save(folder / "scene.png")
+
+
+def test_the_first_block_runs_in_a_process_of_its_own(place):
+    """Where no test has imported or registered anything before."""
+    write_scene(place)
+    command = [sys.executable, "-W", "ignore", "-c", PYTHON[0]]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    name, confidence = result.stdout.rsplit(maxsplit=1)
+    assert name in ("star", "red kite", "grass", "sky") and 0 < float(confidence) < 1
+
+
 @pytest.mark.parametrize("word", RUNS)
 def test_python_blocks_do_what_the_page_says(word, place):
     (block,) = [b for b in PYTHON if word in b]
-    rng = np.random.default_rng(0)
-    Image.fromarray(rng.integers(0, 256, (48, 64, 3), np.uint8)).save(place / "scene.png")
+    write_scene(place)
     torch.manual_seed(0)
     known = {"nn": nn, "configurable": configurable, "cost_volume": cost_volume}
     names = {**known, **told_names(block), "__name__": "readme"}

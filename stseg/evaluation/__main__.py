@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     argv = sys.argv[1:] if argv is None else list(argv)
-    parser = _parser()
+    parser = argument_parser()
     args = parser.parse_args(argv)
     try:
         return args.run(args, argv)
@@ -173,7 +173,8 @@ def _report(args: argparse.Namespace, argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def argument_parser() -> argparse.ArgumentParser:
+    """The commands and their flags."""
     parser = argparse.ArgumentParser(
         _PROGRAM,
         description=__doc__,
