@@ -48,7 +48,7 @@ def measure(case: Case, side: Side | None = None) -> dict:
         times, processor, seconds, outputs = _times(case, side, images)
         peak = max(peak, memory.peak())
     with torch.inference_mode():  # counting does not go with autocast, and does not need it
-        gflop = _operations(case, side, images)
+        gflop = operations(case, side, images)
     labels = dict.fromkeys([*side.parts, *peaks])
     result = {
         "best_s": min(times),
@@ -142,7 +142,7 @@ def _clocked_parts(case: Case, side: Side, images: list[dict]):
     return seconds, outputs, meter.spent
 
 
-def _operations(case: Case, side: Side, images: list[dict]) -> dict[str, float]:
+def operations(case: Case, side: Side, images: list[dict]) -> dict[str, float]:
     """10^9 operations by part: products and sums of convolutions and matrix products.
 
     Without rejection they are a line in the number of names, found from two small numbers.
@@ -153,13 +153,14 @@ def _operations(case: Case, side: Side, images: list[dict]) -> dict[str, float]:
 
 def _counted_or_extended(case: Case, side: Side, images: list[dict]) -> dict[str, float]:
     if case.rejection or case.survivors or case.classes <= FEW[1]:
-        return _counted(side, images, case.classes)
-    low, high = (_counted(side, images, count) for count in FEW)
+        return counted(side, images, case.classes)
+    low, high = (counted(side, images, count) for count in FEW)
     share = (case.classes - FEW[0]) / (FEW[1] - FEW[0])
     return {k: low.get(k, 0.0) + share * (v - low.get(k, 0.0)) for k, v in high.items()}
 
 
-def _counted(side: Side, images: list[dict], count: int) -> dict[str, float]:
+def counted(side: Side, images: list[dict], count: int) -> dict[str, float]:
+    """10^9 operations by part, counted in a run with so many names."""
     counter = FlopCounterMode(display=False)
     meter = Meter(lambda: counter.get_total_flops() / 1e9)
     with counter, metered(side.model, side.parts, meter, side.functions) as whole:

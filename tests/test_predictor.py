@@ -167,7 +167,10 @@ def test_image_is_resized_as_in_evaluation_and_the_result_is_not():
     cfg = make_cfg()
     cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 8, 100
     predictor = Predictor(cfg)
-    item = predictor._model_input(picture(4, 6), Vocabulary.parse("red"))
+    seen = []
+    predictor.model.register_forward_pre_hook(lambda _, args: seen.extend(args[0]))
+    predictor(picture(4, 6), "red")
+    (item,) = seen
     assert item["image"].shape == (3, 8, 12) and (item["height"], item["width"]) == (4, 6)
     assert predictor(picture(), "red; blue").label_map.shape == (4, 6)
 

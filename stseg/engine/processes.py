@@ -32,7 +32,7 @@ def launch(main: Callable[..., Any], args: argparse.Namespace) -> Any:
         per_machine, start = args.num_cpu_processes, _launch_cpu
     if per_machine * args.num_machines == 1:
         return main(args)
-    url = f"tcp://127.0.0.1:{_free_port()}" if args.dist_url == "auto" else args.dist_url
+    url = f"tcp://127.0.0.1:{free_port()}" if args.dist_url == "auto" else args.dist_url
     return start(main, args, url)
 
 
@@ -50,12 +50,21 @@ def _launch_gpus(main: Callable[..., Any], args: argparse.Namespace, url: str) -
 def _launch_cpu(main: Callable[..., Any], args: argparse.Namespace, url: str) -> None:
     # Detectron2's launcher takes NCCL, which needs GPUs, wherever there is one.
     method = multiprocessing.get_start_method()
-    mp.start_processes(_cpu_worker, nprocs=args.num_cpu_processes, args=(main, args, method, url))
+    mp.start_processes(cpu_worker, nprocs=args.num_cpu_processes, args=(main, args, method, url))
 
 
-def _cpu_worker(
+def cpu_worker(
     local_rank: int, main: Callable[..., Any], args: argparse.Namespace, method: str, url: str
 ) -> None:
+    """One of several processes of a run on the CPU, which talk by gloo.
+
+    Args:
+        local_rank: from 0, on this machine.
+        main: called with `args`.
+        args: from `parse_args`.
+        method: how this process starts its data workers, "fork" or "spawn".
+        url: where the processes meet, tcp://HOST:PORT.
+    """
     count = args.num_cpu_processes
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))
@@ -90,7 +99,8 @@ def _run(main: Callable[..., Any], args: argparse.Namespace, method: str) -> Non
     main(args)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]

@@ -144,7 +144,7 @@ class CaptionTrainer(StepwiseTrainer):
         rows = rng.choice(len(pool), min(recipe.batch, len(pool)), replace=False)
         losses = caption_losses(self.model, pool, rows, recipe, rng)
         lr = recipe.lr * lr_factor(self.step, recipe.steps)
-        return self._update(losses, lr, average_from=0, highest_keep=0.998)
+        return self.update(losses, lr, average_from=0, highest_keep=0.998)
 
 
 def export_weights(clip: nn.Module, path: Path) -> None:

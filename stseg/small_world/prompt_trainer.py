@@ -233,7 +233,7 @@ class PromptTrainer(StepwiseTrainer):
         """One update; returns the losses."""
         losses = self._losses(self._take_batch())
         # The encoder is done when the decoder begins, so its average must not trail behind.
-        return self._update(
+        return self.update(
             losses, self._lr(), average_from=self.recipe.region_steps, highest_keep=0.995
         )
 

@@ -47,7 +47,7 @@ class StepwiseTrainer:
         """One update; returns the figures to log."""
         raise NotImplementedError
 
-    def _update(
+    def update(
         self, losses: dict[str, Tensor], lr: float, average_from: int, highest_keep: float
     ) -> dict[str, float]:
         """Descend on the sum of the losses, and let the average follow.

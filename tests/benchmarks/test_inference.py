@@ -10,7 +10,7 @@ from detectron2.modeling import build_model
 from benchmarks import inference, inference_case
 from benchmarks.case_settings import Case
 from benchmarks.inference import main
-from benchmarks.inference_case import _counted, _operations, compare, measure
+from benchmarks.inference_case import compare, counted, measure, operations
 from benchmarks.inference_parts import REST, Meter, PeakMeter, metered, our_parts
 from benchmarks.inference_plot import lines, plot
 from benchmarks.inference_sides import Survivors, our_side, photos
@@ -50,8 +50,8 @@ def test_operations_of_many_names_are_told_from_few(tiny):
     case = Case("stseg", classes=9, image_size=64)
     side = tiny(case)
     with torch.inference_mode():
-        counted = _counted(side, photos(case), 9)
-        assert _operations(case, side, photos(case)) == pytest.approx(counted)
+        wanted = counted(side, photos(case), 9)
+        assert operations(case, side, photos(case)) == pytest.approx(wanted)
 
 
 def test_a_metered_model_is_left_as_it_was(tiny):

@@ -40,10 +40,11 @@ def test_padded_images_go_in_as_sam_prepares_them(shape):
 
 
 @pytest.mark.parametrize("shape", [(60, 100), (100, 60), (200, 310), (1, 300)])
-def test_padding_keeps_the_aspect_and_lies_right_and_below(shape, monkeypatch):
+def test_padding_keeps_the_aspect_and_lies_right_and_below(shape):
     seen = []
-    encoder = SAMImageEncoder(tiny_sam().image_encoder, input_size=96)
-    monkeypatch.setattr(encoder, "_encode", lambda images: seen.append(images) or images)
+    sam = tiny_sam().image_encoder
+    sam.patch_embed.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    encoder = SAMImageEncoder(sam, input_size=96)
     encoder.encode_padded(torch.full((3, *shape), 255, dtype=torch.uint8))
     height, width = (max(1, n) for n in ResizeLongestSide.get_preprocess_shape(*shape, 96))
     (images,) = seen

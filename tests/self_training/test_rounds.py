@@ -8,7 +8,7 @@ import pytest
 import train_net
 from stseg.data.image_io import read_label
 from stseg.engine.arguments import parse_args
-from stseg.engine.processes import _cpu_worker, _free_port
+from stseg.engine.processes import cpu_worker, free_port
 from stseg.evaluation import read_result
 
 from . import round_runs as runs
@@ -106,7 +106,7 @@ def test_images_that_are_handled_perfectly_bring_no_gain(run, tmp_path):
 def test_two_processes_make_the_labels_of_one(run, data, tmp_path):
     one = run()
     argv = runs.make_argv(data, tmp_path / "two", flags=["--num-cpu-processes", "2"])
-    port, log = _free_port(), tmp_path / "two.txt"
+    port, log = free_port(), tmp_path / "two.txt"
     processes = [
         runs.start_process(argv, log, main=_Worker(rank, f"tcp://127.0.0.1:{port}"))
         for rank in (0, 1)
@@ -131,7 +131,7 @@ class _Worker:
         self.rank, self.url = rank, url
 
     def __call__(self):
-        _cpu_worker(self.rank, train_net.main, parse_args(), "fork", self.url)
+        cpu_worker(self.rank, train_net.main, parse_args(), "fork", self.url)
 
 
 def test_no_class_over_the_gate_in_a_later_round_ends_the_rounds(run):

@@ -6,7 +6,7 @@ import pytest
 
 import train_net
 from stseg.engine.arguments import parse_args
-from stseg.engine.processes import _cpu_worker, _free_port
+from stseg.engine.processes import cpu_worker, free_port
 
 from . import round_runs as runs
 
@@ -103,7 +103,7 @@ def test_a_full_disk_costs_the_folder_not_the_run(run, plain, tmp_path):
 def test_two_processes_share_a_folder(run, plain, data, tmp_path):
     changes = {"SELF_TRAINING.SAM_CACHE_DIR": cache_of(tmp_path)}
     argv = runs.make_argv(data, tmp_path / "two", changes, flags=["--num-cpu-processes", "2"])
-    url, log, calls = f"tcp://127.0.0.1:{_free_port()}", tmp_path / "two.txt", tmp_path / "calls"
+    url, log, calls = f"tcp://127.0.0.1:{free_port()}", tmp_path / "two.txt", tmp_path / "calls"
     note = (runs.note_sam_calls, str(calls))
     processes = [runs.start_process(argv, log, note, main=_Worker(k, url)) for k in (0, 1)]
     assert [runs.finish_process(p) for p in processes] == [0, 0], log.read_text()
@@ -121,4 +121,4 @@ class _Worker:
         self.rank, self.url = rank, url
 
     def __call__(self):
-        _cpu_worker(self.rank, train_net.main, parse_args(), "fork", self.url)
+        cpu_worker(self.rank, train_net.main, parse_args(), "fork", self.url)

@@ -20,7 +20,7 @@ def test_the_average_equals_the_model_first_and_follows_it_ever_more_slowly():
     trainer = StepwiseTrainer("part", model, torch.optim.SGD(model.parameters(), lr=0.1), Recipe())
     expected = 1.0
     for step in range(1, 31):
-        trainer._update({"pull": model.weight.sum()}, 0.1, average_from=5, highest_keep=0.5)
+        trainer.update({"pull": model.weight.sum()}, 0.1, average_from=5, highest_keep=0.5)
         done = max(0, step - 5)
         keep = min(0.5, done / (done + 10))
         expected = keep * expected + (1 - keep) * model.weight.item()

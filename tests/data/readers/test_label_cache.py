@@ -89,15 +89,15 @@ def forget(name):
 
 def test_drawing_goes_on_where_it_was_killed(tmp_path, label_cache_dir, monkeypatch):
     root, drawn = data.write_labelme(tmp_path / "set"), []
-    original = label_cache._draw_one
+    original = label_cache.encode_labels
 
-    def dies_at_the_third(annotations, drawing, ids, fill):
-        drawn.append(drawing.stem)
+    def dies_at_the_third(labels, num_classes):
+        drawn.append(labels)
         if len(drawn) == 3:
             raise KeyboardInterrupt
-        return original(annotations, drawing, ids, fill)
+        return original(labels, num_classes)
 
-    monkeypatch.setattr(label_cache, "_draw_one", dies_at_the_third)
+    monkeypatch.setattr(label_cache, "encode_labels", dies_at_the_third)
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     with pytest.raises(KeyboardInterrupt):
         register(root, "labelme")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stseg.modeling.scores import best_classes
 from stseg.modeling.scores import label_map as streamed
 from stseg.modeling.scores.label_map import LabelMap, label_maps, top_classes, top_classes_of_tiles
-from stseg.modeling.scores.sources import Axis
+from stseg.modeling.scores.sources import Axis, Cells
 from stseg.modeling.scores.windows import Tiles, predict_tiles, resize
 
 
@@ -89,11 +89,9 @@ def test_sizes_of_use_are_equal_too(size):
 
 def test_few_classes_are_looked_at_where_few_can_win(monkeypatch):
     seen = []
-    better = best_classes._better
+    take = Cells.take
     monkeypatch.setattr(
-        best_classes,
-        "_better",
-        lambda best, ids, *rest: seen.append(len(ids)) or better(best, ids, *rest),
+        Cells, "take", lambda self, ids, *rest: seen.append(len(ids)) or take(self, ids, *rest)
     )
     top_classes(scores_of(200, 96, 96, smooth=32), (384, 384))
     assert sum(seen) / len(seen) < 40
