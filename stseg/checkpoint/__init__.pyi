@@ -9,12 +9,20 @@ from .checkpointer import (
 )
 from .fit import FROZEN_PARTS, check_fit, config_of, shapes_of
 from .published import load_published
-from .reading import RANDOM, READ_ERRORS, read_checkpoint, read_state_dict, reason_of
+from .reading import (
+    LOADED_NEXT,
+    RANDOM,
+    READ_ERRORS,
+    read_checkpoint,
+    read_state_dict,
+    reason_of,
+)
 from .signatures import identify
 
 __all__ = [
     "Checkpointer",
     "FROZEN_PARTS",
+    "LOADED_NEXT",
     "RANDOM",
     "READ_ERRORS",
     "check_fit",

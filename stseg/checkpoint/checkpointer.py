@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from stseg.checkpoint.fit import check_fit
 from stseg.checkpoint.published import rename_published
-from stseg.checkpoint.reading import RANDOM, read_checkpoint
+from stseg.checkpoint.reading import LOADED_NEXT, RANDOM, read_checkpoint
 from stseg.checkpoint.signatures import identify
 from stseg.utils import phase, write_atomically
 
@@ -171,9 +171,9 @@ def spare_encoder_files(cfg: CfgNode, save_dir: str = "") -> CfgNode:
     cfg = cfg.clone()
     cfg.defrost()
     if "sam_encoder" in parts:
-        cfg.MODEL.SAM.CHECKPOINT = RANDOM
+        cfg.MODEL.SAM.CHECKPOINT = LOADED_NEXT
     if {"image_encoder", "text_encoder"} <= parts:
-        cfg.MODEL.CLIP.PRETRAINED = RANDOM
+        cfg.MODEL.CLIP.PRETRAINED = LOADED_NEXT
     cfg.freeze()
     return cfg
 

@@ -16,6 +16,8 @@ from stseg.utils import resolve
 
 #: In the place of a file: start values are meant, which nobody gets by leaving a key out.
 RANDOM = "random"
+#: In the place of an encoder's file: the values come with the checkpoint that is loaded next.
+LOADED_NEXT = "in MODEL.WEIGHTS"
 
 #: What torch raises on a file that is cut off or none of its own.
 READ_ERRORS = (

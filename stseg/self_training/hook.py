@@ -237,7 +237,12 @@ class SamPseudoLabelHook(HookBase):
         self.trainer.train_on(loader)
 
     def _relabel(self, number: int, store: PseudoLabelStore) -> None:
-        logger.warning("Pseudo-labels of round %d are not complete; they are made again.", number)
+        others = "; ".join(store.refused())
+        logger.warning(
+            "Pseudo-labels of round %d are not complete; they are made again.%s",
+            number,
+            others and f" Not taken: {others}.",
+        )
         present = trained_state(self._model)
         path = self._existing(self._round_start(number).name)
         saved = torch.load(path, map_location="cpu", weights_only=True)

@@ -204,6 +204,24 @@ class PseudoLabelStore:
         """Whether `finish` has run and nothing has been deleted since."""
         return self._summary_file.exists() and not self.missing()
 
+    def refused(self) -> list[str]:
+        """Folders of this round beside it, with what they differ in, such as "settings.gate".
+
+        Labels that an earlier version made, or other settings or images, are not this run's.
+        """
+        own, told = _parts(self._manifest()), []
+        for folder in sorted(self.folder.parent.glob(f"round_{self.round_number:02d}-*/")):
+            if folder == self.folder:
+                continue
+            try:
+                other = _parts(json.loads((folder / "manifest.json").read_bytes()))
+            except (OSError, ValueError, AttributeError):
+                told.append(f"{folder} has no manifest that can be read")
+                continue
+            differing = sorted(k for k in {*own, *other} if own.get(k) != other.get(k))
+            told.append(f"{folder} differs in {', '.join(differing)}")
+        return told
+
     def disk_use(self) -> int:
         """Bytes of all files in the folder."""
         size = 0
@@ -288,6 +306,12 @@ class PseudoLabelStore:
             f"Make room for {needed} (or move the folder to a larger disk and set OUTPUT_DIR), "
             "then run the same command again; it goes on where it stopped."
         )
+
+
+def _parts(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What a manifest tells, settings one by one, without the digest of it all."""
+    parts = {k: v for k, v in manifest.items() if k not in ("digest", "settings")}
+    return parts | {f"settings.{k}": v for k, v in manifest.get("settings", {}).items()}
 
 
 def change_share(previous: PseudoLabelStore, current: PseudoLabelStore) -> float | None:

@@ -10,7 +10,6 @@ exported must fit a config whole: that of the run, beside the checkpoint, or --c
 from __future__ import annotations
 
 import argparse
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +63,7 @@ def _model_for(state: dict[str, Tensor], source: str, config_file: str) -> nn.Mo
     """A model as the checkpoint's config describes it, with start values."""
     from detectron2.config import get_cfg
 
-    from stseg.checkpoint import RANDOM
+    from stseg.checkpoint import LOADED_NEXT
     from stseg.config import add_stseg_config
     from stseg.modeling import build_model
 
@@ -75,15 +74,9 @@ def _model_for(state: dict[str, Tensor], source: str, config_file: str) -> nn.Mo
         cfg.merge_from_file(config_file or str(beside))
     else:
         _describe(cfg, state, source)
-    cfg.MODEL.CLIP.PRETRAINED = cfg.MODEL.SAM.CHECKPOINT = RANDOM
+    cfg.MODEL.CLIP.PRETRAINED = cfg.MODEL.SAM.CHECKPOINT = LOADED_NEXT
     cfg.MODEL.DEVICE = "cpu"
-    told = logging.getLogger("stseg.modeling.encoders")
-    level = told.level
-    told.setLevel(logging.ERROR)  # only the shapes are looked at
-    try:
-        return build_model(cfg)
-    finally:
-        told.setLevel(level)
+    return build_model(cfg)
 
 
 def _describe(cfg: CfgNode, state: dict[str, Tensor], source: str) -> None:

@@ -138,13 +138,15 @@ def test_a_model_of_its_own_kind_fits_itself(tiny):
     assert find_misfit(model, model.state_dict()) is None
 
 
-def test_a_file_with_whole_encoders_spares_their_own_files(tiny, tmp_path):
+def test_a_file_with_whole_encoders_spares_their_own_files(tiny, tmp_path, caplog):
     """SED's files hold CLIP, a training's checkpoint SAM as well."""
     model, cfg = tiny(), tiny_cfg(MODEL__SAM__CHECKPOINT="", MODEL__CLIP__PRETRAINED="")
     torch.save({"model": model.state_dict()}, tmp_path / "all.pth")
     cfg.MODEL.WEIGHTS = str(tmp_path / "all.pth")
     spared = spare_encoder_files(cfg)
+    caplog.clear()
     again = STSeg(spared)
+    assert not caplog.records  # nothing is random in the end
     load_for_evaluation(again, cfg.MODEL.WEIGHTS)
     assert all(torch.equal(v, again.state_dict()[n]) for n, v in model.state_dict().items())
     assert cfg.MODEL.SAM.CHECKPOINT == ""

@@ -177,6 +177,30 @@ def test_a_folder_of_another_key_is_refused(tmp_path):
         other.open()
 
 
+def test_a_folder_of_another_version_is_refused(tmp_path):
+    store = make_store(tmp_path).open()
+    path = store.folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 0}))
+    with pytest.raises(ValueError, match=f"{store.folder}.* got another version. Move the folder"):
+        make_store(tmp_path).open()
+
+
+def test_folders_that_are_not_taken_are_named_with_what_they_differ_in(tmp_path):
+    kept = fill(make_store(tmp_path, settings={"gate": 0.8, "dtypes": ["fp32"]}).open())
+    others = [
+        make_store(tmp_path, settings={"gate": 0.8}).open(),
+        make_store(tmp_path, settings={"gate": 0.9, "dtypes": ["fp32"]}, weights="w2").open(),
+    ]
+    make_store(tmp_path, round_number=2).open()
+    broken = kept.folder.with_name("round_01-broken")
+    broken.mkdir()
+    assert set(kept.refused()) == {
+        f"{others[0].folder} differs in settings.dtypes",
+        f"{others[1].folder} differs in settings.gate, weights",
+        f"{broken} has no manifest that can be read",
+    }
+
+
 @pytest.mark.parametrize("content", [b"", b'{"format": ', b"[]", b"\xff\xfe"])
 def test_a_broken_manifest_is_named(tmp_path, content):
     store = make_store(tmp_path).open()

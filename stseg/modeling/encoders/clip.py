@@ -9,6 +9,8 @@ Shapes: B images, C channels of the embedding, H and W pixels.
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import open_clip
@@ -22,7 +24,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from stseg.checkpoint import RANDOM, READ_ERRORS, reason_of
+from stseg.checkpoint import LOADED_NEXT, RANDOM, READ_ERRORS, reason_of
 from stseg.config import check
 from stseg.modeling.encoders.convnext_mini import add_mini_configs
 from stseg.utils import resolve
@@ -41,7 +43,8 @@ def create_clip(name: str, pretrained: str = RANDOM, *, drop_path: float = 0.0) 
         name: open_clip architecture, such as "convnext_base_w_320".
         pretrained: a tag of open_clip ("laion_aesthetic_s13b_b82k", fetched from its hub), a local
             file or a `stseg://` path, read as data only; "random" for random weights, with a
-            warning. A config has no such default.
+            warning; `LOADED_NEXT` without one, for who loads a checkpoint next. A config has no
+            such default.
         drop_path: stochastic depth of ConvNeXt towers in training, in [0, 1). Stock open_clip has
             0.1 for base; SED trains base with 0 and large with 0.1.
 
@@ -61,12 +64,30 @@ def create_clip(name: str, pretrained: str = RANDOM, *, drop_path: float = 0.0) 
     check_clip_pretrained(name, pretrained)
     if pretrained in open_clip.list_pretrained_tags_by_model(name):
         return open_clip.create_model(name, pretrained=pretrained, **overrides)
-    clip = open_clip.create_model(name, pretrained=None, **overrides)
+    with _silent_root_logger():
+        clip = open_clip.create_model(name, pretrained=None, **overrides)
     if pretrained == RANDOM:
         logger.warning("MODEL.CLIP.PRETRAINED is 'random': CLIP %s has learnt nothing.", name)
-    else:
+    elif pretrained != LOADED_NEXT:
         _load_clip(clip, name, pretrained)
     return clip
+
+
+@contextmanager
+def _silent_root_logger() -> Iterator[None]:
+    """Inside, open_clip does not say of a model whose weights come next that it is random.
+
+    Nor does it set up the root logger: the first line to one without handlers does.
+    """
+    root, handler = logging.getLogger(), logging.NullHandler()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.removeHandler(handler)
 
 
 def check_clip_pretrained(name: str, pretrained: str) -> None:
@@ -76,7 +97,9 @@ def check_clip_pretrained(name: str, pretrained: str) -> None:
         ValueError: if `pretrained` is no tag of this architecture, no file and not "random".
     """
     tags = open_clip.list_pretrained_tags_by_model(name)
-    if pretrained in (*tags, RANDOM) or (pretrained and Path(resolve(pretrained)).is_file()):
+    if pretrained in (*tags, RANDOM, LOADED_NEXT) or (
+        pretrained and Path(resolve(pretrained)).is_file()
+    ):
         return
     raise ValueError(
         f"MODEL.CLIP.PRETRAINED: expected a file or a tag of {name!r} "

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from stseg.checkpoint import RANDOM, read_state_dict
+from stseg.checkpoint import LOADED_NEXT, RANDOM, read_state_dict
 from stseg.modeling.encoders.sam_mini import build_sam_mini
 from stseg.utils import resolve
 
@@ -36,7 +36,8 @@ def create_sam(name: str, checkpoint: str = RANDOM) -> Sam:
     Args:
         name: "vit_b", "vit_l" or "vit_h", or "mini", the small one for drawn scenes.
         checkpoint: its .pth file, local or `stseg://`, of any float type; "random" for random
-            weights, with a warning. A config has no such default.
+            weights, with a warning; `LOADED_NEXT` without one, for who loads a checkpoint
+            next. A config has no such default.
 
     Raises:
         ValueError: for an unknown name, no file, or one that holds another model.
@@ -49,6 +50,7 @@ def create_sam(name: str, checkpoint: str = RANDOM) -> Sam:
     sam = builders[name]()
     if checkpoint == RANDOM:
         logger.warning("MODEL.SAM.CHECKPOINT is 'random': SAM %s has learnt nothing.", name)
+    if checkpoint in (RANDOM, LOADED_NEXT):
         return sam
     state = read_state_dict(checkpoint, "MODEL.SAM.CHECKPOINT")
     try:
@@ -77,7 +79,7 @@ def check_sam_checkpoint(checkpoint: str) -> None:
             "MODEL.SAM.CHECKPOINT: expected SAM's file for DEA or for refining masks, got none: "
             f"its random weights are noise. {source} To try something out, write {RANDOM!r}."
         )
-    if checkpoint != RANDOM and not Path(resolve(checkpoint)).is_file():
+    if checkpoint not in (RANDOM, LOADED_NEXT) and not Path(resolve(checkpoint)).is_file():
         raise FileNotFoundError(
             f"MODEL.SAM.CHECKPOINT: expected a file, got {checkpoint!r}, which does not exist. "
             f"{source}"
