@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from stseg.data.__main__ import main
+from stseg.tools.data_commands import data_command as main
 from tests.helpers.annotated_data import write_labelme
 from tests.helpers.planted import blocks, plant
 from tests.helpers.tiny_data import write_folder
@@ -110,7 +110,7 @@ def test_help_has_an_example(capsys, command):
 def test_folders_are_checked_and_shown_without_torch(tmp_path):
     entry = ["--folder", "mine", *write_folder(tmp_path)]
     code = f"""
-from stseg.data.__main__ import main
+from stseg.tools.data_commands import data_command as main
 entry = {entry!r}
 assert main(["verify", *entry]) == 0
 assert main(["show", "mine", *entry, "--output", {str(tmp_path / "sheet.png")!r}]) == 0
