@@ -33,20 +33,20 @@ class Trial:
     def ask(self, answer: Callable):
         """What `answer` gives under the setting, timed."""
         head, model = self.model.head, self.model
-        decode, predict = head.forward, model.predict
+        decode, logits = head.forward, model.logits
         self.scores.clear()
 
         def kept(*args):
-            outputs = predict(*args)
+            outputs = logits(*args)
             self.scores.append(outputs[0])
             return outputs
 
         with self.applied():
-            head.forward, model.predict = self.decoder.timed(decode), kept
+            head.forward, model.logits = self.decoder.timed(decode), kept
             try:
                 return self.whole.timed(answer)()
             finally:
-                del head.forward, model.predict
+                del head.forward, model.logits
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
     plain        probabilities of all classes at full size, then their maximum, as `model(inputs)`
                  and an argmax do
-    streamed     `top_classes`
+    streamed     `LabelMap.read`
     streamed_k3  the same, the three best classes per pixel
 
 Scores are 192 x 192 cells, those of a network that works at 768 pixels: `smooth` ones with regions
@@ -38,7 +38,7 @@ def measure(side: str, case: tuple[int, int, int], scene: str, repeats: int) -> 
     import torch
     from torch.nn.functional import interpolate
 
-    from stseg.modeling.scores import LabelMap, resize, top_classes
+    from stseg.modeling.scores import CellScores, LabelMap, resize
 
     classes, *size = case
     torch.manual_seed(0)
@@ -51,9 +51,9 @@ def measure(side: str, case: tuple[int, int, int], scene: str, repeats: int) -> 
     def run() -> LabelMap:
         if side == "plain":
             return LabelMap.of(resize(logits.sigmoid()[None], size)[0])
-        return top_classes(logits, size, 3 if side == "streamed_k3" else 1, torch.sigmoid)
+        return LabelMap.read(CellScores(logits).at(size), 3 if side == "streamed_k3" else 1)
 
-    top_classes(logits[:2], (16, 16))  # libraries are loaded
+    LabelMap.read(CellScores(logits[:2]).at((16, 16)))  # libraries are loaded
     before, seconds, cpu_seconds = memory_mib("VmRSS"), [], []
     for _ in range(repeats):
         start, cpu = time.perf_counter(), time.process_time()

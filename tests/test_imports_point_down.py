@@ -30,7 +30,7 @@ LAYERS = [
     ["stseg.config"],
     ["stseg.checkpoint", "stseg.modeling.layers", "stseg.data"],
     ["stseg.modeling.encoders stseg.modeling.text"],
-    ["stseg.modeling.heads stseg.modeling.losses stseg.modeling.scores.windows"],
+    ["stseg.modeling.heads stseg.modeling.losses"],
     ["stseg.modeling.scores"],
     ["stseg.evaluation", "stseg.modeling.meta_arch"],
     ["stseg.modeling stseg.modeling.systems"],  # gathers what registers

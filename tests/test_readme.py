@@ -27,7 +27,6 @@ from stseg.data.readers import register_folder
 from stseg.engine.arguments import argument_parser
 from stseg.evaluation import EVALUATOR_REGISTRY
 from stseg.evaluation.__main__ import argument_parser as evaluation_parser
-from stseg.modeling.heads.cost_volume import cost_volume
 from stseg.modeling.meta_arch.stseg import STSeg
 from stseg.structures import Background, Vocabulary
 from tests.helpers.tiny_data import NAMES, write_folder
@@ -244,8 +243,9 @@ def told_names(block):
     """What a block takes from the modules that its comments name."""
     found = {}
     for line, module in re.findall(r"^(.*)# from ([\w.]+)$", block, flags=re.MULTILINE):
-        content = vars(importlib.import_module(module))
-        found |= {word: content[word] for word in re.findall(r"\w+", line) if word in content}
+        content = importlib.import_module(module)
+        names = {*vars(content), *dir(content)}  # those behind a door, too
+        found |= {w: getattr(content, w) for w in re.findall(r"\w+", line) if w in names}
     return found
 
 
@@ -271,7 +271,7 @@ def test_python_blocks_do_what_the_page_says(word, place):
     (block,) = [b for b in PYTHON if word in b]
     write_scene(place)
     torch.manual_seed(0)
-    known = {"nn": nn, "configurable": configurable, "cost_volume": cost_volume}
+    known = {"nn": nn, "configurable": configurable}
     names = {**known, **told_names(block), "__name__": "readme"}
     exec(compile(block, "README.md", "exec"), names)
     RUNS[word](names, place)

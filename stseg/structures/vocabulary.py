@@ -168,6 +168,9 @@ class Vocabulary:
         templates: prompts, each with one "{}" for the name.
         seen: T marks, True where the class had masks in training; None where not known.
         background: what becomes of pixels of no class.
+        rest: index of the one class that has no words, "background" of VOC-21, say: it stands for
+            whatever the others do not cover. A system may treat it so, or ask for its name like for
+            any other. Unlike `background` it is a class, with an id of its own. None for none.
     """
 
     names: tuple[str, ...]
@@ -175,6 +178,7 @@ class Vocabulary:
     templates: tuple[str, ...] = field(default_factory=lambda: load_templates("imagenet_80"))
     seen: tuple[bool, ...] | None = None
     background: Background = field(default_factory=Background)
+    rest: int | None = None
 
     def __post_init__(self) -> None:
         if not self.synonyms:
@@ -194,6 +198,11 @@ class Vocabulary:
         if self.seen is not None and len(self.seen) != len(self.names):
             raise ValueError(
                 f"Vocabulary seen marks: expected {len(self.names)}, got {len(self.seen)}."
+            )
+        if self.rest is not None and not (0 <= self.rest < len(self.names) > 1):
+            raise ValueError(
+                f"Vocabulary rest: expected one of {len(self.names)} classes beside others, got "
+                f"number {self.rest}."
             )
         known = {name.casefold() for group in self.synonyms for name in group}
         for name in self.background.names:
@@ -223,9 +232,10 @@ class Vocabulary:
             source: text `"cat, kitten; dog; traffic light"` (commas part synonyms, semicolons or
                 new lines part classes); a path to a .txt (one class a line, commas part synonyms,
                 lines that start with # are left out) or .json file (a list of names or of synonym
-                lists, or an object with "classes" and optionally "templates", "seen" and
-                "allow_shared_names"); "vocab:ade20k_150" for a list that ships with the data sets;
-                a list of names or of synonym lists; or a Vocabulary.
+                lists, or an object with "classes" and optionally "templates", "seen", "rest" (the
+                name of the class without words) and "allow_shared_names"); "vocab:ade20k_150" for
+                a list that ships with the data sets; a list of names or of synonym lists; or a
+                Vocabulary.
             templates: prompts instead of the source's own or the 80 ImageNet ones.
             background: policy for pixels of no class, instead of the source's own.
             allow_shared_names: accept two classes with one display name but different synonyms,
@@ -292,8 +302,9 @@ class Vocabulary:
 
     @property
     def key(self) -> str:
-        """SHA-256 of what decides the text embeddings: synonyms, their order, and templates."""
-        content = json.dumps([self.synonyms, self.templates], ensure_ascii=True)
+        """SHA-256 of what is asked: synonyms, their order, templates, and which has no words."""
+        parts = [self.synonyms, self.templates, *([] if self.rest is None else [self.rest])]
+        content = json.dumps(parts, ensure_ascii=True)
         return hashlib.sha256(content.encode("ascii")).hexdigest()
 
 
@@ -352,4 +363,8 @@ def _from_json(cls: type[Vocabulary], content: Any, allow_shared_names: bool) ->
         vocabulary = replace(vocabulary, templates=tuple(templates))
     if content.get("seen") is not None:
         vocabulary = vocabulary.with_seen(content["seen"])
+    if content.get("rest") is not None:
+        if content["rest"] not in vocabulary.names:
+            raise ValueError(f"Vocabulary rest: expected a class, got {content['rest']!r}.")
+        vocabulary = replace(vocabulary, rest=vocabulary.names.index(content["rest"]))
     return vocabulary

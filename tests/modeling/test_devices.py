@@ -35,6 +35,10 @@ def on_fake_gpu(**changes):
     return model, images, ClassEmbeddings(embeds, rows, 4)
 
 
+def answer(model, images, embeddings):
+    return model.logits(model.encode(list(images)).tensors, embeddings)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -51,7 +55,7 @@ def on_fake_gpu(**changes):
 def test_evaluation_stays_on_one_device(changes):
     model, images, embeddings = on_fake_gpu(**changes)
     with images.fake_mode, torch.no_grad():
-        scores = model.eval().predict(images, embeddings)
+        scores = answer(model.eval(), images, embeddings)
     assert {x.device for x in scores} == {GPU}
     assert scores[0].shape[:2] == (2, 4)
 
@@ -63,7 +67,7 @@ def test_training_stays_on_one_device(recomputed):
         MODEL__CLIP__GRADIENT_CHECKPOINTING=recomputed,
     )
     with images.fake_mode:
-        scores = model.train().predict(images, embeddings)
+        scores = answer(model.train(), images, embeddings)
     assert len(scores) == 4 and {x.device for x in scores} == {GPU}
 
 
@@ -72,4 +76,4 @@ def test_a_mixture_would_be_noticed():
     with images.fake_mode, torch.no_grad():
         model.image_encoder.pixel_mean = torch.zeros(3, 1, 1)
         with pytest.raises(RuntimeError, match="devices"):
-            model.eval().predict(images, embeddings)
+            answer(model.eval(), images, embeddings)

@@ -7,9 +7,9 @@ import torch
 
 from stseg.modeling.layers.class_context import ClassContext
 from stseg.modeling.meta_arch.stseg import STSeg
-from stseg.modeling.scores import windows as inference
+from stseg.modeling.scores import batches as inference
+from stseg.modeling.scores.batches import evaluation_dtype
 from stseg.modeling.scores.label_map import LabelMap
-from stseg.modeling.scores.windows import evaluation_dtype
 from stseg.structures import Vocabulary
 from tests.helpers.tiny_model import tiny_cfg
 

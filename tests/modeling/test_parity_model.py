@@ -22,7 +22,7 @@ from stseg.config import add_stseg_config
 from stseg.modeling.encoders.clip import wrap_image_tower
 from stseg.modeling.meta_arch.base import OpenVocabSegmentor
 from stseg.modeling.meta_arch.stseg import STSeg
-from stseg.modeling.scores.windows import resize
+from stseg.modeling.scores.batches import resize
 from stseg.modeling.text.class_embeddings import ClassEmbeddings
 from stseg.modeling.text.encoder import CLIPTextEncoder
 from stseg.structures import Vocabulary, load_templates
@@ -101,12 +101,15 @@ class FixedScores(OpenVocabSegmentor):
     def __init__(self, logits, **kwargs):
         super().__init__(text_encoder=lambda vocabulary: None, criterion=None, **kwargs)
         self.encoder = wrap_image_tower(_tower("linear"))
-        self.logits = logits
+        self.fixed = logits
         self.seen = None
 
-    def predict(self, images, embeddings):
+    def extract(self, images):
         self.seen = (images - self.encoder.pixel_mean) / self.encoder.pixel_std
-        return [self.logits]
+        return {}
+
+    def logits(self, features, embeddings, seen=None):
+        return (self.fixed,)
 
 
 @pytest.mark.parametrize("case", ["plain", "small"])

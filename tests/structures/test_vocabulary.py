@@ -1,5 +1,6 @@
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -163,3 +164,21 @@ def test_segmentation_checks_its_maps():
         Segmentation(labels, np.ones((2, 3)), ("a", "b"))
     with pytest.raises(ValueError, match=r"\[-1, 0\]"):
         Segmentation(labels, np.ones((2, 2)), ("a",))
+
+
+def test_one_class_may_have_no_words(tmp_path):
+    path = tmp_path / "names.json"
+    path.write_text('{"classes": ["sky", "background", "cat"], "rest": "background"}')
+    vocabulary = Vocabulary.parse(path)
+    assert vocabulary.rest == 1 and vocabulary.names[1] == "background"
+    plain = Vocabulary.parse("sky; background; cat")
+    assert plain.rest is None and plain.key != vocabulary.key
+    path.write_text('{"classes": ["sky", "cat"], "rest": "dog"}')
+    with pytest.raises(ValueError, match=r"rest: expected a class, got 'dog'.*names\.json"):
+        Vocabulary.parse(path)
+
+
+@pytest.mark.parametrize(("names", "rest"), [("sky", 0), ("sky; cat", 2), ("sky; cat", -1)])
+def test_a_class_without_words_is_one_beside_others(names, rest):
+    with pytest.raises(ValueError, match=f"rest: expected one of .* got number {rest}"):
+        replace(Vocabulary.parse(names), rest=rest)

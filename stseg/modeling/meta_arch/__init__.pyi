@@ -1,3 +1,6 @@
+from .base import OpenVocabSegmentor
+from .batch import Batch
+from .features import EncodedImage, Features
 from .stseg import STSeg
 
-__all__ = ["STSeg"]
+__all__ = ["Batch", "EncodedImage", "Features", "OpenVocabSegmentor", "STSeg"]

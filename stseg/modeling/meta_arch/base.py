@@ -1,29 +1,47 @@
-"""What every open-vocabulary segmentor here shares: batches in, losses or probabilities out."""
+"""What every open-vocabulary system here shares: five verbs, batches in, losses or answers out.
 
-from collections.abc import Sequence
+    embed(vocabulary)                           words -> ClassEmbeddings
+    encode(images)                              pictures -> Features, without words
+    logits(features, embeddings, seen)          tensors in, tensors out: what is exported
+    score(features, embeddings, vocabulary)     -> Scores, one per image
+    losses(features, batch)                     -> scalars
+
+Whole probability maps, the best classes, windows and other words for a picture that is encoded
+already are made of these, the same for all.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from stseg.config import check
+from stseg.modeling.meta_arch.batch import Batch, common_vocabulary, images_of, wanted_sizes
+from stseg.modeling.meta_arch.features import EncodedImage, Features
 from stseg.modeling.scores import (
+    Box,
+    CellScores,
     LabelMap,
+    Scores,
+    Source,
     Tiles,
+    WindowScores,
     evaluation_dtype,
     pad_to_batch,
-    predict_tiles,
+    probabilities,
     resize,
-    top_classes,
-    top_classes_of_tiles,
 )
 from stseg.modeling.text import ClassEmbeddings
-from stseg.structures import IGNORE_LABEL, Vocabulary
+from stseg.structures import Vocabulary
 
 
 class OpenVocabSegmentor(nn.Module):
-    """Owns batching, class embeddings, the fork between training and evaluation, post-processing.
+    """Owns batching, precision, windows and the fork between training and evaluation.
 
-    A subclass says how pixels are scored (`predict`); everything else is injected.
+    A subclass says what is seen (`extract`, or `encode` where it prepares images otherwise) and how
+    pixels are scored (`logits`, and `score` where the answer is not one map of cells per class).
     """
 
     def __init__(
@@ -61,24 +79,78 @@ class OpenVocabSegmentor(nn.Module):
         """Where the model is."""
         return next(self.parameters()).device
 
-    def predict(self, images: Tensor, embeddings: ClassEmbeddings) -> list[Tensor]:
-        """Score every class at every cell.
+    # --- the five verbs ---
+
+    def embed(self, vocabulary: Vocabulary) -> ClassEmbeddings:
+        """Words under the model's templates."""
+        return self.text_encoder(vocabulary)
+
+    def encode(self, images: Sequence[Tensor]) -> Features:
+        """Pictures, without words.
+
+        Args:
+            images: (3, H, W) float RGB in [0, 255] each, of any sizes.
+
+        Returns:
+            Features of images resized to the working size; in training, where labels are padded
+            alike, after padding to a common size.
+        """
+        if self.training:
+            batch = resize(pad_to_batch(images, self.pad_value()), self.image_size)
+        else:
+            batch = torch.cat([resize(x[None], self.image_size) for x in images])
+        with self._precision():
+            tensors = self.extract(batch)
+        return Features(tensors, tuple((x.shape[-2], x.shape[-1]) for x in images))
+
+    def extract(self, images: Tensor) -> dict[str, Tensor]:
+        """Features of a batch.
 
         Args:
             images: (B, 3, h, w) RGB in [0, 255], of the working size.
-            embeddings: of T classes.
-
-        Returns:
-            Logits (B, T, ., .), the final map first; evaluation looks at that one only.
         """
         raise NotImplementedError
+
+    def logits(
+        self,
+        features: Mapping[str, Tensor],
+        embeddings: ClassEmbeddings,
+        seen: Sequence[bool] | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Score every class at every cell; tensors in, tensors out, any number of classes.
+
+        Args:
+            features: of `encode`.
+            embeddings: of T classes.
+            seen: T marks of the classes that had labels in training, None if unknown.
+
+        Returns:
+            The answer first, here (B, T, ., .); in training what else is learnt from.
+        """
+        raise NotImplementedError
+
+    def score(
+        self, features: Features, embeddings: ClassEmbeddings, vocabulary: Vocabulary
+    ) -> list[Scores]:
+        """The answer for each image of a batch; here independent probabilities per class."""
+        with self._precision():
+            final = self.logits(features.tensors, embeddings, vocabulary.seen)[0]
+        return [CellScores(scores, torch.sigmoid) for scores in final]
+
+    def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
+        """Scalars to descend on, by name."""
+        vocabulary = batch.vocabulary
+        outputs = self.logits(features.tensors, self.embed(vocabulary), vocabulary.seen)
+        return self.criterion(outputs, batch.sem_seg, seen=vocabulary.seen)
 
     def pad_value(self) -> Tensor | float:
         """Pixel value, a number or (3, 1, 1), that fills up batches of mixed sizes."""
         return 0.0
 
+    # --- what is made of them ---
+
     def forward(
-        self, batched_inputs: Sequence[dict]
+        self, batched_inputs: Sequence[dict[str, Any]]
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         """Train on, or segment, a batch.
 
@@ -90,29 +162,21 @@ class OpenVocabSegmentor(nn.Module):
 
         Returns:
             In training a dict of scalar losses. In evaluation one dict per image with "sem_seg":
-            (T, height, width) float32 probabilities, independent per class.
+            (T, height, width) float32 confidences in [0, 1].
 
         Raises:
             ValueError: if the batch has no common vocabulary, or a label is outside it.
         """
-        vocabulary = common_vocabulary(batched_inputs)
-        embeddings = self.text_encoder(vocabulary)
-        images = [x["image"].to(self.device, torch.float32) for x in batched_inputs]
         if self.training:
-            batch = resize(pad_to_batch(images, self.pad_value()), self.image_size)
-            target = pad_to_batch(
-                [x["sem_seg"].to(self.device) for x in batched_inputs], IGNORE_LABEL
-            )
-            return self.criterion(self.predict(batch, embeddings), target, seen=vocabulary.seen)
-        probs = self._segment(images, embeddings)
-        sizes = _wanted_sizes(batched_inputs)
-        return [{"sem_seg": resize(p[None], size)[0]} for p, size in zip(probs, sizes, strict=True)]
+            batch = Batch.of(batched_inputs, self.device)
+            return self.losses(self.encode(images_of(batched_inputs, self.device)), batch)
+        return [{"sem_seg": probabilities(source)} for source in self._sources(batched_inputs)]
 
     @torch.no_grad()
-    def label_maps(self, batched_inputs: Sequence[dict], k: int = 1) -> list[LabelMap]:
+    def label_maps(self, batched_inputs: Sequence[dict[str, Any]], k: int = 1) -> list[LabelMap]:
         """The best classes per pixel of what `forward` gives in evaluation, which is never made.
 
-        Equal to the best of its probabilities but for rounding, at a fraction of their time and
+        Equal to the best of its confidences but for rounding, at a fraction of their time and
         memory.
 
         Args:
@@ -122,56 +186,49 @@ class OpenVocabSegmentor(nn.Module):
         Raises:
             ValueError: if the batch has no common vocabulary, or k is not in [1, T].
         """
-        embeddings = self.text_encoder(common_vocabulary(batched_inputs))
-        images = [x["image"].to(self.device, torch.float32) for x in batched_inputs]
-        sizes = _wanted_sizes(batched_inputs)
+        return [LabelMap.read(source, k) for source in self._sources(batched_inputs)]
 
-        def logits(batch: Tensor) -> Tensor:
-            return self._logits(batch, embeddings)
+    def encoded(self, image: Tensor, kept_bytes: int = 0) -> EncodedImage:
+        """An image to be asked about with several vocabularies, see `scores_of`.
 
-        if self.tiles:
-            return [
-                top_classes_of_tiles(
-                    logits, image, self.tiles, self.image_size, size, k, torch.sigmoid
-                )
-                for image, size in zip(images, sizes, strict=True)
-            ]
-        scores = logits(torch.cat([resize(x[None], self.image_size) for x in images]))
-        return [top_classes(x, s, k, torch.sigmoid) for x, s in zip(scores, sizes, strict=True)]
+        Args:
+            image: (3, H, W) RGB in [0, 255].
+            kept_bytes: of features that may stay in memory.
+        """
+        return EncodedImage(image.to(self.device, torch.float32), self.encode, kept_bytes)
 
-    def _segment(self, images: Sequence[Tensor], embeddings: ClassEmbeddings) -> Sequence[Tensor]:
-        def probabilities(batch: Tensor) -> Tensor:
-            return self._logits(batch, embeddings).float().sigmoid()
+    def scores_of(
+        self, encoded: EncodedImage, embeddings: ClassEmbeddings, vocabulary: Vocabulary
+    ) -> Scores:
+        """The answer for one image, by windows where the model has them."""
+        if self.tiles is None:
+            return self.score(encoded.features(), embeddings, vocabulary)[0]
+        canvas = encoded.image
+        if self.tiles.canvas is not None:
+            canvas = resize(canvas[None], self.tiles.canvas)[0]
+        size = (canvas.shape[-2], canvas.shape[-1])
 
-        if self.tiles:
-            return [predict_tiles(probabilities, x, self.tiles, self.image_size) for x in images]
-        return probabilities(torch.cat([resize(x[None], self.image_size) for x in images]))
+        def score(box: Box) -> Source:
+            features = encoded.features(box, canvas)
+            return self.score(features, embeddings, vocabulary)[0].at(box[2:])
 
-    def _logits(self, batch: Tensor, embeddings: ClassEmbeddings) -> Tensor:
-        """The final score map, computed in the precision of evaluation: (B, T, ., .)."""
-        dtype = evaluation_dtype(self.dtype, self.device.type)
-        if dtype is None:  # leave a caller's own autocast alone
-            return self.predict(batch, embeddings)[0]
-        with torch.autocast(self.device.type, dtype):
-            return self.predict(batch, embeddings)[0]
+        whole = None
+        if self.tiles.whole_image:
+            whole = self.score(encoded.features(), embeddings, vocabulary)[0].at(size)
+        return WindowScores(size, self.tiles.rows_of_boxes(size), score, whole)
 
+    def _sources(self, batched_inputs: Sequence[dict[str, Any]]) -> list[Source]:
+        vocabulary = common_vocabulary(batched_inputs)
+        embeddings = self.embed(vocabulary)
+        images = images_of(batched_inputs, self.device)
+        if self.tiles is None:
+            scores = self.score(self.encode(images), embeddings, vocabulary)
+        else:
+            scores = [self.scores_of(self.encoded(x), embeddings, vocabulary) for x in images]
+        sizes = wanted_sizes(batched_inputs)
+        return [answer.at(size) for answer, size in zip(scores, sizes, strict=True)]
 
-def _wanted_sizes(batched_inputs: Sequence[dict]) -> list[tuple[int, int]]:
-    """(height, width) of the maps that are asked for."""
-    sizes = [x["image"].shape[-2:] for x in batched_inputs]
-    return [
-        (x.get("height", height), x.get("width", width))
-        for x, (height, width) in zip(batched_inputs, sizes, strict=True)
-    ]
-
-
-def common_vocabulary(batched_inputs: Sequence[dict]) -> Vocabulary:
-    """The vocabulary all inputs of a batch carry."""
-    vocabularies = {x["vocabulary"] for x in batched_inputs if "vocabulary" in x}
-    if len(vocabularies) != 1 or any("vocabulary" not in x for x in batched_inputs):
-        raise ValueError(
-            f"batched_inputs: expected one and the same 'vocabulary' in every input, got "
-            f"{len(vocabularies)} different ones in {len(batched_inputs)} inputs. The mapper sets "
-            "it from the data set's metadata; set it yourself with Vocabulary.parse(...)."
-        )
-    return vocabularies.pop()
+    def _precision(self) -> AbstractContextManager[Any]:
+        """What evaluation computes in; training, and a caller's own autocast, are left alone."""
+        dtype = None if self.training else evaluation_dtype(self.dtype, self.device.type)
+        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)

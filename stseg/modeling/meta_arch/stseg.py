@@ -3,6 +3,8 @@
 Without DEA and without self-training it is SED (CVPR 2024).
 """
 
+from collections.abc import Mapping, Sequence
+
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
@@ -84,18 +86,28 @@ class STSeg(OpenVocabSegmentor):
         """CLIP's mean pixel: zero after normalisation, as published."""
         return self.image_encoder.pixel_mean
 
-    def predict(self, images: Tensor, embeddings: ClassEmbeddings) -> list[Tensor]:
-        """Score every class at every cell; see `OpenVocabSegmentor.predict`."""
-        feats = self.image_encoder(images)
-        dense = feats["dense"]
-        if self.dea is not None:
-            dense = self.dea(dense, self.sam_encoder(images)["sam"])
-        cost = CostVolume(dense, embeddings.embeds)
-        guidance = [feats[name] for name in ("res4", "res3", "res2")]
+    def extract(self, images: Tensor) -> dict[str, Tensor]:
+        """CLIP's dense map, fused with SAM's by DEA, and three maps to guide the decoder."""
+        features = self.image_encoder(images)
+        if self.dea is None:
+            return features
+        sam = self.sam_encoder(images)["sam"]
+        return {**features, "dense": self.dea(features["dense"], sam), "sam": sam}
+
+    def logits(
+        self,
+        features: Mapping[str, Tensor],
+        embeddings: ClassEmbeddings,
+        seen: Sequence[bool] | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Score every class at every cell; see `OpenVocabSegmentor.logits`."""
+        del seen  # it treats all alike
+        cost = CostVolume(features["dense"], embeddings.embeds)
+        guidance = [features[name] for name in ("res4", "res3", "res2")]
         if self.guidance_detached:
             guidance = [x.detach() for x in guidance]
         outputs = self.head(cost, guidance, embeddings.embeds)
-        return [embeddings.class_scores(scores) for scores in outputs]
+        return tuple(embeddings.class_scores(scores) for scores in outputs)
 
 
 def build_dea(cfg: CfgNode, dim: int, sam_dim: int) -> DEA:

@@ -1,16 +1,27 @@
-from .label_map import LabelMap, LabelMapModel, label_maps, top_classes, top_classes_of_tiles
-from .windows import Tiles, build_tiles, evaluation_dtype, pad_to_batch, predict_tiles, resize
+from .answers import CellScores, Scores
+from .batches import evaluation_dtype, pad_to_batch, resize
+from .label_map import LabelMap, LabelMapModel, label_maps
+from .sources import Cells, Cropped, Range, Resized, Source, confidences, probabilities
+from .windows import Box, Tiles, WindowScores, build_tiles
 
 __all__ = [
+    "Box",
+    "CellScores",
+    "Cells",
+    "Cropped",
     "LabelMap",
     "LabelMapModel",
+    "Range",
+    "Resized",
+    "Scores",
+    "Source",
     "Tiles",
+    "WindowScores",
     "build_tiles",
+    "confidences",
     "evaluation_dtype",
     "label_maps",
     "pad_to_batch",
-    "predict_tiles",
+    "probabilities",
     "resize",
-    "top_classes",
-    "top_classes_of_tiles",
 ]

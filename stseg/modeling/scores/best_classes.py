@@ -1,18 +1,17 @@
-"""The best classes of a block of pixels, block by block.
+"""The best classes of every pixel, block by block.
 
-A pixel's score is a mean of four cells, so a class whose highest cell in a block lies below
-another one's lowest cannot win there: it is left out, which changes nothing in the result and makes
-the time depend little on the number of classes.
+A class whose greatest score in a block lies below another one's least cannot win there: it is left
+out, which changes nothing in the result and makes the time depend little on the number of classes.
 
-Shapes: T classes, n of them, H x W pixels, k best classes.
+Shapes: T classes, n of them, H x W pixels, k best classes, M blocks.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from stseg.modeling.scores.sources import Range, Resized, Source
+from stseg.modeling.scores.sources import Range, Source
 
 #: Memory for the scores of one block: they stay in a processor's cache.
 _BYTES = 32 << 20
@@ -20,65 +19,54 @@ _BYTES = 32 << 20
 _SIDE, _CELLS = 48, 16
 
 
-class BestClasses:
-    """The best classes so far, of a picture that is filled in from above.
+@torch.no_grad()
+def read_best(source: Source, k: int = 1) -> tuple[Tensor, Tensor]:
+    """The k best classes of every pixel; of equals, the lower id.
 
-    Attributes:
-        pixels: how cells become pixels.
-        labels: (k, H, W) int32, the best first.
-        confidences: (k, H, W) float32, their scores.
+    Args:
+        source: of the wanted size.
+        k: classes per pixel.
+
+    Returns:
+        (k, H, W) int32 class ids, the best first, and (k, H, W) float32 confidences.
+
+    Raises:
+        ValueError: if k is not in [1, T].
     """
-
-    def __init__(self, pixels: Resized, k: int) -> None:
-        """Make room for the result.
-
-        Args:
-            pixels: how cells become pixels.
-            k: classes per pixel.
-        """
-        check_k(k, pixels.classes)
-        self.pixels, self._k = pixels, k
-        shape = (k, *pixels.size)
-        self.labels = torch.zeros(shape, dtype=torch.int32, device=pixels.device)
-        self.confidences = torch.zeros(shape, device=pixels.device)
-
-    @torch.no_grad()
-    def fill(self, source: Source, rows: Range) -> None:
-        """Find the classes of some rows, from the scores of a source of the first one's size."""
-        pixels = self.pixels
-        pixels.source = source
-        blocks = list(_ranges((0, pixels.size[1]), _side(source.size[1], pixels.size[1])))
-        cells = _spans([pixels.cols.cells(x) for x in blocks], source.device)
-        for y in _ranges(rows, _side(source.size[0], pixels.size[0])):
-            low, high = (
-                x.index_select(0, cells.flatten()).view(*cells.shape, -1)
-                for x in source.bounds(pixels.rows.cells(y))
-            )
-            candidates = _candidates(low.amin(1), high.amax(1), self._k)
-            for x, ids in zip(blocks, candidates, strict=True):
-                self._fill_block(ids, y, x)
-
-    def _fill_block(self, ids: Tensor, y: Range, x: Range) -> None:
-        best: tuple[Tensor, Tensor] | None = None
-        for chunk in ids.split(self._chunk(y, x)):
-            best = _better(best, chunk, self.pixels.take(chunk, y, x), self._k)
-        assert best is not None
-        place = (slice(None), slice(*y), slice(*x))
-        self.confidences[place] = best[0]
-        self.labels[place] = best[1].to(torch.int32)
-
-    def _chunk(self, y: Range, x: Range) -> int:
-        """Classes whose scores in a block fit: cells twice, pixels about four times."""
-        cells = [side.cells(part) for side, part in ((self.pixels.rows, y), (self.pixels.cols, x))]
-        count = 2 * _area(*cells) + 4 * _area(y, x)
-        return max(_BYTES // (4 * count), 1)
+    check_k(k, source.classes)
+    shape = (k, *source.size)
+    labels = torch.zeros(shape, dtype=torch.int32, device=source.device)
+    confidences = torch.zeros(shape, device=source.device)
+    sides = [_side(*sides) for sides in zip(source.grain, source.size, strict=True)]
+    blocks = list(_ranges(source.size[1], sides[1]))
+    for y in _ranges(source.size[0], sides[0]):
+        candidates = _candidates(*source.bounds(y, blocks), k)
+        for x, ids in zip(blocks, candidates, strict=True):
+            values, found = _best_of_block(source, ids, y, x, k)
+            scale = source.scale(y, x)
+            place = (slice(None), slice(*y), slice(*x))
+            confidences[place] = values if scale is None else (values * scale).clamp(max=1)
+            labels[place] = found.to(torch.int32)
+    return labels, confidences
 
 
-def _spans(ranges: Sequence[Range], device: torch.device) -> Tensor:
-    """The numbers in each range, the last one repeated where others are longer: (M, longest)."""
-    length = max(stop - start for start, stop in ranges)
-    starts, stops = torch.tensor(ranges).T[..., None]
-    return torch.minimum(starts + torch.arange(length), stops - 1).to(device)
+def _best_of_block(
+    source: Source, ids: Tensor, y: Range, x: Range, k: int
+) -> tuple[Tensor, Tensor]:
+    best: tuple[Tensor, Tensor] | None = None
+    for chunk in ids.split(_chunk(source, y, x)):
+        best = _better(best, chunk, source.take(chunk, y, x), k)
+    assert best is not None
+    return best
+
+
+def _chunk(source: Source, y: Range, x: Range) -> int:
+    """Classes whose scores in a block fit: cells twice, pixels about four times."""
+    pixels = (y[1] - y[0]) * (x[1] - x[0])
+    cells = 1
+    for grain, size, (start, stop) in zip(source.grain, source.size, (y, x), strict=True):
+        cells *= -(-grain * (stop - start) // size) + 2
+    return max(_BYTES // (4 * (2 * cells + 4 * pixels)), 1)
 
 
 def _candidates(low: Tensor, high: Tensor, k: int) -> tuple[Tensor, ...]:
@@ -139,10 +127,6 @@ def _side(cells: int, pixels: int) -> int:
     return max(min(_SIDE, _CELLS * pixels // cells), 1)
 
 
-def _ranges(whole: Range, length: int) -> Iterator[Range]:
-    for start in range(whole[0], whole[1], length):
-        yield start, min(start + length, whole[1])
-
-
-def _area(rows: Range, cols: Range) -> int:
-    return (rows[1] - rows[0]) * (cols[1] - cols[0])
+def _ranges(end: int, length: int) -> Iterator[Range]:
+    for start in range(0, end, length):
+        yield start, min(start + length, end)

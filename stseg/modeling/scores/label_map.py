@@ -6,16 +6,15 @@ network gives, and blocks of pixels are made of them, see `stseg.modeling.scores
 Shapes: T classes, H x W pixels, k best classes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from stseg.modeling.scores.best_classes import BestClasses, check_k
-from stseg.modeling.scores.sources import Average, Cells, Resized, Window
-from stseg.modeling.scores.windows import Tiles, resize, window_starts
+from stseg.modeling.scores.best_classes import check_k, read_best
+from stseg.modeling.scores.sources import Source
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +38,11 @@ class LabelMap:
         else:
             confidences, labels = probs.float().topk(k, dim=0)
         return cls(labels.to(torch.int32), confidences)
+
+    @classmethod
+    def read(cls, source: Source, k: int = 1) -> "LabelMap":
+        """Read off a source, which never has all classes at full size; see `read_best`."""
+        return cls(*read_best(source, k))
 
     @property
     def labels(self) -> Tensor:
@@ -80,80 +84,3 @@ class LabelMapModel(nn.Module):
         """Segment a batch."""
         found = label_maps(self.model, inputs)
         return [{"label_map": x.labels, "confidence": x.confidence} for x in found]
-
-
-def top_classes(
-    scores: Tensor,
-    size: Sequence[int],
-    k: int = 1,
-    activation: Callable[[Tensor], Tensor] | None = None,
-) -> LabelMap:
-    """The best classes of `resize(activation(scores), size)`, which is never made.
-
-    Args:
-        scores: (T, h, w) of any float type.
-        size: (H, W) in pixels.
-        k: classes per pixel.
-        activation: rising function such as `torch.sigmoid`; None takes the scores as they are.
-
-    Raises:
-        ValueError: if k is not in [1, T].
-    """
-    source = Cells(scores, activation)
-    best = BestClasses(Resized(source, (size[0], size[1])), k)
-    best.fill(source, (0, size[0]))
-    return LabelMap(best.labels, best.confidences)
-
-
-def top_classes_of_tiles(
-    predict: Callable[[Tensor], Tensor],
-    image: Tensor,
-    tiles: Tiles,
-    working_size: Sequence[int],
-    size: Sequence[int],
-    k: int = 1,
-    activation: Callable[[Tensor], Tensor] | None = None,
-) -> LabelMap:
-    """The best classes of what `predict_tiles` gives, resized.
-
-    Scores of about one row of windows are held at a time, as the network gives them.
-
-    Args:
-        predict: (1, 3, h, w) image of the working size -> (1, T, h', w') scores.
-        image: (3, H', W').
-        tiles: the windows.
-        working_size: (h, w).
-        size: (H, W) of the result.
-        k: classes per pixel.
-        activation: rising function that makes probabilities of scores.
-
-    Raises:
-        ValueError: if k is not in [1, T].
-    """
-
-    def scores(part: Tensor) -> Cells:
-        return Cells(predict(resize(part[None], working_size))[0], activation)
-
-    height, width = image.shape[-2:]
-    h, w = min(tiles.size[0], height), min(tiles.size[1], width)
-    whole = Resized(scores(image), (height, width)) if tiles.whole_image else None
-    tops, lefts = window_starts(height, h, tiles.overlap), window_starts(width, w, tiles.overlap)
-    windows: list[Window] = []
-    best, done = None, 0
-    for top, covered in zip(tops, [*tops[1:], height], strict=True):
-        for left in lefts:
-            crop = image[:, top : top + h, left : left + w]
-            windows.append(Window(top, left, Resized(scores(crop), (h, w))))
-        average = Average(windows, whole, (height, width))
-        # Pixels above `covered` are in no later window.
-        if best is None:
-            best = BestClasses(Resized(average, (size[0], size[1])), k)
-        end = best.pixels.rows.finished(covered)
-        if end > done:
-            best.fill(average, (done, end))
-            done = end
-        if done < size[0]:
-            needed = best.pixels.rows.cells((done, size[0]))[0]
-            windows = [kept for x in windows if (kept := x.below(needed)) is not None]
-    assert best is not None  # there is at least one window
-    return LabelMap(best.labels, best.confidences)

@@ -1,34 +1,80 @@
 """Scores of many classes over a picture, read in rectangles: never all classes at full size.
 
-A source has `size` (H, W) and `classes` T; `bounds` tells how low and high every class is, and
-`take` gives the scores of some classes in a rectangle. Sources stack: cells of a network, cells
-resized, the average of resized windows.
+Sources stack: cells of a network, cells resized, windows averaged. A network that answers with
+something else, such as masks of queries, brings a source of its own.
 
-Shapes: T classes, n of them, H x W the source's own pixels. Ranges are (start, stop).
+Shapes: T classes, n of them, H x W the source's own pixels, M blocks. Ranges are (start, stop).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 Range = tuple[int, int]
 
 
 class Source(Protocol):
-    """Anything that scores can be read from."""
+    """Anything that scores can be read from.
+
+    Scores are finite, at least 0, and rank the classes of a pixel; where they are no probabilities,
+    `scale` makes them confidences.
+
+    Attributes:
+        size: (H, W).
+        grain: (h, w), how many different values a side has about, at most H and W.
+        classes: T.
+        device: of all tensors.
+    """
 
     size: tuple[int, int]
+    grain: tuple[int, int]
     classes: int
     device: torch.device
 
-    def bounds(self, rows: Range) -> tuple[Tensor, Tensor]:
-        """Least and greatest score, or below and above, per column and class: (W, T) each."""
+    def bounds(self, rows: Range, cols: Sequence[Range]) -> tuple[Tensor, Tensor]:
+        """Least and greatest score, or below and above, of every class in M blocks: (M, T) each."""
 
     def take(self, ids: Tensor, rows: Range, cols: Range) -> Tensor:
         """Scores (n, rows, cols) float32 of the classes `ids` (n,)."""
+
+    def scale(self, rows: Range, cols: Range) -> Tensor | None:
+        """(rows, cols) positive; the confidence in [0, 1] is score x scale. None for 1."""
+
+    def below(self, row: int) -> "Source":
+        """The same without what only rows above `row` need, which are not asked for any more."""
+
+
+def confidences(source: Source, ids: Tensor, rows: Range, cols: Range) -> Tensor:
+    """(n, rows, cols) float32 in [0, 1]: what gate, "unknown", averages and calibration go by."""
+    scores, scale = source.take(ids, rows, cols), source.scale(rows, cols)
+    return scores if scale is None else (scores * scale).clamp(max=1)  # rounding
+
+
+def confidence_bounds(source: Source, rows: Range, cols: Sequence[Range]) -> tuple[Tensor, Tensor]:
+    """`Source.bounds` of confidences."""
+    low, high = source.bounds(rows, cols)
+    scales = [scale for x in cols if (scale := source.scale(rows, x)) is not None]
+    if not scales:
+        return low, high
+    least = torch.stack([scale.amin() for scale in scales])[:, None]
+    greatest = torch.stack([scale.amax() for scale in scales])[:, None]
+    return low * least, high * greatest
+
+
+#: Memory for the scores of some classes while all are written out.
+_BYTES = 64 << 20
+
+
+def probabilities(source: Source) -> Tensor:
+    """Confidences of all classes at full size, (T, H, W) float32."""
+    height, width = source.size
+    chunk = max(_BYTES // (4 * height * width), 1)
+    ids = torch.arange(source.classes, device=source.device)
+    parts = [confidences(source, x, (0, height), (0, width)) for x in ids.split(chunk)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 class Axis:
@@ -52,10 +98,6 @@ class Axis:
         first, last = self._ends
         return first[pixels[0]], last[pixels[1] - 1] + 1
 
-    def finished(self, cells: int) -> int:
-        """How many pixels, from the start, lie on the first so many cells alone."""
-        return sum(last < cells for last in self._ends[1])
-
     def mix(self, values: Tensor, pixels: Range) -> Tensor:
         """(cells of the range, M) -> (pixels of the range, M)."""
         if pixels not in self._plans:
@@ -64,10 +106,6 @@ class Axis:
             self._plans[pixels] = plan
         first, last, share = self._plans[pixels]
         return values.index_select(0, first).lerp_(values.index_select(0, last), share)
-
-    def neighbours(self) -> tuple[Tensor, Tensor]:
-        """The two cells of every pixel, (pixels,) int64 each."""
-        return self._first, self._last
 
 
 class Cells:
@@ -83,26 +121,33 @@ class Cells:
 
         Args:
             scores: (T, h, w) of any float type.
-            activation: rising function that makes the scores of `take` out of these.
+            activation: rising function that makes probabilities of these.
             skipped: rows above, which are never asked for.
         """
         self._scores, self._activation, self._skipped = scores, activation, skipped
         self.classes, self.device = scores.shape[0], scores.device
-        self.size = (skipped + scores.shape[1], scores.shape[2])
+        self.size = self.grain = (skipped + scores.shape[1], scores.shape[2])
 
-    def bounds(self, rows: Range) -> tuple[Tensor, Tensor]:
+    def bounds(self, rows: Range, cols: Sequence[Range]) -> tuple[Tensor, Tensor]:
         """See `Source`."""
         part = self._scores[:, rows[0] - self._skipped : rows[1] - self._skipped]
         low, high = (x.T.contiguous() for x in (part.amin(1), part.amax(1)))
-        return self._activate(low), self._activate(high)
+        columns = _columns(cols, self.device)
+        low, high = (x.index_select(0, columns.flatten()) for x in (low, high))
+        shape = (*columns.shape, self.classes)
+        return self._activate(low.view(shape).amin(1)), self._activate(high.view(shape).amax(1))
 
     def take(self, ids: Tensor, rows: Range, cols: Range) -> Tensor:
         """See `Source`."""
         part = self._scores[:, rows[0] - self._skipped : rows[1] - self._skipped, slice(*cols)]
         return self._activate(part.index_select(0, ids))
 
+    def scale(self, rows: Range, cols: Range) -> None:
+        """They are probabilities."""
+        del rows, cols
+
     def below(self, row: int) -> "Cells":
-        """A copy without the rows above `row`, so that their memory can go."""
+        """See `Source`."""
         kept = self._scores[:, row - self._skipped :].clone()
         return Cells(kept, self._activation, row)
 
@@ -111,111 +156,78 @@ class Cells:
         return scores if self._activation is None else self._activation(scores)
 
 
+def _columns(ranges: Sequence[Range], device: torch.device) -> Tensor:
+    """The numbers in each range, the last one repeated where others are longer: (M, longest)."""
+    length = max(stop - start for start, stop in ranges)
+    starts, stops = torch.tensor(ranges).T[..., None]
+    return torch.minimum(starts + torch.arange(length), stops - 1).to(device)
+
+
 class Resized:
-    """A source spread bilinearly over another size."""
+    """The confidences of a source, spread bilinearly over another size."""
 
     def __init__(self, source: Source, size: tuple[int, int]) -> None:
         """Prepare both sides."""
-        self.source, self.size = source, (size[0], size[1])
-        self.classes, self.device = source.classes, source.device
-        self.rows = Axis(source.size[0], size[0], source.device)
-        self.cols = Axis(source.size[1], size[1], source.device)
+        rows = Axis(source.size[0], size[0], source.device)
+        self._set(source, size, rows, Axis(source.size[1], size[1], source.device))
 
-    def bounds(self, rows: Range) -> tuple[Tensor, Tensor]:
+    def _set(self, source: Source, size: tuple[int, int], rows: Axis, cols: Axis) -> None:
+        self._source, self.size = source, (size[0], size[1])
+        self.grain = (min(source.grain[0], size[0]), min(source.grain[1], size[1]))
+        self.classes, self.device = source.classes, source.device
+        self._rows, self._cols = rows, cols
+
+    def bounds(self, rows: Range, cols: Sequence[Range]) -> tuple[Tensor, Tensor]:
         """See `Source`."""
-        low, high = self.source.bounds(self.rows.cells(rows))
-        if self.cols.is_identity:
-            return low, high
-        first, last = self.cols.neighbours()
-        return (
-            torch.minimum(low.index_select(0, first), low.index_select(0, last)),
-            torch.maximum(high.index_select(0, first), high.index_select(0, last)),
-        )
+        cells = [self._cols.cells(x) for x in cols]
+        return confidence_bounds(self._source, self._rows.cells(rows), cells)
 
     def take(self, ids: Tensor, rows: Range, cols: Range) -> Tensor:
         """See `Source`."""
-        values = self.source.take(ids, self.rows.cells(rows), self.cols.cells(cols))
-        if not self.rows.is_identity:
+        if (rows, cols) == ((0, self.size[0]), (0, self.size[1])):
+            height, width = self._source.size
+            values = confidences(self._source, ids, (0, height), (0, width))
+            return _interpolate(values, self.size)
+        values = confidences(self._source, ids, self._rows.cells(rows), self._cols.cells(cols))
+        if not self._rows.is_identity:
             n, r, c = values.shape
-            mixed = self.rows.mix(values.transpose(0, 1).reshape(r, n * c), rows)
+            mixed = self._rows.mix(values.transpose(0, 1).reshape(r, n * c), rows)
             values = mixed.view(-1, n, c).transpose(0, 1)
-        if not self.cols.is_identity:
+        if not self._cols.is_identity:
             n, r, c = values.shape
             # The side that is mixed comes first: whole rows of memory are gathered.
-            mixed = self.cols.mix(values.permute(2, 0, 1).reshape(c, n * r), cols)
+            mixed = self._cols.mix(values.permute(2, 0, 1).reshape(c, n * r), cols)
             values = mixed.view(-1, n, r).permute(1, 2, 0)
         return values
 
+    def scale(self, rows: Range, cols: Range) -> None:
+        """They are confidences."""
+        del rows, cols
 
-@dataclass(frozen=True)
-class Window:
-    """A part of a picture: where it lies and its scores, spread over its own pixels."""
-
-    top: int
-    left: int
-    scores: Resized
-
-    def below(self, row: int) -> "Window | None":
-        """Without what only the picture's rows above `row` need; None if nothing is left."""
-        height, width = self.scores.size
-        if row >= self.top + height:
-            return None
-        first = self.scores.rows.cells((max(row - self.top, 0), height))[0]
-        assert isinstance(self.scores.source, Cells)
-        kept = Resized(self.scores.source.below(first), (height, width))
-        return Window(self.top, self.left, kept)
-
-
-class Average:
-    """Mean of the windows over a picture, averaged with the whole picture's scores."""
-
-    def __init__(
-        self, windows: Sequence[Window], whole: Source | None, size: tuple[int, int]
-    ) -> None:
-        """Keep the parts; the windows must cover what is asked for."""
-        self.windows, self.whole, self.size = tuple(windows), whole, size
-        self.classes, self.device = windows[0].scores.classes, windows[0].scores.device
-
-    def bounds(self, rows: Range) -> tuple[Tensor, Tensor]:
-        """See `Source`: a mean lies between the least and the greatest of its parts."""
-        shape = (self.size[1], self.classes)
-        low = torch.full(shape, torch.inf, device=self.device)
-        high = torch.full(shape, -torch.inf, device=self.device)
-        for window in self.windows:
-            own = _overlap(rows, window.top, window.scores.size[0])
-            if own is not None:
-                least, greatest = window.scores.bounds(own)
-                cols = slice(window.left, window.left + window.scores.size[1])
-                low[cols] = torch.minimum(low[cols], least)
-                high[cols] = torch.maximum(high[cols], greatest)
-        if self.whole is None:
-            return low, high
-        least, greatest = self.whole.bounds(rows)
-        return (low + least) / 2, (high + greatest) / 2
-
-    def take(self, ids: Tensor, rows: Range, cols: Range) -> Tensor:
+    def below(self, row: int) -> "Resized":
         """See `Source`."""
-        shape = (rows[1] - rows[0], cols[1] - cols[0])
-        total = torch.zeros(len(ids), *shape, device=self.device)
-        count = torch.zeros(shape, device=self.device)
-        for window in self.windows:
-            own_rows = _overlap(rows, window.top, window.scores.size[0])
-            own_cols = _overlap(cols, window.left, window.scores.size[1])
-            if own_rows is None or own_cols is None:
-                continue
-            place = (
-                slice(*(y + window.top - rows[0] for y in own_rows)),
-                slice(*(x + window.left - cols[0] for x in own_cols)),
-            )
-            total[(..., *place)] += window.scores.take(ids, own_rows, own_cols)
-            count[place] += 1
-        total /= count
-        if self.whole is None:
-            return total
-        return total.add_(self.whole.take(ids, rows, cols)).div_(2)
+        kept = Resized.__new__(Resized)
+        first = self._rows.cells((row, self.size[0]))[0]
+        kept._set(self._source.below(first), self.size, self._rows, self._cols)
+        return kept
 
 
-def _overlap(asked: Range, start: int, length: int) -> Range | None:
-    """The part of a range that lies on [start, start + length), counted from `start`."""
-    first, last = max(asked[0] - start, 0), min(asked[1] - start, length)
-    return (first, last) if first < last else None
+class Cropped:
+    """The upper left part of a source, such as what is no padding."""
+
+    def __init__(self, source: Source, size: tuple[int, int]) -> None:
+        """Keep the source; `size` is at most its own."""
+        self._source, self.size = source, (size[0], size[1])
+        self.grain = (min(source.grain[0], size[0]), min(source.grain[1], size[1]))
+        self.classes, self.device = source.classes, source.device
+        self.bounds, self.take, self.scale = source.bounds, source.take, source.scale
+
+    def below(self, row: int) -> "Cropped":
+        """See `Source`."""
+        return Cropped(self._source.below(row), self.size)
+
+
+def _interpolate(values: Tensor, size: tuple[int, int]) -> Tensor:
+    if values.shape[-2:] == size:
+        return values
+    return F.interpolate(values[None], size, mode="bilinear", align_corners=False)[0]

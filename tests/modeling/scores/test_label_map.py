@@ -9,10 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stseg.modeling.scores import best_classes
-from stseg.modeling.scores import label_map as streamed
-from stseg.modeling.scores.label_map import LabelMap, label_maps, top_classes, top_classes_of_tiles
-from stseg.modeling.scores.sources import Axis, Cells
-from stseg.modeling.scores.windows import Tiles, predict_tiles, resize
+from stseg.modeling.scores.batches import resize
+from stseg.modeling.scores.label_map import LabelMap, label_maps
+from stseg.modeling.scores.sources import Axis, Cells, probabilities
+from stseg.modeling.scores.windows import Tiles, WindowScores
+from tests.helpers.dense_scores import (
+    plain_windows,
+    top_classes,
+    top_classes_of_tiles,
+    window_scores,
+)
 
 
 def scores_of(classes, height, width, seed=0, smooth=1):
@@ -58,7 +64,6 @@ def test_a_side_is_interpolated_as_torch_does_in_any_range(cells, pixels):
         first, last = axis.cells((start, stop))
         found = axis.mix(values[first:last], (start, stop))
         torch.testing.assert_close(found, expected[start:stop], atol=2e-5, rtol=0)
-    assert axis.finished(cells) == pixels and axis.finished(0) == 0
 
 
 @settings(max_examples=30, deadline=None)
@@ -145,7 +150,7 @@ def test_tiles_streamed_equal_tiles_at_full_size(
 ):
     image = torch.rand(3, *image_size, generator=torch.Generator().manual_seed(2)) * 255
     tiles, logits = Tiles((32, 40), overlap, whole_image), network(classes)
-    probs = predict_tiles(lambda x: logits(x).sigmoid(), image, tiles, (48, 48))
+    probs = plain_windows(lambda x: logits(x).sigmoid(), image, tiles, (48, 48))
     found = top_classes_of_tiles(logits, image, tiles, (48, 48), size, k, torch.sigmoid)
     assert_same(found, plain(probs, size), k)
 
@@ -158,7 +163,7 @@ def test_a_step_that_a_window_spreads_over_pixels_is_seen_from_both_sides(flip, 
     edge[:, 0, 4:, 4:], edge[:, 0, :4], edge[:, 0, :, :4] = 0.9, 0.1, 0.1
     edge = edge.flip(flip)
     image, tiles = torch.zeros(3, 96, 96), Tiles((96, 96), whole_image=False)
-    probs = predict_tiles(lambda _: edge, image, tiles, (96, 96))
+    probs = plain_windows(lambda _: edge, image, tiles, (96, 96))
     found = top_classes_of_tiles(lambda _: edge, image, tiles, (96, 96), (96, 96))
     assert_same(found, probs)
     assert torch.equal(found.labels, probs.argmax(0).int())
@@ -172,25 +177,45 @@ def test_the_whole_picture_may_outvote_its_windows():
     # At half its size a chessboard is grey.
     image = 255.0 * (torch.arange(64) + torch.arange(64)[:, None]).remainder(2).expand(3, -1, -1)
     tiles = Tiles((32, 32), 0.0)
-    probs = predict_tiles(predict, image, tiles, (32, 32))
+    probs = plain_windows(predict, image, tiles, (32, 32))
     found = top_classes_of_tiles(predict, image, tiles, (32, 32), (64, 64))
     torch.testing.assert_close(probs[:, 5, 40], torch.tensor([0.3, 0.6]))
     assert_same(found, probs)
     assert (found.labels == 1).all()
 
 
-def test_windows_above_are_forgotten(monkeypatch):
-    held = []
-    average = streamed.Average
-    monkeypatch.setattr(
-        streamed,
-        "Average",
-        lambda windows, *rest: held.append(len(windows)) or average(windows, *rest),
-    )
-    tiles = Tiles((32, 32), 0.25)
-    image = torch.rand(3, 320, 60) * 255
-    top_classes_of_tiles(network(3), image, tiles, (32, 32), (640, 60))
-    assert len(held) == 13 and max(held) == 6  # two rows of three
+def test_windows_above_are_forgotten():
+    alive, most, made = set(), [], []
+
+    class Counted(Cells):
+        def __init__(self, *args):
+            super().__init__(*args)
+            alive.add(id(self))
+            most.append(len(alive))
+
+        def __del__(self):
+            alive.discard(id(self))
+
+        def below(self, row):
+            return Counted(self._scores[:, row - self._skipped :].clone(), None, row)
+
+    def score(box):
+        made.append(box)
+        return Counted(torch.rand(3, *box[2:]))
+
+    tiles = Tiles((96, 32), 0.25, whole_image=False)
+    scores = WindowScores((672, 60), tiles.rows_of_boxes((672, 60)), score)
+    LabelMap.read(scores.at((1344, 60)))
+    assert len(made) == 9 * 3 == len(set(made))  # each once
+    assert max(most) <= 7  # two rows of three, and a copy in the making
+
+
+def test_windows_are_scored_anew_for_who_reads_from_above_again():
+    image, tiles = torch.rand(3, 96, 64) * 255, Tiles((32, 32), 0.25, whole_image=False)
+    source = window_scores(network(3), image, tiles, (32, 32), torch.sigmoid).at((96, 64))
+    first = LabelMap.read(source)
+    assert torch.equal(LabelMap.read(source).labels, first.labels)
+    torch.testing.assert_close(probabilities(source).amax(0), first.confidence)
 
 
 def test_a_model_without_label_maps_is_asked_for_probabilities():
@@ -203,7 +228,7 @@ _PEAK = """
 import torch
 from torch.nn.functional import interpolate
 from benchmarks.evaluators import memory_mib
-from stseg.modeling.scores.label_map import top_classes
+from tests.helpers.dense_scores import top_classes
 logits = interpolate(3 * torch.randn(1, 847, 4, 4), (192, 192), mode="bilinear")[0]
 top_classes(logits, (64, 64), 1, torch.sigmoid)
 before = memory_mib("VmHWM")

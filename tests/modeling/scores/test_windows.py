@@ -3,7 +3,10 @@
 import pytest
 import torch
 
-from stseg.modeling.scores.windows import Tiles, pad_to_batch, predict_tiles, resize, window_starts
+from stseg.modeling.scores.batches import pad_to_batch, resize
+from stseg.modeling.scores.sources import probabilities
+from stseg.modeling.scores.windows import Tiles, window_starts
+from tests.helpers.dense_scores import plain_windows, window_scores
 
 
 def test_windows_cover_a_side_and_end_at_its_border():
@@ -35,14 +38,15 @@ def test_tiles_of_a_pixelwise_network_give_the_whole_image(size):
     image = torch.rand(3, *size) * 255
     tiles = Tiles((32, 32), overlap=0.25, whole_image=False)
     working = (min(32, size[0]), min(32, size[1]))
-    probs = predict_tiles(brightness, image, tiles, working)
+    probs = probabilities(window_scores(brightness, image, tiles, working).at(size))
     torch.testing.assert_close(probs, brightness(image[None])[0])
 
 
 def test_the_whole_image_is_averaged_in():
     image = torch.rand(3, 64, 64) * 255
     tiles = Tiles((32, 32), overlap=0.0)
-    probs = predict_tiles(brightness, image, tiles, (32, 32))
+    probs = probabilities(window_scores(brightness, image, tiles, (32, 32)).at((64, 64)))
+    torch.testing.assert_close(probs, plain_windows(brightness, image, tiles, (32, 32)))
     whole = resize(brightness(resize(image[None], (32, 32))), (64, 64))[0]
     torch.testing.assert_close(probs, (brightness(image[None])[0] + whole) / 2)
 

@@ -1,0 +1,65 @@
+"""Detectron2's list of dicts as what the systems here work on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stseg.modeling.scores import pad_to_batch
+from stseg.structures import IGNORE_LABEL, Vocabulary
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a system's `losses` may learn from; all but the words is optional.
+
+    Attributes:
+        vocabulary: T classes, of all images.
+        sem_seg: (B, H, W) int64 class ids, `IGNORE_LABEL` where unlabelled and where an image is
+            padded; None if there are no label maps.
+        items: Detectron2's dicts as they came, for what only some systems know: masks, captions,
+            candidate names.
+    """
+
+    vocabulary: Vocabulary
+    sem_seg: Tensor | None = None
+    items: tuple[dict[str, Any], ...] = ()
+
+    @classmethod
+    def of(cls, batched_inputs: Sequence[dict[str, Any]], device: torch.device) -> "Batch":
+        """Gather a batch of one vocabulary.
+
+        Raises:
+            ValueError: if it has no common vocabulary.
+        """
+        labels = [x["sem_seg"].to(device) for x in batched_inputs if "sem_seg" in x]
+        target = pad_to_batch(labels, IGNORE_LABEL) if labels else None
+        return cls(common_vocabulary(batched_inputs), target, tuple(batched_inputs))
+
+
+def images_of(batched_inputs: Sequence[dict[str, Any]], device: torch.device) -> list[Tensor]:
+    """(3, H, W) float32 each."""
+    return [x["image"].to(device, torch.float32) for x in batched_inputs]
+
+
+def wanted_sizes(batched_inputs: Sequence[dict[str, Any]]) -> list[tuple[int, int]]:
+    """(height, width) of the maps that are asked for."""
+    sizes = [x["image"].shape[-2:] for x in batched_inputs]
+    return [
+        (x.get("height", height), x.get("width", width))
+        for x, (height, width) in zip(batched_inputs, sizes, strict=True)
+    ]
+
+
+def common_vocabulary(batched_inputs: Sequence[dict[str, Any]]) -> Vocabulary:
+    """The vocabulary all inputs of a batch carry."""
+    vocabularies = {x["vocabulary"] for x in batched_inputs if "vocabulary" in x}
+    if len(vocabularies) != 1 or any("vocabulary" not in x for x in batched_inputs):
+        raise ValueError(
+            f"batched_inputs: expected one and the same 'vocabulary' in every input, got "
+            f"{len(vocabularies)} different ones in {len(batched_inputs)} inputs. The mapper sets "
+            "it from the data set's metadata; set it yourself with Vocabulary.parse(...)."
+        )
+    return vocabularies.pop()
