@@ -1,8 +1,9 @@
 """From an image and names to a label map."""
 
+import glob
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -14,12 +15,24 @@ from PIL import Image
 
 from stseg.checkpoint import check_weights, load_for_evaluation, spare_encoder_files
 from stseg.config import setup_cfg, usable_device
-from stseg.data import build_augmentations, read_image, to_rgb
+from stseg.data import build_augmentations, find_media, is_video, read_image, to_rgb
 from stseg.modeling import build_model
+from stseg.modeling.meta_arch import EncodedImage
 from stseg.modeling.scores import LabelMap, label_maps
 from stseg.structures import IGNORE_LABEL, Background, Segmentation, Vocabulary, VocabularyLike
 
 ImageLike = np.ndarray | Image.Image | str | os.PathLike[str]
+
+#: Of features that `set_image` keeps; where windows need more, the rest is encoded anew.
+KEPT_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class _Current:
+    """The image that is looked at: the model's input, and its features where the model has any."""
+
+    item: dict[str, Any]
+    encoded: EncodedImage | None
 
 
 class Predictor:
@@ -30,6 +43,8 @@ class Predictor:
         >>> result = predictor("photo.jpg", "cat, kitten; dog; grass")
         >>> result.names[result.label_map[0, 0]]
         >>> result.save("output", "photo")
+        >>> predictor.set_image("photo.jpg")  # other words on one picture cost less
+        >>> results = [predictor.predict(words) for words in ("cat; dog", "animal; plant")]
     """
 
     def __init__(
@@ -66,6 +81,7 @@ class Predictor:
         self.model.eval()
         load_for_evaluation(self.model, cfg.MODEL.WEIGHTS)
         self._augmentation = T.AugmentationList(build_augmentations(cfg, is_train=False))
+        self._current: _Current | None = None
 
     @overload
     def __call__(self, image: ImageLike, vocabulary: VocabularyLike) -> Segmentation: ...
@@ -81,14 +97,19 @@ class Predictor:
         """Segment one image, or several of any sizes in one batch.
 
         Args:
-            image: (H, W, 3) uint8 RGB array, Pillow image or path; or a list of these.
+            image: uint8 array, (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey; Pillow image; path of
+                an image; or a list of these. Also a folder of images, or a pattern such as
+                "photos/*.jpg": then one after the other, in the order of their names.
             vocabulary: what `Vocabulary.parse` takes; carries the background policy.
 
         Returns:
-            A Segmentation of the image's own size; for a list, a list in its order.
+            A Segmentation of the image's own size; for a list, a folder or a pattern, a list.
         """
         if isinstance(image, (list, tuple)):
             return self.predict_batch(image, vocabulary)
+        if isinstance(image, (str, os.PathLike)) and _stands_for_several(image):
+            paths = find_media([os.fspath(image)], "Images")
+            return [self(path, vocabulary) for path in paths if not is_video(path)]
         return self.predict_batch([image], vocabulary)[0]
 
     def predict_batch(
@@ -103,7 +124,44 @@ class Predictor:
         with torch.inference_mode():
             return [decide(found, wanted) for found in label_maps(self.model, inputs)]
 
-    def _model_input(self, image: np.ndarray, vocabulary: Vocabulary) -> dict[str, Any]:
+    def set_image(self, image: ImageLike) -> None:
+        """Look at one image, to be asked about with `predict`: its encoders run here, once.
+
+        Args:
+            image: one image as `__call__` takes it.
+        """
+        item = self._model_input(image_array(image))
+        encoded = None
+        if hasattr(self.model, "encoded"):
+            with torch.inference_mode():
+                encoded = self.model.encoded(item["image"], KEPT_BYTES)
+                if self.model.tiles is None:
+                    encoded.features()  # those of windows, when they are first asked for
+        self._current = _Current(item, encoded)
+
+    def predict(self, vocabulary: VocabularyLike) -> Segmentation:
+        """What `__call__` gives for the image of `set_image`.
+
+        Raises:
+            ValueError: if there is none yet.
+        """
+        if self._current is None:
+            raise ValueError(
+                "Predictor.predict: expected an image, got none. Call set_image first."
+            )
+        wanted = Vocabulary.parse(vocabulary)
+        asked, item = with_distractors(wanted), self._current.item
+        with torch.inference_mode():
+            if self._current.encoded is None:
+                (found,) = label_maps(self.model, [{**item, "vocabulary": asked}])
+                return decide(found, wanted)
+            embeddings = self.model.embed(asked)
+            scores = self.model.scores_of(self._current.encoded, embeddings, asked)
+            return decide(LabelMap.read(scores.at((item["height"], item["width"]))), wanted)
+
+    def _model_input(
+        self, image: np.ndarray, vocabulary: Vocabulary | None = None
+    ) -> dict[str, Any]:
         """What the test mapper makes of a file, without the file."""
         aug_input = T.AugInput(image)
         self._augmentation(aug_input)
@@ -114,6 +172,10 @@ class Predictor:
             "width": image.shape[1],
             "vocabulary": vocabulary,
         }
+
+
+def _stands_for_several(path: str | os.PathLike[str]) -> bool:
+    return Path(path).is_dir() or (not Path(path).is_file() and glob.has_magic(os.fspath(path)))
 
 
 def image_array(image: ImageLike) -> np.ndarray:
@@ -132,12 +194,16 @@ def image_array(image: ImageLike) -> np.ndarray:
         return read_image(Path(image))
     if not isinstance(image, np.ndarray):
         raise TypeError(f"Image: expected an array, a Pillow image or a path, got {type(image)}.")
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+    channels = {2: 1, 3: image.shape[-1]}.get(image.ndim)
+    if channels not in (1, 3, 4) or image.dtype != np.uint8 or 0 in image.shape:
         raise ValueError(
-            f"Image: expected an RGB array (H, W, 3) of uint8 in [0, 255], got {image.shape} of "
-            f"{image.dtype}. Convert it; for several images give a list."
+            "Image: expected an array (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey of uint8 in "
+            f"[0, 255], got {image.shape} of {image.dtype}. Convert it; for several images give a "
+            "list."
         )
-    return image
+    if channels == 3:
+        return image
+    return to_rgb(Image.fromarray(image.reshape(image.shape[:2]) if channels == 1 else image))
 
 
 def with_distractors(vocabulary: Vocabulary) -> Vocabulary:

@@ -9,6 +9,7 @@ from stseg.modeling.scores.label_map import LabelMap
 from stseg.predictor import Predictor, decide, image_array
 from stseg.structures import Background, Vocabulary
 from tests.helpers.colour_net import COLOURS, make_cfg
+from tests.helpers.tiny_model import register, tiny_cfg
 
 
 @pytest.fixture
@@ -102,16 +103,83 @@ def test_exif_orientation_is_applied(predictor, tmp_path):
 @pytest.mark.parametrize(
     "image",
     [
-        np.zeros((4, 6), dtype=np.uint8),
-        np.zeros((4, 6, 4), dtype=np.uint8),
+        np.zeros((4, 6, 2), dtype=np.uint8),
+        np.zeros((4, 6, 5), dtype=np.uint8),
+        np.zeros(4, dtype=np.uint8),
         np.zeros((4, 6, 3)),
         np.zeros((2, 4, 6, 3), dtype=np.uint8),
         np.zeros((0, 6, 3), dtype=np.uint8),
     ],
 )
 def test_array_of_another_kind_is_refused(predictor, image):
-    with pytest.raises(ValueError, match="RGB array"):
+    with pytest.raises(ValueError, match=r"expected an array \(H, W, 3\) RGB"):
         predictor(image, "red")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (4, 6), (4, 6, 1)])
+def test_grey_arrays_are_taken(predictor, shape):
+    grey = np.full(shape, 77, np.uint8)
+    assert (image_array(grey) == 77).all() and image_array(grey).shape == (*shape[:2], 3)
+    assert predictor(grey, "red; blue").label_map.shape == shape[:2]
+
+
+def test_transparent_parts_of_arrays_are_white():
+    array = np.dstack([picture(), np.array([[0, 255] * 3] * 4, np.uint8)])
+    assert (image_array(array)[:, ::2] == 255).all()
+    assert (image_array(array)[:, 1::2] == picture()[:, 1::2]).all()
+
+
+def test_folders_and_patterns_give_a_list_in_the_order_of_names(predictor, tmp_path):
+    for name, size in (("b.png", (4, 6)), ("a.png", (2, 6)), ("c.jpg", (8, 6))):
+        Image.fromarray(picture(*size)).save(tmp_path / name)
+    (tmp_path / "film.mp4").write_bytes(b"")
+    (tmp_path / "note.txt").write_text("no picture")
+
+    def heights(where):
+        return [result.label_map.shape[0] for result in predictor(where, "red; blue")]
+
+    assert heights(tmp_path) == heights(str(tmp_path)) == [2, 4, 8]
+    assert heights(tmp_path / "*.png") == [2, 4]
+    odd = tmp_path / "odd [1].png"
+    Image.fromarray(picture()).save(odd)
+    assert predictor(odd, "red; blue").label_map.shape == (4, 6)
+    with pytest.raises(FileNotFoundError, match=r"Images: expected .*\*\.webp"):
+        predictor(tmp_path / "*.webp", "red")
+
+
+def test_other_words_for_the_image_that_is_set(predictor):
+    with pytest.raises(ValueError, match="Call set_image first"):
+        predictor.predict("red")
+    predictor.set_image(picture())
+    for words in ("red; blue", "blue; green; red"):
+        fresh = predictor(picture(), words)
+        asked = predictor.predict(words)
+        assert (asked.label_map == fresh.label_map).all() and asked.names == fresh.names
+    predictor.set_image(picture(8, 6))
+    assert predictor.predict("red").label_map.shape == (8, 6)
+
+
+@pytest.mark.parametrize("windows", [False, True])
+def test_encoders_run_once_for_an_image_that_is_set(windows, tmp_path):
+    register(tmp_path)
+    window = ["TEST.SLIDING_WINDOW.ENABLED", windows, "TEST.SLIDING_WINDOW.SIZE", [40, 40]]
+    cfg = tiny_cfg(MODEL__WEIGHTS="random", INPUT__MIN_SIZE_TEST=64)
+    cfg.merge_from_list(window)
+    predictor = Predictor(cfg)
+    seen = []
+    for encoder in (predictor.model.image_encoder, predictor.model.sam_encoder):
+        encoder.register_forward_hook(lambda module, *_: seen.append(type(module).__name__))
+    image = np.random.default_rng(0).integers(0, 256, (50, 60, 3), np.uint8)
+    predictor.set_image(image)
+    first = predictor.predict("sky; tree; road")
+    calls = len(seen)
+    background = Vocabulary.parse("sky; cat", background=Background.distractors("moon; road"))
+    second = predictor.predict(background)
+    assert len(seen) == calls == (2 * 7 if windows else 2)  # 2 x 3 and the whole
+    for found, words in ((first, "sky; tree; road"), (second, background)):
+        fresh = predictor(image, words)
+        assert (found.label_map == fresh.label_map).all()
+        assert (found.confidence == fresh.confidence).all()
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image"])

@@ -22,11 +22,15 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def find_media(inputs: Sequence[str]) -> list[Path]:
+def find_media(inputs: Sequence[str], what: str = "--input") -> list[Path]:
     """Images and videos behind files, folders (not below them) and globs, each once, in order.
 
     A file is taken whatever its suffix; of a folder or a glob only what looks like an image or a
     video.
+
+    Args:
+        inputs: as a person writes them.
+        what: they are, for messages.
 
     Raises:
         FileNotFoundError: for an input that leads to nothing; names it.
@@ -43,7 +47,7 @@ def find_media(inputs: Sequence[str]) -> list[Path]:
         if not matches:
             kinds = " ".join(IMAGE_SUFFIXES + VIDEO_SUFFIXES)
             raise FileNotFoundError(
-                f"--input: expected a file, a folder or a pattern with images or videos ({kinds}), "
+                f"{what}: expected a file, a folder or a pattern with images or videos ({kinds}), "
                 f"got {text!r}, where none was found."
             )
         found.update(dict.fromkeys(matches))
