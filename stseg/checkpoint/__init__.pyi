@@ -18,8 +18,13 @@ from .reading import (
     reason_of,
 )
 from .signatures import identify
+from .state import AnswersDigest, changeable_names, changeable_state, weights_digest
 
 __all__ = [
+    "AnswersDigest",
+    "changeable_names",
+    "changeable_state",
+    "weights_digest",
     "Checkpointer",
     "FROZEN_PARTS",
     "LOADED_NEXT",

@@ -1,6 +1,5 @@
 """Pseudo-labels of a whole data set: the model and SAM on one side, files on the other."""
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,7 +13,7 @@ from detectron2.utils import comm
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from stseg.checkpoint import FROZEN_PARTS
+from stseg.checkpoint import AnswersDigest, weights_digest
 from stseg.data import build_record_loader
 from stseg.modeling.encoders import SAMImageEncoder, create_sam, decoder_parts
 from stseg.modeling.scores import label_maps
@@ -25,7 +24,7 @@ from stseg.self_training.refiner import PromptSettings
 from stseg.self_training.region_vote import RegionSettings
 from stseg.self_training.sam_features import SamFeatures
 from stseg.self_training.store import PseudoLabelStore
-from stseg.self_training.store_key import StoreKey, weights_digest
+from stseg.self_training.store_key import StoreKey, labelling_keys
 from stseg.self_training.target import Target
 from stseg.structures import Vocabulary
 from stseg.utils import kept_random_state, phase
@@ -55,9 +54,16 @@ class DatasetLabeler:
             vetoed=target.vetoed,
             sam=build_sam_branch(cfg, model) if st.REFINE.ENABLED else None,
         )
+        self._answers = AnswersDigest()
+        own = getattr(model, "sam_encoder", None)
+        self._sam_digest = _digest_of_sam(self.labeler.sam, own) if self.labeler.sam else ""
         self._features = (
             SamFeatures(st.SAM_CACHE_DIR, st.SAM_CACHE_GIB) if st.SAM_CACHE_DIR else None
         )
+
+    def digest(self, model: nn.Module) -> str:
+        """Of all weights that a model's answers depend on; its frozen ones are read once."""
+        return self._answers.of(model)
 
     def store(self, root: str, round_number: int, weights: str) -> PseudoLabelStore:
         """The folder of a round, not opened yet.
@@ -70,7 +76,11 @@ class DatasetLabeler:
         key = StoreKey.of(
             weights=weights,
             vocabulary=self._target.vocabulary.key,
-            settings=_settings(self._cfg, self._target),
+            settings={
+                **labelling_keys(self._cfg),
+                "sam": self._sam_digest,
+                "vetoed": sorted(self._target.vetoed),
+            },
             images=[record["file_name"] for record in self._target.records],
         )
         return PseudoLabelStore(root, round_number, key, self._target.vocabulary.names)
@@ -248,43 +258,19 @@ def build_sam_branch(cfg: CfgNode, model: nn.Module) -> SamBranch:
     )
 
 
-def trained_state(model: nn.Module) -> dict[str, Tensor]:
-    """State dict of the bare model without the frozen encoders, on the CPU, copied."""
-    return {
-        name: value.detach().cpu().clone()
-        for name, value in model.state_dict().items()
-        if not name.startswith(FROZEN_PARTS)
-    }
-
-
-def digest_of(model: nn.Module) -> str:
-    """Digest of the weights that decide predictions, the frozen ones included by their files."""
-    return weights_digest(trained_state(model))
+def _digest_of_sam(sam: SamBranch, own: nn.Module | None) -> str:
+    """Of the branch that refines, but for an encoder that is the model's own, in whose it is."""
+    parts = {"prompt": sam.prompt_encoder, "decoder": sam.mask_decoder}
+    if sam.encoder is not own:
+        parts["encoder"] = sam.encoder
+    return weights_digest(
+        {f"{k}.{n}": v for k, part in parts.items() for n, v in part.state_dict().items()}
+    )
 
 
 def spread(count: int, size: int) -> list[int]:
     """`count` indices spread evenly over `size`, fewer where there are fewer."""
     return sorted({k * size // count for k in range(count)})
-
-
-def _settings(cfg: CfgNode, target: Target) -> dict[str, Any]:
-    """All but weights, names and images that pseudo-labels depend on, as JSON holds it."""
-    st = cfg.SELF_TRAINING
-    keys = {
-        "gate": st.GATE,
-        "refine": {k: v for k, v in st.REFINE.items() if k != "BATCH_SIZE"},
-        "label_max_size": st.LABEL_MAX_SIZE,
-        "sam": cfg.MODEL.SAM,
-        "clip": [cfg.MODEL.CLIP.NAME, cfg.MODEL.CLIP.PRETRAINED],
-        "stseg": cfg.MODEL.STSEG,
-        "head": cfg.MODEL.SEM_SEG_HEAD,
-        "synonyms": cfg.MODEL.TEXT.SYNONYMS,
-        "dtypes": [cfg.MODEL.DTYPE, cfg.MODEL.TEXT.DTYPE],
-        "windows": cfg.TEST.SLIDING_WINDOW,
-        "input": [cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST],
-        "vetoed": sorted(target.vetoed),
-    }
-    return json.loads(json.dumps(keys))
 
 
 def _is_quiet(todo: Sequence[int]) -> bool:

@@ -26,10 +26,10 @@ from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 from torch import nn
 
-from stseg.checkpoint import write_json
+from stseg.checkpoint import changeable_state, write_json
 from stseg.config import check_ignored
 from stseg.data import balance_weights, build_self_training_loader
-from stseg.self_training.dataset_labeler import DatasetLabeler, digest_of, spread, trained_state
+from stseg.self_training.dataset_labeler import DatasetLabeler, spread
 from stseg.self_training.guard import RoundVerdict, Snapshot, judge_round, judge_run
 from stseg.self_training.online_teacher import OnlineTeacher
 from stseg.self_training.probe import guard_settings, take_snapshot
@@ -150,7 +150,7 @@ class SamPseudoLabelHook(HookBase):
         if comm.is_main_process():
             self._write_weights(self._round_start(number))
         with self._evaluated():
-            weights = comm.all_gather(digest_of(self._model))[0]
+            weights = comm.all_gather(self._labeler.digest(self._model))[0]
             if self._online is None:
                 store = self._store(number, weights)
                 self._labeler.fill(store, self._model, self._pictured)
@@ -243,7 +243,7 @@ class SamPseudoLabelHook(HookBase):
             number,
             others and f" Not taken: {others}.",
         )
-        present = trained_state(self._model)
+        present = changeable_state(self._model)
         path = self._existing(self._round_start(number).name)
         saved = torch.load(path, map_location="cpu", weights_only=True)
         self._model.load_state_dict({**saved["model"], **(saved["average"] or {})}, strict=False)
@@ -281,7 +281,7 @@ class SamPseudoLabelHook(HookBase):
 
     def _write_weights(self, path: Path) -> None:
         content = {
-            "model": trained_state(self._model),
+            "model": changeable_state(self._model),
             "average": self._average.state_dict() if self._average is not None else None,
             "optimizer": self.trainer.optimizer.state_dict(),
         }

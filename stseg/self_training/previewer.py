@@ -8,7 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch import nn
 
-from stseg.self_training.dataset_labeler import DatasetLabeler, digest_of, spread
+from stseg.self_training.dataset_labeler import DatasetLabeler, spread
 from stseg.self_training.round_page import write_round_page
 from stseg.self_training.target import load_target, write_seen
 
@@ -31,7 +31,7 @@ def write_preview(cfg: CfgNode, model: nn.Module, count: int) -> dict[str, float
     target = replace(whole, records=chosen)
     labeler = DatasetLabeler(cfg, target, model)
     folder = Path(cfg.OUTPUT_DIR) / "self_training" / "preview"
-    store = labeler.store(folder, 1, digest_of(model))
+    store = labeler.store(folder, 1, labeler.digest(model))
     labeler.fill(store, model, range(len(chosen)))
     if comm.is_main_process():
         write_seen(cfg, target, folder)

@@ -1,14 +1,17 @@
 """What a store of pseudo-labels belongs to: weights, vocabulary, settings and images."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class StoreKey:
     keeps its key; a replaced image changes it, unless name and size stay the same.
 
     Attributes:
-        weights: digest of the model that labels, see `weights_digest`.
+        weights: digest of the model that labels, see `stseg.checkpoint.weights_digest`.
         vocabulary: `Vocabulary.key`.
         settings: whatever else decides the result, as JSON can hold it (gate, prompts, veto).
         images: the files, in the order of their indices.
@@ -54,7 +57,7 @@ class StoreKey:
         vocabulary: str,
         settings: Mapping[str, Any],
         images: Sequence[str | PathLike[str]],
-    ) -> "StoreKey":
+    ) -> StoreKey:
         """The key of files on disk.
 
         Raises:
@@ -80,22 +83,56 @@ class StoreKey:
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
 
 
-def weights_digest(state_dict: Mapping[str, Any]) -> str:
-    """SHA-256 of a model's weights: names in order, types, shapes and bytes.
+#: Keys of MODEL that no label depends on: where things lie, how fast, how it is trained, and files
+#: whose content is in the digests of weights.
+INDIFFERENT = (
+    "DEVICE",
+    "WEIGHTS",
+    "PARTIAL_WEIGHTS_ENABLED",
+    "LOSS",
+    "CLIP.PRETRAINED",
+    "CLIP.FINETUNE",
+    "CLIP.DROP_PATH",
+    "CLIP.GRADIENT_CHECKPOINTING",
+    "SAM.CHECKPOINT",
+    "TEXT.CACHE_DIR",
+    "TEXT.CACHE_GIB",
+    "TEXT.CHUNK_SIZE",
+    "STSEG.DEA.INIT",
+    "STSEG.GUIDANCE_DETACHED",
+    "SEM_SEG_HEAD.CHUNK_SIZE",
+    "SEM_SEG_HEAD.KEPT_MIB",
+    "SEM_SEG_HEAD.GRADIENT_CHECKPOINTING",
+    "SEM_SEG_HEAD.POOLING_SIZE_TRAIN",
+    "SEM_SEG_HEAD.PRIOR_PROB",
+)
 
-    Args:
-        state_dict: tensors of any type on any device; copied to the CPU one by one.
+#: Of the code that labels; another number makes all labels anew.
+LABELLING_VERSION = 1
 
-    Raises:
-        TypeError: if a value is no tensor.
-    """
-    digest = hashlib.sha256()
-    for name in sorted(state_dict):
-        value = state_dict[name]
-        if not isinstance(value, torch.Tensor):
-            raise TypeError(f"Weights digest: expected a tensor as {name!r}, got {type(value)}.")
-        digest.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
-        # As bytes, because NumPy has no bfloat16.
-        flat = value.detach().to("cpu").contiguous().reshape(-1)
-        digest.update(memoryview(flat.view(torch.uint8).numpy()))
-    return digest.hexdigest()
+
+def labelling_keys(cfg: CfgNode) -> dict[str, Any]:
+    """All of a config that pseudo-labels depend on, as JSON holds it."""
+    st = cfg.SELF_TRAINING
+    return {
+        "version": LABELLING_VERSION,
+        "model": _without(cfg.MODEL, INDIFFERENT),
+        "gate": _without(st.GATE, ()),
+        "refine": _without(st.REFINE, ("BATCH_SIZE",)),
+        "label_max_size": st.LABEL_MAX_SIZE,
+        "windows": _without(cfg.TEST.SLIDING_WINDOW, ()),
+        "input": [cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST],
+    }
+
+
+def _without(node: CfgNode, left_out: Sequence[str], path: str = "") -> dict[str, Any]:
+    """Values by dotted key, but for some keys or whole sections."""
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        if f"{path}{key}" in left_out:
+            continue
+        if isinstance(value, dict):
+            found |= _without(value, left_out, f"{path}{key}.")
+        else:
+            found[f"{path}{key}"] = value
+    return found

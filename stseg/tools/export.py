@@ -2,14 +2,16 @@
 
     python -m stseg.tools.export output/model_final.pth stseg_mini.pth
 
-The file holds what was trained, in float16. The frozen encoders (text tower, SAM) are left out:
-they come from the files that `MODEL.CLIP.PRETRAINED` and `MODEL.SAM.CHECKPOINT` name. What is
-exported must fit a config whole: that of the run, beside the checkpoint, or --config-file.
+The file holds all that is not in files of its own, in float16. Text tower and SAM are left out
+where they equal, to the last bit, what `MODEL.CLIP.PRETRAINED` and `MODEL.SAM.CHECKPOINT` name;
+those of another start, such as SED's tuned CLIP, are kept. What is exported must fit a config
+whole: that of the run, beside the checkpoint, or --config-file.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,15 +21,24 @@ if TYPE_CHECKING:
     from detectron2.config import CfgNode
     from torch import Tensor, nn
 
+logger = logging.getLogger(__name__)
 
-def export_weights(source: str, target: str, config_file: str = "") -> None:
-    """Write the trained weights of a checkpoint, its moving average where it has one.
+
+#: Parts that may come from files of their own, and the keys that name these.
+OWN_FILES = {"text_encoder.": "MODEL.CLIP.PRETRAINED", "sam_encoder.": "MODEL.SAM.CHECKPOINT"}
+
+
+def export_weights(source: str, target: str, config_file: str = "") -> tuple[str, ...]:
+    """Write the weights of a checkpoint, its moving average where it has one.
 
     Args:
         source: checkpoint of a training run.
         target: file to write; its folder exists.
         config_file: YAML that the checkpoint belongs to; "" for config.yaml beside it, else for
             what the shapes of its tensors tell.
+
+    Returns:
+        The parts that were left out.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -36,18 +47,44 @@ def export_weights(source: str, target: str, config_file: str = "") -> None:
     """
     import torch
 
-    from stseg.checkpoint import FROZEN_PARTS, check_fit, read_checkpoint
+    from stseg.checkpoint import LOADED_NEXT, check_fit, read_checkpoint
 
     check_output(target, "target", {"source": source}, _is_export)
     content = read_checkpoint(source)
     state = {**content["model"], **content.get("ema", {})}
-    check_fit(_model_for(state, source, config_file), state, "source", source)
+    cfg = _config_for(state, source, config_file)
+    check_fit(_build(cfg, dict.fromkeys(OWN_FILES.values(), LOADED_NEXT)), state, "source", source)
+    left_out = tuple(part for part in OWN_FILES if _is_in_its_file(part, cfg, state))
     kept = {
         name: value.half() if value.is_floating_point() else value
         for name, value in state.items()
-        if not name.startswith(FROZEN_PARTS)
+        if not name.startswith(left_out)
     }
     write_atomically(target, lambda file: torch.save({"model": kept}, file))
+    return left_out
+
+
+def _is_in_its_file(part: str, cfg: CfgNode, state: dict[str, Tensor]) -> bool:
+    """Whether a part's own file, where it can be read here, gives what the checkpoint holds."""
+    import torch
+
+    from stseg.checkpoint import LOADED_NEXT, RANDOM
+
+    given = {
+        "MODEL.CLIP.PRETRAINED": cfg.MODEL.CLIP.PRETRAINED,
+        "MODEL.SAM.CHECKPOINT": cfg.MODEL.SAM.CHECKPOINT,
+    }
+    own = OWN_FILES[part]
+    names = [name for name in state if name.startswith(part)]
+    if not names or given[own] in ("", RANDOM):
+        return False
+    try:
+        model = _build(cfg, dict.fromkeys(given, LOADED_NEXT) | {own: given[own]})
+    except (OSError, ValueError, RuntimeError) as error:
+        logger.warning("%s cannot be read, %s* is kept: %s", own, part, error)
+        return False
+    found = model.state_dict()
+    return all(name in found and torch.equal(found[name], state[name]) for name in names)
 
 
 def _is_export(path: Path) -> bool:
@@ -59,13 +96,11 @@ def _is_export(path: Path) -> bool:
         return False
 
 
-def _model_for(state: dict[str, Tensor], source: str, config_file: str) -> nn.Module:
-    """A model as the checkpoint's config describes it, with start values."""
+def _config_for(state: dict[str, Tensor], source: str, config_file: str) -> CfgNode:
+    """The config that a checkpoint belongs to."""
     from detectron2.config import get_cfg
 
-    from stseg.checkpoint import LOADED_NEXT
     from stseg.config import add_stseg_config
-    from stseg.modeling import build_model
 
     cfg = get_cfg()
     add_stseg_config(cfg)
@@ -74,8 +109,16 @@ def _model_for(state: dict[str, Tensor], source: str, config_file: str) -> nn.Mo
         cfg.merge_from_file(config_file or str(beside))
     else:
         _describe(cfg, state, source)
-    cfg.MODEL.CLIP.PRETRAINED = cfg.MODEL.SAM.CHECKPOINT = LOADED_NEXT
     cfg.MODEL.DEVICE = "cpu"
+    return cfg
+
+
+def _build(cfg: CfgNode, files: dict[str, str]) -> nn.Module:
+    """A model with start values, but for encoders whose files are named."""
+    from stseg.modeling import build_model
+
+    cfg = cfg.clone()
+    cfg.merge_from_list([part for pair in files.items() for part in pair])
     return build_model(cfg)
 
 
@@ -101,8 +144,11 @@ def main() -> None:
     parser.add_argument("target", type=Path, help="file to write")
     parser.add_argument("--config-file", default="", help="default: config.yaml beside the source")
     args = parser.parse_args()
+    logging.basicConfig(format="%(message)s")
+    logger.setLevel(logging.INFO)
     try:
-        export_weights(args.source, args.target, args.config_file)
+        for part in export_weights(args.source, args.target, args.config_file):
+            logger.info("%s* is left out: %s has the same.", part, OWN_FILES[part])
     except (OSError, ValueError, KeyError) as error:
         parser.exit(2, f"python -m stseg.tools.export: error: {error.args[-1]}\n")
 

@@ -6,19 +6,33 @@ import pytest
 import torch
 
 from stseg.checkpoint import identify
-from stseg.checkpoint.checkpointer import load_for_evaluation
+from stseg.checkpoint.checkpointer import load_for_evaluation, spare_encoder_files
 from stseg.checkpoint.export import export_weights
 from stseg.checkpoint.reading import read_state_dict
+from stseg.modeling.encoders import create_clip
 from stseg.modeling.meta_arch.stseg import STSeg
-from tests.helpers.tiny_model import register, tiny_cfg
+from stseg.structures import Vocabulary
+from tests.helpers.tiny_model import CLIP_NAME, register, tiny_cfg, tiny_sam
 
 
 @pytest.fixture
-def model(tmp_path):
+def cfg(tmp_path):
+    """A config whose encoders have files."""
     register(tmp_path)
-    torch.manual_seed(0)
-    (tmp_path / "config.yaml").write_text(tiny_cfg().dump())  # as a run leaves it
-    return STSeg(tiny_cfg())
+    torch.manual_seed(7)
+    torch.save(create_clip(CLIP_NAME).state_dict(), tmp_path / "clip.pt")
+    torch.save(tiny_sam().state_dict(), tmp_path / "sam.pth")
+    cfg = tiny_cfg(
+        MODEL__CLIP__PRETRAINED=str(tmp_path / "clip.pt"),
+        MODEL__SAM__CHECKPOINT=str(tmp_path / "sam.pth"),
+    )
+    (tmp_path / "config.yaml").write_text(cfg.dump())  # as a run leaves it
+    return cfg
+
+
+@pytest.fixture
+def model(cfg):
+    return STSeg(cfg)
 
 
 def test_the_export_holds_what_trains_in_half_the_bytes(model, tmp_path):
@@ -31,10 +45,12 @@ def test_the_export_holds_what_trains_in_half_the_bytes(model, tmp_path):
     assert identify(state) == "stseg"
 
 
-def test_a_model_loads_it_without_a_warning_and_keeps_its_frozen_parts(model, tmp_path, caplog):
+def test_a_model_loads_it_without_a_warning_and_keeps_its_frozen_parts(
+    model, cfg, tmp_path, caplog
+):
     torch.save({"model": model.state_dict()}, tmp_path / "model_final.pth")
     export_weights(str(tmp_path / "model_final.pth"), str(tmp_path / "small.pth"))
-    other = STSeg(tiny_cfg())
+    other = STSeg(cfg)
     text = other.text_encoder.tower.clip.text_projection.clone()
     with caplog.at_level(logging.WARNING):
         load_for_evaluation(other, str(tmp_path / "small.pth"))
@@ -71,3 +87,39 @@ def test_a_checkpoint_that_does_not_fit_its_config_is_not_exported(model, tmp_pa
 def test_a_missing_checkpoint_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent.pth"):
         export_weights(str(tmp_path / "absent.pth"), str(tmp_path / "small.pth"))
+
+
+@torch.no_grad()
+def answer(model):
+    image = torch.randint(0, 256, (3, 40, 50), generator=torch.Generator().manual_seed(1))
+    item = {"image": image, "vocabulary": Vocabulary.parse("sky; tree; cat")}
+    return model.eval()([item])[0]["sem_seg"]
+
+
+def test_encoders_of_another_start_are_kept_and_the_file_works_alone(model, cfg, tmp_path):
+    """As after a stage 2 with FINETUNE none on SED's tuned CLIP: no file has these towers."""
+    with torch.no_grad():
+        for name in ("text_encoder", "image_encoder", "sam_encoder"):
+            for parameter in model.get_submodule(name).parameters():
+                parameter.mul_(1.25)
+    torch.save({"model": model.state_dict()}, tmp_path / "model_final.pth")
+    small = str(tmp_path / "small.pth")
+    assert export_weights(str(tmp_path / "model_final.pth"), small) == ()
+    for gone in ("clip.pt", "sam.pth"):
+        (tmp_path / gone).unlink()
+    cfg.MODEL.WEIGHTS = small
+    torch.manual_seed(1)
+    alone = STSeg(spare_encoder_files(cfg))
+    load_for_evaluation(alone, small)
+    torch.testing.assert_close(answer(alone), answer(model), atol=5e-3, rtol=0)
+
+
+@pytest.mark.parametrize("gone", ["clip.pt", "sam.pth"])
+def test_a_part_whose_file_cannot_be_read_is_kept(model, tmp_path, gone):
+    torch.save({"model": model.state_dict()}, tmp_path / "model_final.pth")
+    (tmp_path / gone).unlink()
+    left_out = export_weights(str(tmp_path / "model_final.pth"), str(tmp_path / "small.pth"))
+    kept, other = ("text_encoder.", "sam_encoder.")[:: 1 if gone == "clip.pt" else -1]
+    assert left_out == (other,)
+    state = read_state_dict(str(tmp_path / "small.pth"))
+    assert any(name.startswith(kept) for name in state)

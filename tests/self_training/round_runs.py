@@ -27,10 +27,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import train_net
-from stseg.checkpoint.fit import FROZEN_PARTS
+from stseg.checkpoint.state import weights_digest
 from stseg.modeling.encoders.sam import SAMImageEncoder
 from stseg.render.overlay import class_colours
-from stseg.self_training.store_key import weights_digest
 from stseg.utils import watching
 from tests.helpers.colour_net import COLOURS
 from tests.helpers.tiny_model import CLIP_NAME, SAM_NAME, register, tiny_sam
@@ -424,8 +423,8 @@ def unchanged(folder):
 
 
 def digest(state):
-    """Of the weights that learn, as the store of pseudo-labels knows them."""
-    return weights_digest({k: v for k, v in state.items() if not k.startswith(FROZEN_PARTS)})
+    """Of a model's weights, as the store of pseudo-labels knows them."""
+    return weights_digest(state)
 
 
 def programming_error():

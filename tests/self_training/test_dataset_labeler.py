@@ -12,6 +12,7 @@ from torch import nn
 from stseg.data.readers import register_images
 from stseg.self_training import dataset_labeler as module
 from stseg.self_training.dataset_labeler import DatasetLabeler, predict, predict_labels
+from stseg.self_training.store_key import INDIFFERENT
 from stseg.self_training.target import Target
 from stseg.structures import Vocabulary
 from tests.helpers.tiny_model import register, tiny_cfg
@@ -60,24 +61,27 @@ def changed(value):
     return [*value, 1] if isinstance(value, (list, tuple)) else value + type(value)(1)
 
 
-#: What pseudo-labels depend on: whole sections, or keys.
+#: What pseudo-labels depend on, sections or keys, but for the keys of MODEL that are listed.
 DECIDING = (
     "SELF_TRAINING.GATE",
     "SELF_TRAINING.REFINE",
     "SELF_TRAINING.LABEL_MAX_SIZE",
+    "MODEL.META_ARCHITECTURE",
     "MODEL.SAM",
-    "MODEL.CLIP.NAME",
-    "MODEL.CLIP.PRETRAINED",
+    "MODEL.CLIP",
     "MODEL.DTYPE",
     "MODEL.STSEG",
     "MODEL.SEM_SEG_HEAD",
-    "MODEL.TEXT.DTYPE",
-    "MODEL.TEXT.SYNONYMS",
+    "MODEL.TEXT",
     "TEST.SLIDING_WINDOW",
     "INPUT.MIN_SIZE_TEST",
     "INPUT.MAX_SIZE_TEST",
 )
-HARMLESS = ("SELF_TRAINING.REFINE.BATCH_SIZE",)
+HARMLESS = ("SELF_TRAINING.REFINE.BATCH_SIZE", *(f"MODEL.{key}" for key in INDIFFERENT))
+
+
+def is_harmless(path):
+    return any(path == key or path.startswith(f"{key}.") for key in HARMLESS)
 
 
 @pytest.fixture
@@ -100,13 +104,35 @@ def test_every_key_that_labels_depend_on_changed_alone_makes_another_store(folde
     cfg = tiny_cfg(SELF_TRAINING__REFINE__ENABLED=False)
     folders = {"": folder_of(cfg)}
     for node, key, path in leaves(cfg):
-        if path.startswith(DECIDING) and path not in HARMLESS:
+        if path.startswith(DECIDING) and not is_harmless(path):
             before = node[key]
             node[key] = changed(before) if path != "SELF_TRAINING.REFINE.ENABLED" else True
             folders[path] = folder_of(cfg)
             node[key] = before
     assert len(folders) > 40 and folder_of(cfg) == folders[""]
     assert len(set(folders.values())) == len(folders)
+
+
+def test_keys_that_no_label_depends_on_are_there_and_change_nothing(folder_of):
+    cfg = tiny_cfg(SELF_TRAINING__REFINE__ENABLED=False)
+    base, found = folder_of(cfg), set()
+    for node, key, path in leaves(cfg):
+        if is_harmless(path):
+            found.update(x for x in HARMLESS if path == x or path.startswith(f"{x}."))
+            before, node[key] = node[key], changed(node[key])
+            assert folder_of(cfg) == base, path
+            node[key] = before
+    assert found == set(HARMLESS)
+
+
+def test_other_weights_of_sam_under_the_same_name_make_another_store(folder_of):
+    cfg = tiny_cfg()  # a random SAM: each is another
+    torch.manual_seed(0)
+    first = folder_of(cfg)
+    torch.manual_seed(0)
+    assert folder_of(cfg) == first
+    torch.manual_seed(1)
+    assert folder_of(cfg) != first
 
 
 def test_weights_names_images_and_vetoes_make_another_store_and_speed_does_not(folder_of, tmp_path):

@@ -236,7 +236,7 @@ def test_a_model_goes_from_a_dry_run_of_both_stages_to_plain_evaluation(run, fol
     start = runs.load(stage_2 / "self_training/start.pth")["model"]
     assert not runs.differences({k: start[k] for k in first["ema"]}, first["ema"])
     manifest = json.loads(next(seen.rglob("manifest.json")).read_text())
-    assert manifest["weights"] == runs.digest(start)
+    assert manifest["weights"] == runs.digest({**first["model"], **start})  # frozen ones, too
 
     second = runs.load(stage_2 / "model_final.pth")
     assert second["model"].keys() == first["model"].keys()

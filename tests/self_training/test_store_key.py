@@ -3,7 +3,8 @@ import dataclasses
 import pytest
 import torch
 
-from stseg.self_training.store_key import StoreKey, weights_digest
+from stseg.checkpoint.state import weights_digest
+from stseg.self_training.store_key import StoreKey
 
 
 def make_key(folder, names=("a.jpg", "b.jpg"), **parts):
