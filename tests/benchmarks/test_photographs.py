@@ -88,3 +88,23 @@ def test_folders_without_names_are_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         photographs.parse_args(["--camvid", str(tmp_path), "--facades", str(tmp_path)])
     assert "names.json, got none there" in capsys.readouterr().err
+
+
+def test_a_start_that_is_sure_of_nothing_keeps_its_figures(sets, calls, tmp_path, monkeypatch):
+    run = ablation_runs.subprocess.run
+
+    def refuses(command, stdout, **more):
+        if "adapt_camvid" in " ".join(command) and command[command.index("SEED") + 1] == "1":
+            stdout.write(
+                f"train_net.py: {photographs.REFUSED} 0.9 in one image, got none.\n".encode()
+            )
+            return SimpleNamespace(returncode=1)
+        return run(command, stdout, **more)
+
+    monkeypatch.setattr(ablation_runs.subprocess, "run", refuses)
+    flags = [*sets, "--out", str(tmp_path / "out"), "--seeds", "3"]
+    assert photographs.main(flags) == 0
+    rows = json.loads((tmp_path / "out" / "table.json").read_text())["seeds"]
+    assert [row["verdict"] for row in rows] == ["adapted", photographs.NOTHING_SURE, "adapted"]
+    assert rows[1]["after"] == rows[1]["before"] and rows[1]["rolled_back"] == {}
+    assert rows[2]["after"]["mIoU"] == 22
