@@ -25,6 +25,7 @@ IMAGES_NAME = "images"
 SCORINGS = ("max", "mean")
 PROMPT_KINDS = ("mask", "box", "points", "parts")
 FRAMES = ("stretched", "padded")
+IMAGES = ("model", "file")
 
 _PROMPTS = Rule(
     "at least one of mask, box and points, and optionally parts",
@@ -42,6 +43,7 @@ RULES = {
     "SELF_TRAINING.GATE.QUANTILE": SHARE_BELOW_1,
     "SELF_TRAINING.GATE.SCORING": one_of(SCORINGS),
     "SELF_TRAINING.REFINE.FRAME": one_of(FRAMES),
+    "SELF_TRAINING.REFINE.IMAGE": one_of(IMAGES),
     "SELF_TRAINING.REFINE.PROMPTS": _PROMPTS,
     "SELF_TRAINING.REFINE.BATCH_SIZE": NOT_NEGATIVE,
     "SELF_TRAINING.REFINE.MIN_IOU": SHARE,
@@ -79,6 +81,20 @@ def check_ignored(cfg: CfgNode) -> None:
             f"{ignored!r}: pixels that no pseudo-label covers would be trained as none of the "
             "classes, and a class that fails the gate would be trained away. Set "
             "MODEL.LOSS.IGNORED masked."
+        )
+
+
+def check_refined_image(cfg: CfgNode) -> None:
+    """Refuse files as what SAM sees of crops that are in none.
+
+    Raises:
+        ValueError: names the key.
+    """
+    st = cfg.SELF_TRAINING
+    if st.ENABLED and st.ONLINE and st.REFINE.ENABLED and st.REFINE.IMAGE == "file":
+        raise ValueError(
+            "SELF_TRAINING.REFINE.IMAGE: expected 'model' with SELF_TRAINING.ONLINE, whose crops "
+            "are in no file, got 'file'. Set it to model, or ONLINE False."
         )
 
 
@@ -156,6 +172,10 @@ def _add_labelling(cfg: CfgNode) -> None:
     # How the image lies in SAM's square: "stretched", as DEA sees it, whose embedding is then
     # used; "padded", as SAM was trained, at the price of an embedding of its own.
     cfg.REFINE.FRAME = "stretched"
+    # Which picture SAM sees: "model", what the main branch was given, with DEA its squashed one,
+    # whose embedding is then used; "file", the file's own pixels, at the price of an embedding of
+    # its own.
+    cfg.REFINE.IMAGE = "model"
     # Prompts per pass of SAM's decoder; 0 = what suits the device (1 on the CPU, 16 elsewhere).
     cfg.REFINE.BATCH_SIZE = 0
     cfg.REFINE.REGION_VOTE = CN()

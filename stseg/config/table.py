@@ -41,6 +41,7 @@ def check_values(cfg: CfgNode) -> None:
     if bad:
         raise ValueError("\n".join(bad))
     self_training.check_ignored(cfg)
+    self_training.check_refined_image(cfg)
 
 
 def _problem(key: str, value: Any) -> str:

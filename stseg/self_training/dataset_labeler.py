@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from stseg.checkpoint import AnswersDigest, weights_digest
-from stseg.data import build_record_loader
+from stseg.data import build_record_loader, read_image
 from stseg.modeling.encoders import SAMImageEncoder, create_sam, decoder_parts
 from stseg.modeling.scores import label_maps
 from stseg.self_training.gate import class_thresholds, initial_masks
@@ -132,7 +132,11 @@ class DatasetLabeler:
     ) -> PseudoLabel:
         """Label one model input with a model in evaluation mode, at most at LABEL_MAX_SIZE."""
         probs, embedding = predict(model, item, max_side or self._max_side)
-        return self.labeler.label(probs, item["image"].to(probs.device), embedding, thresholds)
+        image = item["image"]
+        if self.labeler.sam is not None and self._cfg.SELF_TRAINING.REFINE.IMAGE == "file":
+            pixels = read_image(item["file_name"])
+            image, embedding = torch.from_numpy(pixels).permute(2, 0, 1), None
+        return self.labeler.label(probs, image.to(probs.device), embedding, thresholds)
 
     def _items(self, indices: Sequence[int]) -> Iterator[dict[str, Any]]:
         records = [self._target.records[i] for i in indices]

@@ -131,3 +131,12 @@ def test_adapting_without_images_tells_how_to_give_them():
     path = next(p for p in CONFIGS if p.stem == "adapt_folder")
     with pytest.raises(ValueError, match="--images: expected a folder .* Give --images DIR"):
         check_data(setup_cfg(path))
+
+
+def test_crops_of_the_online_teacher_are_in_no_file():
+    opts = ["SELF_TRAINING.ENABLED", True, "MODEL.LOSS.IGNORED", "masked"]
+    online = ["SELF_TRAINING.ONLINE", True, "SELF_TRAINING.REFINE.IMAGE", "file"]
+    with pytest.raises(ValueError, match=r"REFINE.IMAGE: expected 'model' with .*ONLINE.*'file'"):
+        setup_cfg(opts=[*opts, *online])
+    setup_cfg(opts=[*opts, *online, "SELF_TRAINING.REFINE.ENABLED", False])
+    setup_cfg(opts=[*opts, *online[2:]])

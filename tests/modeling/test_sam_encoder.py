@@ -108,3 +108,58 @@ def test_unknown_names_are_refused():
 
 def test_the_three_official_sizes_are_known():
     assert {"vit_b", "vit_l", "vit_h"} <= set(sam_model_registry)
+
+
+def stream_of(sam, images):
+    """The residual stream after each block of stock SAM, and its neck's output."""
+    seen = []
+    hooks = [block.register_forward_hook(lambda _, __, x: seen.append(x)) for block in sam.blocks]
+    neck = sam(images)
+    for hook in hooks:
+        hook.remove()
+    return [x.permute(0, 3, 1, 2) for x in seen], neck
+
+
+def test_blocks_with_global_attention_are_given_where_they_are_asked_for():
+    sam = tiny_sam().image_encoder
+    encoder = SAMImageEncoder(sam, input_size=128, outputs=("global_0", "sam"))
+    images = torch.rand(2, 3, 128, 128) * 255
+    with torch.no_grad():
+        stream, neck = stream_of(sam, (images - encoder.pixel_mean) / encoder.pixel_std)
+    found = encoder(images)
+    assert list(found) == ["global_0", "sam"]
+    torch.testing.assert_close(found["global_0"], stream[1])  # the second of two blocks is global
+    torch.testing.assert_close(found["sam"], neck)
+    shapes = encoder.output_shape()
+    assert {k: shape.channels for k, shape in shapes.items()} == {"global_0": 32, "sam": 16}
+    assert not any(x.requires_grad for x in found.values())
+    alone = SAMImageEncoder(tiny_sam().image_encoder, input_size=64, outputs=("global_0",))
+    assert alone(images)["global_0"].shape == (2, 32, 4, 4)
+
+
+def test_a_gradient_reaches_what_is_asked_to_train_and_nothing_else():
+    encoder = SAMImageEncoder(
+        tiny_sam().image_encoder, input_size=64, outputs=("global_0",), trained=("pos_embed",)
+    ).train()
+    assert not encoder.training
+    images = torch.rand(1, 3, 64, 64) * 255
+    encoder(images)["global_0"].sum().backward()
+    learning = {n for n, p in encoder.named_parameters() if p.grad is not None}
+    assert learning == {"encoder.pos_embed"} and encoder.encoder.pos_embed.grad.abs().sum() > 0
+    with torch.no_grad():
+        assert not encoder(images)["global_0"].requires_grad
+    frozen = SAMImageEncoder(tiny_sam().image_encoder, input_size=64)
+    assert not frozen(images)["sam"].requires_grad
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"outputs": ("global_1",)}, r"outputs: expected some of \('sam', 'global_0'\), got"),
+        ({"outputs": ()}, "outputs: expected some of"),
+        ({"trained": ("pos_emb",)}, "trained: expected parameters of SAM's image encoder"),
+    ],
+)
+def test_what_sam_does_not_have_is_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        SAMImageEncoder(tiny_sam().image_encoder, input_size=64, **options)

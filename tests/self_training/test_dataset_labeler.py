@@ -240,3 +240,23 @@ def test_an_embedding_is_handed_on_where_it_is_that_of_the_whole_image():
     assert predict(model, item, 100)[1] is not None
     model.tiles = "a window, be it a single one"
     assert predict(model, item, 100)[1] is None
+
+
+@pytest.mark.parametrize(("source", "side"), [("model", 24), ("file", 60)])
+def test_sam_sees_the_picture_that_is_asked_for(tmp_path, source, side):
+    register(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    cfg = tiny_cfg(SELF_TRAINING__REFINE__IMAGE=source, SELF_TRAINING__GATE__THRESH=0.0)
+    records = ({"file_name": str(tmp_path / "a.png")},)
+    target = Target("target", records, Vocabulary.parse("a; b"), frozenset())
+    labeler = DatasetLabeler(cfg, target, Bars())
+    seen = []
+    labeler.labeler.sam.encoder.register_forward_hook(lambda _, args, out: seen.append(args[0]))
+    small = torch.from_numpy(pixels[::5, ::5].copy()).permute(2, 0, 1).repeat(1, 2, 2)
+    item = {"image": small, "file_name": records[0]["file_name"], "height": 60, "width": 60}
+    labeler.label(Bars(), item)
+    ((image,),) = [seen]
+    assert image.shape == (1, 3, side, side)
+    wanted = small if source == "model" else torch.from_numpy(pixels).permute(2, 0, 1)
+    assert torch.equal(image[0], wanted.float())

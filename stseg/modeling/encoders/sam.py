@@ -5,7 +5,7 @@ patch (16 pixels; SAM-mini 8).
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -86,10 +86,21 @@ def check_sam_checkpoint(checkpoint: str) -> None:
         )
 
 
-class SAMImageEncoder(nn.Module):
-    """Frozen ViT image encoder of SAM; always in evaluation mode, never with gradients."""
+#: What an encoder gives by default: its neck's output.
+NECK = "sam"
 
-    def __init__(self, encoder: ImageEncoderViT, *, input_size: int = 1024):
+
+class SAMImageEncoder(nn.Module):
+    """ViT image encoder of SAM: frozen but for what shall train, always in evaluation mode."""
+
+    def __init__(
+        self,
+        encoder: ImageEncoderViT,
+        *,
+        input_size: int = 1024,
+        outputs: Sequence[str] = (NECK,),
+        trained: Sequence[str] = (),
+    ):
         """Wrap an encoder.
 
         Args:
@@ -97,9 +108,14 @@ class SAMImageEncoder(nn.Module):
             input_size: side in pixels to which images are resized, a multiple of the encoder's
                 patch size. SAM was trained at 1024 (SAM-mini at 128); smaller is faster and has
                 its positions interpolated (768 suits the paper's crop).
+            outputs: what `forward` gives: "sam" is the neck's output, "global_0" and on the
+                residual stream after each block with global attention (EBSeg takes all four).
+            trained: parameters of the encoder that train, such as "pos_embed"; only with some of
+                them does `forward` keep a gradient.
 
         Raises:
-            ValueError: if `input_size` is no positive multiple of the patch size.
+            ValueError: if `input_size` is no positive multiple of the patch size, or an output or a
+                parameter does not exist.
         """
         super().__init__()
         self.patch_size = encoder.patch_embed.proj.stride[0]
@@ -108,7 +124,18 @@ class SAMImageEncoder(nn.Module):
                 f"MODEL.SAM.INPUT_SIZE: expected a positive multiple of {self.patch_size} pixels, "
                 f"got {input_size}."
             )
-        self.encoder = encoder.requires_grad_(False)
+        self._globals = [i for i, block in enumerate(encoder.blocks) if block.window_size == 0]
+        known = (NECK, *(f"global_{i}" for i in range(len(self._globals))))
+        if not outputs or not set(outputs) <= set(known):
+            raise ValueError(f"outputs: expected some of {known}, got {tuple(outputs)}.")
+        parameters = dict(encoder.requires_grad_(False).named_parameters())
+        if not set(trained) <= set(parameters):
+            raise ValueError(
+                f"trained: expected parameters of SAM's image encoder, got {tuple(trained)}."
+            )
+        for name in trained:
+            parameters[name].requires_grad_(True)
+        self.encoder, self.outputs, self.trains = encoder, tuple(outputs), bool(trained)
         self.input_size = input_size
         self._ask: Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor] | None = None
         self.register_buffer(
@@ -122,11 +149,15 @@ class SAMImageEncoder(nn.Module):
         return super().train(False)
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels and stride of the embedding."""
-        channels = self.encoder.neck[-1].weight.shape[0]
-        return {"sam": ShapeSpec(channels=channels, stride=self.patch_size)}
+        """Channels and stride of each output."""
+        neck, width = self.encoder.neck[-1].weight, self.encoder.patch_embed.proj.weight
+        return {
+            name: ShapeSpec(
+                channels=(neck if name == NECK else width).shape[0], stride=self.patch_size
+            )
+            for name in self.outputs
+        }
 
-    @torch.no_grad()
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Encode a batch.
 
@@ -134,14 +165,18 @@ class SAMImageEncoder(nn.Module):
             images: (B, 3, H, W) RGB in [0, 255] of any size; resized to the square input size.
 
         Returns:
-            "sam": (B, S, n, n) with n = input size / patch size.
+            What was asked for, each (B, S, n, n) with n = input size / patch size.
         """
         size = (self.input_size, self.input_size)
         if images.shape[-2:] != size:
             images = F.interpolate(
                 images, size=size, mode="bilinear", align_corners=False, antialias=True
             )
-        return {"sam": self._encode((images - self.pixel_mean) / self.pixel_std)}
+        images = (images - self.pixel_mean) / self.pixel_std
+        if self.outputs == (NECK,) and not self.trains:
+            return {NECK: self._encode(images)}
+        with torch.set_grad_enabled(self.trains and torch.is_grad_enabled()):
+            return self._through_blocks(images)
 
     @torch.no_grad()
     def encode_padded(self, image: Tensor) -> Tensor:
@@ -178,16 +213,29 @@ class SAMImageEncoder(nn.Module):
         finally:
             self._ask = None
 
+    @torch.no_grad()
     def _encode(self, images: Tensor) -> Tensor:
         return self._compute(images) if self._ask is None else self._ask(images, self._compute)
 
     def _compute(self, images: Tensor) -> Tensor:
+        return functional_call(self.encoder, {"pos_embed": self._positions()}, (images,))
+
+    def _positions(self) -> Tensor:
         side = self.input_size // self.patch_size
         # The relative positions inside the blocks need no care: SAM interpolates them itself.
-        positions = resample_abs_pos_embed_nhwc(
-            self.encoder.pos_embed, [side, side], antialias=False
-        )
-        return functional_call(self.encoder, {"pos_embed": positions}, (images,))
+        return resample_abs_pos_embed_nhwc(self.encoder.pos_embed, [side, side], antialias=False)
+
+    def _through_blocks(self, images: Tensor) -> dict[str, Tensor]:
+        """SAM's own forward, with what lies between its blocks."""
+        x = self.encoder.patch_embed(images) + self._positions()
+        found: dict[str, Tensor] = {}
+        for i, block in enumerate(self.encoder.blocks):
+            x = block(x)
+            if i in self._globals:
+                found[f"global_{self._globals.index(i)}"] = x.permute(0, 3, 1, 2)
+        if NECK in self.outputs:
+            found[NECK] = self.encoder.neck(x.permute(0, 3, 1, 2))
+        return {name: found[name] for name in self.outputs}
 
 
 def build_sam_encoder(cfg: CfgNode) -> SAMImageEncoder:
