@@ -1,5 +1,7 @@
 """Which classes are the same thing: rules in order, the shipped lists, the reviewed table."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from stseg.data.datasets.class_matching import MATCH_RULES, known_classes, label
 from stseg.structures import IGNORE_LABEL, Vocabulary
 
 COCO = build_vocabulary("coco_stuff_171")
+known_of, translation_of = cache(known_classes), cache(label_translation)
 
 
 def matches(source, target):
@@ -84,9 +87,9 @@ def test_what_a_list_joins_wrongly_is_not_matched(source, target):
         for style in (whole, build_vocabulary(STYLES[stem]["synonyms"])):
             if target in whole.names:
                 k = whole.names.index(target)
-                known = known_classes(COCO, style)[k]
+                known = known_of(COCO, style)[k]
                 assert known is None or known.source != i
-                assert label_translation(COCO, style)[i] != k
+                assert translation_of(COCO, style)[i] != k
 
 
 def test_a_word_belongs_to_the_class_that_displays_it():
