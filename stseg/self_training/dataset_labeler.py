@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from tqdm import tqdm
 from stseg.checkpoint import AnswersDigest, weights_digest
 from stseg.data import build_record_loader, read_image
 from stseg.modeling.encoders import SAMImageEncoder, create_sam, decoder_parts
-from stseg.modeling.scores import label_maps
+from stseg.modeling.meta_arch import OpenVocabSegmentor
+from stseg.modeling.scores import label_maps, probabilities
 from stseg.self_training.gate import class_thresholds, initial_masks
 from stseg.self_training.labeler import Labeler, SamBranch
 from stseg.self_training.pseudo_label import PseudoLabel
@@ -189,11 +190,17 @@ def predict(model: nn.Module, item: dict[str, Any], max_side: int) -> tuple[Tens
     Raises:
         FloatingPointError: if a probability is not finite; names the image.
     """
-    with _watched(getattr(model, "sam_encoder", None)) as seen:
-        probs = model([_at_most(item, max_side)])[0]["sem_seg"]
+    item, embedding = _at_most(item, max_side), None
+    if isinstance(model, OpenVocabSegmentor) and model.tiles is None:
+        vocabulary, image = item["vocabulary"], item["image"]
+        features = model.encode([image.to(model.device, torch.float32)])
+        (scores,) = model.score(features, model.embed(vocabulary), vocabulary)
+        probs = probabilities(scores.at((item["height"], item["width"])))
+        embedding = features.tensors.get("sam")
+    else:  # with windows there is an embedding per window, and none of the whole image
+        probs = model([item])[0]["sem_seg"]
     _refuse_nan(item, probs.amax(0))
-    # With windows there is one embedding per window, and none of the whole image.
-    return probs, seen[0] if len(seen) == 1 and getattr(model, "tiles", None) is None else None
+    return probs, embedding
 
 
 def predict_labels(model: nn.Module, item: dict[str, Any], max_side: int) -> Tensor:
@@ -216,19 +223,6 @@ def _at_most(item: dict[str, Any], max_side: int) -> dict[str, Any]:
     scale = min(1.0, max_side / max(item["height"], item["width"]))
     size = {side: max(1, round(item[side] * scale)) for side in ("height", "width")}
     return {**item, **size}
-
-
-@contextmanager
-def _watched(encoder: nn.Module | None) -> Iterator[list[Tensor]]:
-    seen: list[Tensor] = []
-    if encoder is None:
-        yield seen
-        return
-    handle = encoder.register_forward_hook(lambda _, __, output: seen.append(output["sam"]))
-    try:
-        yield seen
-    finally:
-        handle.remove()
 
 
 def build_sam_branch(cfg: CfgNode, model: nn.Module) -> SamBranch:

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import nn
 
 from stseg.data.readers import register_images
+from stseg.modeling.meta_arch import STSeg
 from stseg.self_training import dataset_labeler as module
 from stseg.self_training.dataset_labeler import DatasetLabeler, predict, predict_labels
 from stseg.self_training.store_key import INDIFFERENT
@@ -212,34 +213,21 @@ def test_a_quantile_is_over_the_images_that_a_class_wins_in_all_processes(
     assert [store.is_done(k) for k in range(len(levels))] == [k in mine for k in range(len(levels))]
 
 
-class Encoded(nn.Module):
-    """Asks SAM's encoder so many times."""
-
-    def __init__(self, times):
-        super().__init__()
-        self.sam_encoder, self.times = SAMEncoder(), times
-
-    def forward(self, batch):
-        for k in range(self.times):
-            self.sam_encoder(k)
-        return [{"sem_seg": torch.rand(2, 4, 6)} for _ in batch]
-
-
-class SAMEncoder(nn.Module):
-    def forward(self, number):
-        return {"sam": torch.full((1, 1, 2, 2), float(number))}
-
-
-def test_an_embedding_is_handed_on_where_it_is_that_of_the_whole_image():
-    item = {"image": torch.zeros(3, 4, 6), "height": 4, "width": 6}
-    model = Encoded(1)
-    assert (predict(model, item, 100)[1] == 0).all()
-    assert predict(Encoded(2), item, 100)[1] is None
-    assert predict(Encoded(0), item, 100)[1] is None
-    model.tiles = None
-    assert predict(model, item, 100)[1] is not None
-    model.tiles = "a window, be it a single one"
-    assert predict(model, item, 100)[1] is None
+@pytest.mark.parametrize("changes", [{}, {"TEST__SLIDING_WINDOW__ENABLED": True}])
+@pytest.mark.parametrize("dea", [True, False])
+def test_an_embedding_is_handed_on_where_it_is_that_of_the_whole_image(tmp_path, dea, changes):
+    register(tmp_path)
+    model = STSeg(tiny_cfg(MODEL__STSEG__DEA__ENABLED=dea, **changes)).eval()
+    image = torch.randint(0, 256, (3, 64, 64), generator=torch.Generator().manual_seed(0))
+    words = Vocabulary.parse("a; b")
+    item = {"image": image, "height": 64, "width": 64, "vocabulary": words}
+    with torch.no_grad():
+        probs, embedding = predict(model, item, 32)
+        plain = model([{**item, "height": 32, "width": 32}])[0]["sem_seg"]
+    assert torch.equal(probs, plain)
+    assert (embedding is not None) == (dea and not changes)
+    if embedding is not None:
+        assert torch.equal(embedding, model.sam_encoder(image[None].float())["sam"])
 
 
 @pytest.mark.parametrize(("source", "side"), [("model", 24), ("file", 60)])
