@@ -108,8 +108,7 @@ class Predictor:
         if isinstance(image, (list, tuple)):
             return self.predict_batch(image, vocabulary)
         if isinstance(image, (str, os.PathLike)) and _stands_for_several(image):
-            paths = find_media([os.fspath(image)], "Images")
-            return [self(path, vocabulary) for path in paths if not is_video(path)]
+            return [self(path, vocabulary) for path in _pictures(image)]
         return self.predict_batch([image], vocabulary)[0]
 
     def predict_batch(
@@ -176,6 +175,17 @@ class Predictor:
 
 def _stands_for_several(path: str | os.PathLike[str]) -> bool:
     return Path(path).is_dir() or (not Path(path).is_file() and glob.has_magic(os.fspath(path)))
+
+
+def _pictures(where: str | os.PathLike[str]) -> list[Path]:
+    """The images of a folder or a pattern, in the order of their names."""
+    found = [path for path in find_media([os.fspath(where)], "Images") if not is_video(path)]
+    if not found:
+        raise FileNotFoundError(
+            f"Images: expected images, got {os.fspath(where)!r}, where only videos were found. "
+            "demo/demo.py segments these."
+        )
+    return found
 
 
 def image_array(image: ImageLike) -> np.ndarray:

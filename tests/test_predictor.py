@@ -145,6 +145,8 @@ def test_folders_and_patterns_give_a_list_in_the_order_of_names(predictor, tmp_p
     assert predictor(odd, "red; blue").label_map.shape == (4, 6)
     with pytest.raises(FileNotFoundError, match=r"Images: expected .*\*\.webp"):
         predictor(tmp_path / "*.webp", "red")
+    with pytest.raises(FileNotFoundError, match=r"\*\.mp4', where only videos were found"):
+        predictor(tmp_path / "*.mp4", "red")
 
 
 def test_other_words_for_the_image_that_is_set(predictor):

@@ -2,7 +2,6 @@
 
 from detectron2.modeling import build_model
 
-from stseg.modeling.heads import CostAwareDecoder as _  # noqa: F401  only registration
 from stseg.modeling.meta_arch import STSeg
 
 __all__ = ["STSeg", "build_model"]

@@ -4,8 +4,9 @@
 
 The file holds all that is not in files of its own, in float16. Text tower and SAM are left out
 where they equal, to the last bit, what `MODEL.CLIP.PRETRAINED` and `MODEL.SAM.CHECKPOINT` name;
-those of another start, such as SED's tuned CLIP, are kept. What is exported must fit a config
-whole: that of the run, beside the checkpoint, or --config-file.
+those of another start, such as SED's tuned CLIP, are kept. A CLIP named by a tag is not fetched: it
+is left out after a run that has config.yaml beside and started from nothing else. What is exported
+must fit a config whole: that of the run, beside the checkpoint, or --config-file.
 """
 
 from __future__ import annotations
@@ -47,14 +48,22 @@ def export_weights(source: str, target: str, config_file: str = "") -> tuple[str
     """
     import torch
 
-    from stseg.checkpoint import LOADED_NEXT, check_fit, read_checkpoint
+    from stseg.checkpoint import LOADED_NEXT, RANDOM, check_fit, read_checkpoint
 
     check_output(target, "target", {"source": source}, _is_export)
     content = read_checkpoint(source)
     state = {**content["model"], **content.get("ema", {})}
     cfg = _config_for(state, source, config_file)
-    check_fit(_build(cfg, dict.fromkeys(OWN_FILES.values(), LOADED_NEXT)), state, "source", source)
-    left_out = tuple(part for part in OWN_FILES if _is_in_its_file(part, cfg, state))
+    model = _build(cfg, dict.fromkeys(OWN_FILES.values(), LOADED_NEXT))
+    check_fit(model, state, "source", source)
+    started_from_tag = not config_file and _has_config(source) and cfg.MODEL.WEIGHTS in ("", RANDOM)
+
+    def may_go(part: str) -> bool:
+        if _is_of_a_tag(part, model, cfg):
+            return started_from_tag
+        return _is_in_its_file(part, cfg, state)
+
+    left_out = tuple(filter(may_go, OWN_FILES))
     kept = {
         name: value.half() if value.is_floating_point() else value
         for name, value in state.items()
@@ -62,6 +71,25 @@ def export_weights(source: str, target: str, config_file: str = "") -> tuple[str
     }
     write_atomically(target, lambda file: torch.save({"model": kept}, file))
     return left_out
+
+
+def _has_config(source: str) -> bool:
+    return Path(source).with_name("config.yaml").is_file()
+
+
+def _is_of_a_tag(part: str, model: nn.Module, cfg: CfgNode) -> bool:
+    """Whether open_clip would fetch a part; a system's own text encoder is none of it."""
+    import open_clip
+
+    from stseg.modeling.text import CLIPTextEncoder
+
+    if part != "text_encoder." or not isinstance(
+        getattr(model, "text_encoder", None), CLIPTextEncoder
+    ):
+        return False
+    clip = cfg.MODEL.CLIP
+    tags = open_clip.list_pretrained_tags_by_model(clip.NAME)
+    return clip.PRETRAINED in tags
 
 
 def _is_in_its_file(part: str, cfg: CfgNode, state: dict[str, Tensor]) -> bool:
@@ -104,9 +132,8 @@ def _config_for(state: dict[str, Tensor], source: str, config_file: str) -> CfgN
 
     cfg = get_cfg()
     add_stseg_config(cfg)
-    beside = Path(source).with_name("config.yaml")
-    if config_file or beside.is_file():
-        cfg.merge_from_file(config_file or str(beside))
+    if config_file or _has_config(source):
+        cfg.merge_from_file(config_file or str(Path(source).with_name("config.yaml")))
     else:
         _describe(cfg, state, source)
     cfg.MODEL.DEVICE = "cpu"

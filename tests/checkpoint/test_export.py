@@ -2,6 +2,7 @@
 
 import logging
 
+import open_clip
 import pytest
 import torch
 
@@ -123,3 +124,27 @@ def test_a_part_whose_file_cannot_be_read_is_kept(model, tmp_path, gone):
     assert left_out == (other,)
     state = read_state_dict(str(tmp_path / "small.pth"))
     assert any(name.startswith(kept) for name in state)
+
+
+@pytest.mark.parametrize(
+    ("weights", "named", "left_out"),
+    [("", False, True), ("stage_1.pth", False, False), ("", True, False)],
+)
+def test_a_clip_of_a_tag_is_left_out_only_after_a_run_from_it_and_never_fetched(
+    model, cfg, tmp_path, monkeypatch, weights, named, left_out
+):
+    """A checkpoint of others, or of a run on other weights, may hold another text tower."""
+    monkeypatch.setattr(open_clip, "list_pretrained_tags_by_model", lambda _: ["a_tag"])
+    create = open_clip.create_model
+
+    def without_network(name, pretrained, **options):
+        assert pretrained is None
+        return create(name, pretrained=None, **options)
+
+    monkeypatch.setattr(open_clip, "create_model", without_network)
+    cfg.MODEL.CLIP.PRETRAINED, cfg.MODEL.WEIGHTS = "a_tag", weights
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    torch.save({"model": model.state_dict()}, tmp_path / "model_final.pth")
+    config = str(tmp_path / "config.yaml") if named else ""
+    found = export_weights(str(tmp_path / "model_final.pth"), str(tmp_path / "s.pth"), config)
+    assert ("text_encoder." in found) == left_out and "sam_encoder." in found

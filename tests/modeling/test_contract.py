@@ -8,7 +8,8 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch.nn import functional as F
 
 from stseg.modeling.meta_arch import OpenVocabSegmentor, STSeg
-from stseg.modeling.scores import LabelMap
+from stseg.modeling.scores import Cells, LabelMap, Resized, Tiles, confidences
+from stseg.modeling.scores.sources import confidence_bounds
 from stseg.structures import IGNORE_LABEL, Vocabulary
 from tests.helpers import systems
 from tests.helpers.tiny_model import tiny_cfg
@@ -136,6 +137,42 @@ def test_the_hard_systems_equal_a_dense_answer(name, vocabulary, k, size):
     assert found.top_labels.shape == (k, *size)
     if name == "QueryFake" and vocabulary is not MANY:
         assert scores.max() > 1 >= output["sem_seg"].max()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_windows_average_confidences_where_scores_are_none(seed):
+    """Sums of queries by windows: what wins a window by its sum may lose the picture."""
+    model = build("QueryFake", seed).eval()
+    model.tiles = Tiles((24, 24), 1 / 3, whole_image=False)
+    (item,) = items(FEW, (40, 40))
+    total, count = torch.zeros(len(FEW), 40, 40), torch.zeros(40, 40)
+    with torch.no_grad():
+        for top in (0, 16):
+            for left in (0, 16):
+                part = slice(None), slice(top, top + 24), slice(left, left + 24)
+                window = {"image": item["image"][part], "height": 24, "width": 24}
+                scores, scale = query_dense(model, window, FEW)
+                total[part] += scores * scale
+                count[part[1:]] += 1
+        (found,), (output,) = model.label_maps([item], 3), model([item])
+    expected = total / count
+    torch.testing.assert_close(output["sem_seg"], expected, atol=2e-6, rtol=0)
+    best = expected.topk(3, dim=0).values
+    torch.testing.assert_close(found.top_confidences, best, atol=1e-5, rtol=0)
+
+
+def test_bounds_of_confidences_hold_where_a_factor_makes_them():
+    torch.manual_seed(0)
+    shares = torch.rand(systems.QUERIES, 5)
+    flat = 1 + torch.rand(systems.QUERIES, 1, 1)  # bounds as near as they get
+    masks = Resized(Cells(flat + 0.01 * torch.randn(systems.QUERIES, 6, 7)), (30, 35))
+    source = systems.QuerySum(masks, shares)
+    blocks = [(0, 9), (9, 30), (30, 35)]
+    low, high = confidence_bounds(source, (4, 21), blocks)
+    for k, cols in enumerate(blocks):
+        values = confidences(source, torch.arange(5), (4, 21), cols).flatten(1)
+        assert (low[k] <= values.amin(1) + 1e-6).all() and (values.amax(1) <= high[k] + 1e-6).all()
+    assert (source.scale((4, 21), (0, 35)) < 0.9).any()
 
 
 # --- the same questions for all ---

@@ -13,7 +13,6 @@ from stseg.data.readers import register_images
 from stseg.modeling.meta_arch import STSeg
 from stseg.self_training import dataset_labeler as module
 from stseg.self_training.dataset_labeler import DatasetLabeler, predict, predict_labels
-from stseg.self_training.store_key import INDIFFERENT
 from stseg.self_training.target import Target
 from stseg.structures import Vocabulary
 from tests.helpers.tiny_model import register, tiny_cfg
@@ -62,7 +61,7 @@ def changed(value):
     return [*value, 1] if isinstance(value, (list, tuple)) else value + type(value)(1)
 
 
-#: What pseudo-labels depend on, sections or keys, but for the keys of MODEL that are listed.
+#: What pseudo-labels depend on, sections or keys, but for those below.
 DECIDING = (
     "SELF_TRAINING.GATE",
     "SELF_TRAINING.REFINE",
@@ -78,7 +77,29 @@ DECIDING = (
     "INPUT.MIN_SIZE_TEST",
     "INPUT.MAX_SIZE_TEST",
 )
-HARMLESS = ("SELF_TRAINING.REFINE.BATCH_SIZE", *(f"MODEL.{key}" for key in INDIFFERENT))
+#: Written out here as well: a key that is put among those of speed by mistake is noticed.
+HARMLESS = (
+    "SELF_TRAINING.REFINE.BATCH_SIZE",
+    "MODEL.DEVICE",
+    "MODEL.WEIGHTS",
+    "MODEL.PARTIAL_WEIGHTS_ENABLED",
+    "MODEL.LOSS",
+    "MODEL.CLIP.PRETRAINED",
+    "MODEL.CLIP.FINETUNE",
+    "MODEL.CLIP.DROP_PATH",
+    "MODEL.CLIP.GRADIENT_CHECKPOINTING",
+    "MODEL.SAM.CHECKPOINT",
+    "MODEL.TEXT.CACHE_DIR",
+    "MODEL.TEXT.CACHE_GIB",
+    "MODEL.TEXT.CHUNK_SIZE",
+    "MODEL.STSEG.DEA.INIT",
+    "MODEL.STSEG.GUIDANCE_DETACHED",
+    "MODEL.SEM_SEG_HEAD.CHUNK_SIZE",
+    "MODEL.SEM_SEG_HEAD.KEPT_MIB",
+    "MODEL.SEM_SEG_HEAD.GRADIENT_CHECKPOINTING",
+    "MODEL.SEM_SEG_HEAD.POOLING_SIZE_TRAIN",
+    "MODEL.SEM_SEG_HEAD.PRIOR_PROB",
+)
 
 
 def is_harmless(path):

@@ -22,9 +22,6 @@ class Features:
     tensors: Mapping[str, Tensor]
     sizes: tuple[tuple[int, int], ...]
 
-    def __getitem__(self, name: str) -> Tensor:
-        return self.tensors[name]
-
     @property
     def num_bytes(self) -> int:
         """Memory of the tensors."""

@@ -10,6 +10,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
 from stseg.modeling.encoders import build_clip, build_image_encoder, build_sam_encoder
+from stseg.modeling.heads import CostAwareDecoder as _  # noqa: F401  only registration
 from stseg.modeling.heads import CostVolume
 from stseg.modeling.layers import DEA
 from stseg.modeling.losses import SegmentationCriterion

@@ -166,16 +166,16 @@ def _columns(ranges: Sequence[Range], device: torch.device) -> Tensor:
 class Resized:
     """The confidences of a source, spread bilinearly over another size."""
 
-    def __init__(self, source: Source, size: tuple[int, int]) -> None:
-        """Prepare both sides."""
-        rows = Axis(source.size[0], size[0], source.device)
-        self._set(source, size, rows, Axis(source.size[1], size[1], source.device))
-
-    def _set(self, source: Source, size: tuple[int, int], rows: Axis, cols: Axis) -> None:
+    def __init__(
+        self, source: Source, size: tuple[int, int], axes: Sequence[Axis] | None = None
+    ) -> None:
+        """Prepare both sides; `axes` are those of an equal pair of sizes."""
         self._source, self.size = source, (size[0], size[1])
         self.grain = (min(source.grain[0], size[0]), min(source.grain[1], size[1]))
         self.classes, self.device = source.classes, source.device
-        self._rows, self._cols = rows, cols
+        self._rows, self._cols = axes or [
+            Axis(*sides, source.device) for sides in zip(source.size, self.size, strict=True)
+        ]
 
     def bounds(self, rows: Range, cols: Sequence[Range]) -> tuple[Tensor, Tensor]:
         """See `Source`."""
@@ -206,10 +206,8 @@ class Resized:
 
     def below(self, row: int) -> "Resized":
         """See `Source`."""
-        kept = Resized.__new__(Resized)
         first = self._rows.cells((row, self.size[0]))[0]
-        kept._set(self._source.below(first), self.size, self._rows, self._cols)
-        return kept
+        return Resized(self._source.below(first), self.size, (self._rows, self._cols))
 
 
 class Cropped:

@@ -95,7 +95,7 @@ class Windows:
         self._held: dict[Box, Source] = {}
         self._first = 0  # row above which windows are forgotten
         self.size = self.grain = size
-        probe = whole or self._windows((0, 1)).__next__()[1]
+        probe = whole or next(self._windows((0, 1)))[1]
         self.classes, self.device = probe.classes, probe.device
 
     def bounds(self, rows: Range, cols: Sequence[Range]) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from stseg.checkpoint import weights_digest
 from stseg.utils import TensorCache
 
 Entry = tuple[str, ...]
@@ -149,9 +150,5 @@ class WeightsHash:
         state = sorted(module.state_dict(keep_vars=True).items())
         stamp = tuple((name, t.data_ptr(), t._version) for name, t in state)
         if stamp != self.stamp:
-            digest = hashlib.sha256()
-            for name, tensor in state:
-                digest.update(name.encode())
-                digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-            self.stamp, self.digest = stamp, digest.hexdigest()
+            self.stamp, self.digest = stamp, weights_digest(dict(state))
         return self.digest
