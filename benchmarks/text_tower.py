@@ -59,7 +59,7 @@ def matmul_gflops(args: argparse.Namespace) -> float:
 def gflop_per_prompt(encoder: CLIPTextEncoder, vocabulary: Vocabulary) -> float:
     """Of the first names in the alphabet, which are encoded together."""
     names = sorted({name for group in vocabulary.synonyms for name in group})[:COUNTED_NAMES]
-    prompts = [t.format(name) for name in names for t in vocabulary.templates]
+    prompts = [t.format(name) for name in names for t in encoder.templates]
     with FlopCounterMode(display=False) as counter:
         encoder.encode_prompts(prompts)
     return counter.get_total_flops() / len(prompts) / 1e9
@@ -91,7 +91,7 @@ def measure(case: str, args: argparse.Namespace, folder: str) -> list[dict]:
     warm = {**row, "case": "from memory", **again}
     warm["added_mib"] = memory.peak() - before
     different = len({name for group in vocabulary.synonyms for name in group})
-    gflop = gflop_per_prompt(encoder, vocabulary) * different * len(vocabulary.templates)
+    gflop = gflop_per_prompt(encoder, vocabulary) * different * len(encoder.templates)
     row |= {"gflops": gflop / seconds["seconds"], "peak_gflops": max(peak, matmul_gflops(args))}
     return [row, warm]
 
@@ -100,7 +100,7 @@ def one_at_a_time(encoder: CLIPTextEncoder, vocabulary: Vocabulary) -> Tensor:
     """The plain way: a pass per name, prompts padded to the context."""
     rows = []
     for name in vocabulary.names:
-        tokens = encoder.tokenizer([t.format(name) for t in vocabulary.templates])
+        tokens = encoder.tokenizer([t.format(name) for t in encoder.templates])
         embeds = encoder.tower.clip.encode_text(tokens.to(encoder.device))
         rows.append(F.normalize(embeds, dim=-1))
     return torch.stack(rows)

@@ -98,6 +98,8 @@ def _merge_file(cfg: CfgNode, path: str) -> None:
 
 def _merge_value(cfg: CfgNode, key: str, value: Any, where: str) -> None:
     known = dict(leaves(cfg))
+    if cfg.key_is_deprecated(key):  # yacs warns
+        return
     if key not in known:
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
         raise KeyError(f"{key}: expected a known config key. {where} Did you mean {near[0]}?")

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
 DTYPES = ("fp32", "bf16", "fp16")
 FINETUNE_MODES = ("full", "none")
-SYNONYM_RULES = ("max", "mean")
+SYNONYM_RULES = ("max", "mean", "first", "verbatim")
 ATTENTION_KINDS = ("linear", "softmax")
 DEA_INITS = ("identity", "xavier")
 LOSS_KINDS = ("bce", "softmax")
 IGNORED_KINDS = ("negative", "masked")
+
+#: Read in older configs, and left out: P is the number of MODEL.TEXT.TEMPLATES.
+_GONE = "MODEL.SEM_SEG_HEAD.NUM_PROMPTS"
 
 RULES = {
     "MODEL.DTYPE": one_of(DTYPES, "fp32 is exact, bf16 rounds and asks for no special care."),
@@ -29,7 +32,6 @@ RULES = {
     "MODEL.TEXT.DTYPE": one_of(DTYPES),
     "MODEL.TEXT.CACHE_GIB": NOT_NEGATIVE,
     "MODEL.SAM.INPUT_SIZE": FROM_1,
-    "MODEL.SEM_SEG_HEAD.NUM_PROMPTS": FROM_1,
     "MODEL.SEM_SEG_HEAD.ATTENTION": one_of(ATTENTION_KINDS),
     "MODEL.SEM_SEG_HEAD.POOLING_SIZE_TRAIN": FROM_1,
     "MODEL.SEM_SEG_HEAD.POOLING_SIZE_TEST": FROM_1,
@@ -86,8 +88,12 @@ def _add_encoders(cfg: CfgNode) -> None:
     cfg.MODEL.CLIP.GRADIENT_CHECKPOINTING = False
 
     cfg.MODEL.TEXT = CN()
+    # Prompts that every name is put into: sets that ship, "imagenet_80" (the 80 of CLIP's ImageNet
+    # protocol, as published) and "single", or texts with one {} for the name.
+    cfg.MODEL.TEXT.TEMPLATES = ["imagenet_80"]
     # Several names of a class: "max" scores each and takes the best; "mean" averages their
-    # embeddings, which is what SED's published figures were made with.
+    # embeddings, which is what SED's published figures were made with; "first" asks for the first
+    # alone, "verbatim" for all in one text, with commas (CAT-Seg).
     cfg.MODEL.TEXT.SYNONYMS = "max"
     # Prompts per forward pass of the text tower.
     cfg.MODEL.TEXT.CHUNK_SIZE = 512
@@ -117,8 +123,8 @@ def _add_head(cfg: CfgNode) -> None:
     head = cfg.MODEL.SEM_SEG_HEAD
     # A head registered in SEM_SEG_HEADS_REGISTRY.
     head.NAME = "CostAwareDecoder"
-    # Templates P per class name, the depth of the cost volume; the ImageNet set has 80.
-    head.NUM_PROMPTS = 80
+    if _GONE not in cfg.__dict__[CN.DEPRECATED_KEYS]:
+        cfg.register_deprecated_key(_GONE)
     # Channels of the embedded cost volume (SED: 128).
     head.HIDDEN_DIM = 128
     # Channels after each of the three stages, multiples of 16 (SED: 64, 32, 16).
@@ -145,8 +151,8 @@ def _add_head(cfg: CfgNode) -> None:
     # MiB that evaluation keeps of all classes between passes of class attention (1.2 MiB a class
     # at 768 pixels); what does not fit is computed again: less memory, more time.
     head.KEPT_MIB = 1024
-    # An approximation in evaluation: channels that stand in for each class's NUM_PROMPTS templates,
-    # 1 to NUM_PROMPTS; 0 = exact. What it costs on trained models: projects/STSeg/README.md,
+    # An approximation in evaluation: channels that stand in for the P templates of each class,
+    # 1 to P; 0 = exact. What it costs on trained models: projects/STSeg/README.md,
     # "Approximations".
     head.TEMPLATE_RANK = 0
     # Recompute the stages in the backward pass: much less memory at many classes, more time.

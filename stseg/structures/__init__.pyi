@@ -1,5 +1,5 @@
 from .segmentation import IGNORE_LABEL, Segmentation
-from .vocabulary import Background, Vocabulary, VocabularyLike, load_templates
+from .vocabulary import Background, Vocabulary, VocabularyLike
 
 __all__ = [
     "Background",
@@ -7,5 +7,4 @@ __all__ = [
     "Segmentation",
     "Vocabulary",
     "VocabularyLike",
-    "load_templates",
 ]

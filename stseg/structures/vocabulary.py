@@ -7,39 +7,17 @@ or Detectron2.
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from os import PathLike
 from pathlib import Path
 from typing import Any, Union
 
-_TEMPLATE_DIR = Path(__file__).parents[1] / "assets" / "templates"
 _LIST_DIR = Path(__file__).parents[1] / "data" / "datasets" / "vocab"
 _LIST_PREFIX = "vocab:"
 _POLICIES = ("none", "threshold", "distractors")
 
 VocabularyLike = Union["Vocabulary", str, PathLike[str], Sequence[str | Sequence[str]]]
-
-
-@cache
-def load_templates(name: str) -> tuple[str, ...]:
-    """Read a shipped set of prompt templates.
-
-    Args:
-        name: "imagenet_80" (the 80 of CLIP's ImageNet protocol, used by the paper) or "single".
-
-    Returns:
-        Templates, each with exactly one "{}" where the class name goes.
-
-    Raises:
-        ValueError: if no such set is shipped.
-    """
-    path = _TEMPLATE_DIR / f"{name}.json"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in _TEMPLATE_DIR.glob("*.json")))
-        raise ValueError(f"Prompt templates: expected one of {known}, got {name!r}.")
-    return tuple(json.loads(path.read_text(encoding="utf-8"))["templates"])
 
 
 def _clean(name: Any, where: str) -> str:
@@ -165,7 +143,6 @@ class Vocabulary:
         names: T display names; the index is the class id.
         synonyms: T tuples of names; the first of each is the display name. A class scores as
             its best synonym.
-        templates: prompts, each with one "{}" for the name.
         seen: T marks, True where the class had masks in training; None where not known.
         background: what becomes of pixels of no class.
         rest: index of the one class that has no words, "background" of VOC-21, say: it stands for
@@ -175,7 +152,6 @@ class Vocabulary:
 
     names: tuple[str, ...]
     synonyms: tuple[tuple[str, ...], ...]
-    templates: tuple[str, ...] = field(default_factory=lambda: load_templates("imagenet_80"))
     seen: tuple[bool, ...] | None = None
     background: Background = field(default_factory=Background)
     rest: int | None = None
@@ -188,13 +164,6 @@ class Vocabulary:
         if self.names != tuple(group[0] for group in self.synonyms):
             raise ValueError("Vocabulary: expected each name to be the first of its synonyms.")
         _check_shared_names(self.synonyms, allow=True)
-        if not self.templates:
-            raise ValueError("Vocabulary templates: expected at least one, got none.")
-        for template in self.templates:
-            if not isinstance(template, str) or template.count("{}") != 1:
-                raise ValueError(
-                    f"Vocabulary templates: expected exactly one '{{}}', got {template!r}."
-                )
         if self.seen is not None and len(self.seen) != len(self.names):
             raise ValueError(
                 f"Vocabulary seen marks: expected {len(self.names)}, got {len(self.seen)}."
@@ -222,7 +191,6 @@ class Vocabulary:
         cls,
         source: VocabularyLike,
         *,
-        templates: Iterable[str] | None = None,
         background: Background | None = None,
         allow_shared_names: bool = False,
     ) -> "Vocabulary":
@@ -232,11 +200,10 @@ class Vocabulary:
             source: text `"cat, kitten; dog; traffic light"` (commas part synonyms, semicolons or
                 new lines part classes); a path to a .txt (one class a line, commas part synonyms,
                 lines that start with # are left out) or .json file (a list of names or of synonym
-                lists, or an object with "classes" and optionally "templates", "seen", "rest" (the
-                name of the class without words) and "allow_shared_names"); "vocab:ade20k_150" for
+                lists, or an object with "classes" and optionally "seen", "rest" (the name of the
+                class without words) and "allow_shared_names"); "vocab:ade20k_150" for
                 a list that ships with the data sets; a list of names or of synonym lists; or a
                 Vocabulary.
-            templates: prompts instead of the source's own or the 80 ImageNet ones.
             background: policy for pixels of no class, instead of the source's own.
             allow_shared_names: accept two classes with one display name but different synonyms,
                 as ADE20K-847 has ("bag", "bag, handbag").
@@ -258,8 +225,6 @@ class Vocabulary:
             parsed = cls.from_names(_split_text(source), allow_shared_names=allow_shared_names)
         else:
             parsed = cls.from_names(source, allow_shared_names=allow_shared_names)
-        if templates is not None:
-            parsed = replace(parsed, templates=tuple(templates))
         if background is not None:
             parsed = replace(parsed, background=background)
         return parsed
@@ -302,8 +267,8 @@ class Vocabulary:
 
     @property
     def key(self) -> str:
-        """SHA-256 of what is asked: synonyms, their order, templates, and which has no words."""
-        parts = [self.synonyms, self.templates, *([] if self.rest is None else [self.rest])]
+        """SHA-256 of what is asked: synonyms, their order, and which has no words."""
+        parts = [self.synonyms, *([] if self.rest is None else [self.rest])]
         content = json.dumps(parts, ensure_ascii=True)
         return hashlib.sha256(content.encode("ascii")).hexdigest()
 
@@ -354,13 +319,13 @@ def _from_json(cls: type[Vocabulary], content: Any, allow_shared_names: bool) ->
         raise ValueError(
             f'Vocabulary: expected a list or an object with "classes", got keys {list(content)}.'
         )
+    if "templates" in content:
+        raise ValueError(
+            'Vocabulary: expected words, got "templates" as well, which belong to the model. Take '
+            "them out, and set MODEL.TEXT.TEMPLATES."
+        )
     allow = allow_shared_names or bool(content.get("allow_shared_names", False))
     vocabulary = cls.from_names(content["classes"], allow_shared_names=allow)
-    templates = content.get("templates")
-    if isinstance(templates, str):
-        templates = load_templates(templates)
-    if templates is not None:
-        vocabulary = replace(vocabulary, templates=tuple(templates))
     if content.get("seen") is not None:
         vocabulary = vocabulary.with_seen(content["seen"])
     if content.get("rest") is not None:

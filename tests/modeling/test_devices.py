@@ -30,7 +30,7 @@ def on_fake_gpu(**changes):
                     if isinstance(x, nn.Parameter):
                         tensors[name] = nn.Parameter(tensors[name], x.requires_grad)
         images = torch.zeros(2, 3, 64, 64)
-        embeds = torch.zeros(5, cfg.MODEL.SEM_SEG_HEAD.NUM_PROMPTS, 32)
+        embeds = torch.zeros(5, len(model.text_encoder.templates), 32)
         rows = torch.zeros(5, dtype=torch.int64)
     return model, images, ClassEmbeddings(embeds, rows, 4)
 

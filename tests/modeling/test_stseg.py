@@ -1,6 +1,5 @@
 """The contract of the meta-architecture, on tiny encoders."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -111,7 +110,6 @@ def test_class_order_permutes_the_answer():
 @pytest.mark.parametrize("count", [1, 200])
 def test_any_number_of_classes_is_served(count):
     vocabulary = Vocabulary.from_names([f"thing {i}" for i in range(count)])
-    vocabulary = replace(vocabulary, templates=VOCABULARY.templates)
     model = build(MODEL__SEM_SEG_HEAD__REJECTION_TOPK=2)
     (item,) = inputs((64, 64), vocabulary=vocabulary)
     assert model.train()([item])["loss_sem_seg_0"].isfinite()
@@ -208,11 +206,23 @@ def test_inputs_without_a_common_vocabulary_are_refused():
         model([first, {**first, "vocabulary": Vocabulary.parse("cat; dog")}])
 
 
-def test_a_vocabulary_with_other_templates_than_the_decoders_is_refused():
+def test_the_decoder_is_as_deep_as_the_model_has_templates():
+    model = build(MODEL__TEXT__TEMPLATES=["single", "a {}."]).eval()
+    assert model.head.embed.in_channels == 2
     (item,) = inputs((64, 64), labels=False)
-    one = replace(VOCABULARY, templates=("a {}.",))
-    with pytest.raises(ValueError, match=r"cost: expected 80 prompts.*NUM_PROMPTS.*got 1"):
-        build().eval()([{**item, "vocabulary": one}])
+    with torch.no_grad():
+        assert model([item])[0]["sem_seg"].isfinite().all()
+    model.text_encoder.templates = ("a {}.",)
+    with pytest.raises(ValueError, match=r"cost: expected 2 prompts.*MODEL.TEXT.TEMPLATES.*got 1"):
+        model([item])
+
+
+def test_a_config_from_before_templates_were_the_models_is_still_read(tmp_path):
+    old = tmp_path / "config.yaml"
+    old.write_text("MODEL: {SEM_SEG_HEAD: {NUM_PROMPTS: 80, HIDDEN_DIM: 64}}")
+    cfg = setup_cfg(str(old), ["MODEL.SEM_SEG_HEAD.NUM_PROMPTS", "80"])
+    assert "NUM_PROMPTS" not in cfg.MODEL.SEM_SEG_HEAD
+    assert (cfg.MODEL.SEM_SEG_HEAD.HIDDEN_DIM, cfg.MODEL.TEXT.TEMPLATES) == (64, ["imagenet_80"])
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)

@@ -10,10 +10,13 @@ from torch.nn import functional as F
 from stseg.modeling.encoders.clip import create_clip
 from stseg.modeling.text.class_embeddings import ClassEmbeddings
 from stseg.modeling.text.encoder import CLIPTextEncoder
+from stseg.modeling.text.templates import load_templates
 from stseg.structures import Vocabulary
 from tests.helpers.tiny_model import CLIP_NAME
 
-VOCABULARY = Vocabulary.parse("cat, kitten; dog; traffic light", templates=["a {}.", "one {}."])
+VOCABULARY = Vocabulary.parse("cat, kitten; dog; traffic light")
+TEMPLATES = ("a {}.", "one {}.")
+TextEncoder = partial(CLIPTextEncoder, templates=TEMPLATES)
 
 
 @pytest.fixture
@@ -24,7 +27,7 @@ def clip():
 
 @pytest.fixture
 def encoder(clip):
-    return CLIPTextEncoder(clip, open_clip.get_tokenizer(CLIP_NAME))
+    return TextEncoder(clip, open_clip.get_tokenizer(CLIP_NAME))
 
 
 def count_passes(encoder):
@@ -39,7 +42,7 @@ def test_trimmed_prompts_embed_exactly_as_full_ones(clip):
     prompts = ["a cat.", "a photo of the large traffic light in the snow, at night."]
     full = F.normalize(clip.encode_text(tokenizer(prompts)), dim=-1)
     assert tokenizer(prompts).shape[1] == 77
-    trimmed = CLIPTextEncoder(clip, tokenizer).encode_prompts(prompts)
+    trimmed = TextEncoder(clip, tokenizer).encode_prompts(prompts)
     torch.testing.assert_close(trimmed, full, atol=1e-6, rtol=0)
 
 
@@ -54,26 +57,37 @@ def test_rows_follow_names_and_templates(encoder):
 
 
 def test_class_order_permutes_the_rows(encoder):
-    backwards = Vocabulary.parse("traffic light; dog; cat, kitten", templates=VOCABULARY.templates)
+    backwards = Vocabulary.parse("traffic light; dog; cat, kitten")
     ours, theirs = encoder(VOCABULARY).embeds, encoder(backwards).embeds
     torch.testing.assert_close(ours, theirs[[2, 3, 1, 0]], atol=1e-6, rtol=0)
 
 
 def test_chunks_change_nothing(clip):
     tokenizer = open_clip.get_tokenizer(CLIP_NAME)
-    whole = CLIPTextEncoder(clip, tokenizer)(VOCABULARY).embeds
+    whole = TextEncoder(clip, tokenizer)(VOCABULARY).embeds
     for size in (1, 3):
-        chunked = CLIPTextEncoder(clip, tokenizer, chunk_size=size)(VOCABULARY).embeds
+        chunked = TextEncoder(clip, tokenizer, chunk_size=size)(VOCABULARY).embeds
         torch.testing.assert_close(chunked, whole, atol=1e-6, rtol=0)
 
 
 def test_mean_synonyms_give_one_unit_row_per_class(clip):
     tokenizer = open_clip.get_tokenizer(CLIP_NAME)
-    rows = CLIPTextEncoder(clip, tokenizer)(VOCABULARY).embeds
-    mean = CLIPTextEncoder(clip, tokenizer, synonyms="mean")(VOCABULARY)
+    rows = TextEncoder(clip, tokenizer)(VOCABULARY).embeds
+    mean = TextEncoder(clip, tokenizer, synonyms="mean")(VOCABULARY)
     assert mean.class_index.tolist() == [0, 1, 2]
     torch.testing.assert_close(mean.embeds[0], F.normalize(rows[:2].mean(0), dim=-1))
     torch.testing.assert_close(mean.embeds[1:], rows[2:])
+
+
+def test_first_and_verbatim_ask_for_one_text_per_class(clip):
+    tokenizer = open_clip.get_tokenizer(CLIP_NAME)
+    for rule, text in {"first": "a cat.", "verbatim": "a cat, kitten."}.items():
+        encoder = TextEncoder(clip, tokenizer, synonyms=rule)
+        found = encoder(VOCABULARY)
+        assert found.class_index.tolist() == [0, 1, 2]
+        torch.testing.assert_close(
+            found.embeds[0, 0], encoder.encode_prompts([text])[0], atol=1e-6, rtol=0
+        )
 
 
 def test_a_class_scores_as_its_best_name():
@@ -101,7 +115,7 @@ def test_a_second_call_is_answered_from_memory(encoder):
 def test_of_an_edited_vocabulary_only_the_new_names_are_encoded(encoder):
     passes = count_passes(encoder)
     encoder(VOCABULARY)
-    edited = Vocabulary.parse("horse; dog; cat, kitten", templates=VOCABULARY.templates)
+    edited = Vocabulary.parse("horse; dog; cat, kitten")
     embeds = encoder(edited).embeds
     assert passes == [8, 2]
     torch.testing.assert_close(embeds[[2, 3]], encoder(VOCABULARY).embeds[:2])
@@ -109,7 +123,7 @@ def test_of_an_edited_vocabulary_only_the_new_names_are_encoded(encoder):
 
 def test_a_name_of_two_classes_is_encoded_once(encoder):
     passes = count_passes(encoder)
-    shared = Vocabulary.parse(["bag, sack", "purse, bag"], templates=VOCABULARY.templates)
+    shared = Vocabulary.parse(["bag, sack", "purse, bag"])
     embeds = encoder(shared).embeds
     assert passes == [6]
     torch.testing.assert_close(embeds[0], embeds[3])
@@ -126,10 +140,10 @@ def test_what_inference_mode_cached_can_be_trained_with(encoder):
 
 
 def test_memory_is_bounded_and_answers_stay_right(clip):
-    small = CLIPTextEncoder(clip, open_clip.get_tokenizer(CLIP_NAME), cache_names=2)
+    small = TextEncoder(clip, open_clip.get_tokenizer(CLIP_NAME), cache_names=2)
     first, again = small(VOCABULARY).embeds, small(VOCABULARY).embeds
     torch.testing.assert_close(first, again, atol=1e-6, rtol=0)
-    other = Vocabulary.parse("horse", templates=VOCABULARY.templates)
+    other = Vocabulary.parse("horse")
     small(other)
     assert [len(rows) for rows in small._cache.memory.values()] == [1]
     torch.testing.assert_close(small(VOCABULARY).embeds, first, atol=1e-6, rtol=0)
@@ -137,8 +151,8 @@ def test_memory_is_bounded_and_answers_stay_right(clip):
 
 def test_a_second_process_is_answered_from_disk(clip, tmp_path):
     tokenizer = open_clip.get_tokenizer(CLIP_NAME)
-    first = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path))(VOCABULARY)
-    again = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path))
+    first = TextEncoder(clip, tokenizer, cache_dir=str(tmp_path))(VOCABULARY)
+    again = TextEncoder(clip, tokenizer, cache_dir=str(tmp_path))
     passes = count_passes(again)
     torch.testing.assert_close(again(VOCABULARY).embeds, first.embeds)
     assert passes == []
@@ -146,15 +160,15 @@ def test_a_second_process_is_answered_from_disk(clip, tmp_path):
 
 def test_a_damaged_cache_file_is_made_anew(clip, tmp_path, caplog):
     tokenizer = open_clip.get_tokenizer(CLIP_NAME)
-    first = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path))(VOCABULARY)
+    first = TextEncoder(clip, tokenizer, cache_dir=str(tmp_path))(VOCABULARY)
     path = sorted(tmp_path.rglob("*.tensor"))[0]
     path.write_bytes(path.read_bytes()[:100])
-    again = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path))
+    again = TextEncoder(clip, tokenizer, cache_dir=str(tmp_path))
     passes = count_passes(again)
     torch.testing.assert_close(again(VOCABULARY).embeds, first.embeds)
     assert path.name in caplog.text
     assert passes == [2]
-    again = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path))
+    again = TextEncoder(clip, tokenizer, cache_dir=str(tmp_path))
     passes = count_passes(again)
     again(VOCABULARY)
     assert passes == []
@@ -162,19 +176,17 @@ def test_a_damaged_cache_file_is_made_anew(clip, tmp_path, caplog):
 
 def test_of_a_vocabulary_on_disk_with_one_more_name_only_that_is_encoded(clip, tmp_path):
     tokenizer = open_clip.get_tokenizer(CLIP_NAME)
-    first = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path))(VOCABULARY)
-    again = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path))
+    first = TextEncoder(clip, tokenizer, cache_dir=str(tmp_path))(VOCABULARY)
+    again = TextEncoder(clip, tokenizer, cache_dir=str(tmp_path))
     passes = count_passes(again)
-    more = Vocabulary.parse(
-        "horse; cat, kitten; dog; traffic light", templates=VOCABULARY.templates
-    )
+    more = Vocabulary.parse("horse; cat, kitten; dog; traffic light")
     torch.testing.assert_close(again(more).embeds[1:], first.embeds)
     assert passes == [2]
 
 
 def test_means_are_kept_by_class(clip, tmp_path):
     tokenizer = open_clip.get_tokenizer(CLIP_NAME)
-    make = partial(CLIPTextEncoder, clip, tokenizer, cache_dir=str(tmp_path))
+    make = partial(TextEncoder, clip, tokenizer, cache_dir=str(tmp_path))
     rows, mean = make()(VOCABULARY), make(synonyms="mean")(VOCABULARY)
     torch.testing.assert_close(mean.embeds, rows.mean_over_synonyms().embeds)
     again = make(synonyms="mean")
@@ -186,7 +198,7 @@ def test_means_are_kept_by_class(clip, tmp_path):
 def test_a_cache_that_cannot_be_written_costs_nothing_else(clip, tmp_path):
     (tmp_path / "file").write_text("in the way")
     tokenizer = open_clip.get_tokenizer(CLIP_NAME)
-    encoder = CLIPTextEncoder(clip, tokenizer, cache_dir=str(tmp_path / "file" / "cache"))
+    encoder = TextEncoder(clip, tokenizer, cache_dir=str(tmp_path / "file" / "cache"))
     assert encoder(VOCABULARY).embeds.shape == (4, 2, 32)
 
 
@@ -199,9 +211,9 @@ def test_whatever_the_embeddings_depend_on_is_in_the_key(encoder, change):
         with torch.no_grad():
             encoder.tower.clip.text_projection[:4] *= 2
     elif change == "names":
-        vocabulary = Vocabulary.parse("cat, kitten; dog; horse", templates=VOCABULARY.templates)
+        vocabulary = Vocabulary.parse("cat, kitten; dog; horse")
     elif change == "templates":
-        vocabulary = Vocabulary.parse(VOCABULARY, templates=["a {}.", "two {}."])
+        encoder.templates = ("a {}.", "two {}.")
     elif change == "precision":
         encoder.dtype = "bf16"
     else:
@@ -214,10 +226,10 @@ def test_whatever_the_embeddings_depend_on_is_in_the_key(encoder, change):
 
 def test_half_precision_is_near_and_still_gives_float32(clip):
     tokenizer = open_clip.get_tokenizer(CLIP_NAME)
-    exact = CLIPTextEncoder(clip, tokenizer)(VOCABULARY).embeds
+    exact = TextEncoder(clip, tokenizer)(VOCABULARY).embeds
     with torch.autocast("cpu", torch.bfloat16):  # a surrounding one changes nothing
-        assert torch.equal(CLIPTextEncoder(clip, tokenizer)(VOCABULARY).embeds, exact)
-    half = CLIPTextEncoder(clip, tokenizer, dtype="bf16")(VOCABULARY).embeds
+        assert torch.equal(TextEncoder(clip, tokenizer)(VOCABULARY).embeds, exact)
+    half = TextEncoder(clip, tokenizer, dtype="bf16")(VOCABULARY).embeds
     assert half.dtype == torch.float32
     assert 1e-4 < (half - exact).norm(dim=-1).max() < 0.03
 
@@ -235,8 +247,23 @@ def test_the_text_tower_never_learns(encoder):
         ({"synonyms": "min"}, "SYNONYMS"),
         ({"chunk_size": 0}, "CHUNK_SIZE"),
         ({"dtype": "int8"}, "DTYPE"),
+        ({"templates": []}, "TEMPLATES: expected at least one"),
+        ({"templates": ["a photo"]}, "TEMPLATES: expected imagenet_80, single or .*'a photo'"),
+        ({"templates": ["{} and {}"]}, "TEMPLATES: .*exactly one '{}', got '{} and {}'"),
     ],
 )
 def test_bad_settings_are_named(clip, arguments, named):
     with pytest.raises(ValueError, match=f"MODEL.TEXT.{named}"):
-        CLIPTextEncoder(clip, open_clip.get_tokenizer(CLIP_NAME), **arguments)
+        TextEncoder(clip, open_clip.get_tokenizer(CLIP_NAME), **arguments)
+
+
+def test_shipped_templates_come_by_name_and_beside_ones_own():
+    assert len(set(load_templates("imagenet_80"))) == 80
+    assert load_templates("single", "{0} {}!") == ("a photo of a {}.", "{0} {}!")
+
+
+def test_a_template_is_text_but_for_the_place_of_the_name(clip):
+    tokenizer = open_clip.get_tokenizer(CLIP_NAME)
+    encoder = CLIPTextEncoder(clip, tokenizer, templates=["{0} {}!"])
+    (embeds,) = encoder(Vocabulary.parse("a{b}")).embeds
+    torch.testing.assert_close(embeds, encoder.encode_prompts(["{0} a{b}!"]), atol=1e-6, rtol=0)

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from stseg.modeling.encoders.clip import create_clip
 from stseg.modeling.text.prefix import PrefixTree, lexicographic_order
+from stseg.modeling.text.templates import load_templates
 from stseg.modeling.text.tower import TextTower
-from stseg.structures import load_templates
 from tests.helpers.tiny_model import CLIP_NAME
 
 TOKENIZER = open_clip.get_tokenizer(CLIP_NAME)

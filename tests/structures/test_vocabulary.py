@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stseg.structures import Background, Segmentation, Vocabulary, load_templates
+from stseg.structures import Background, Segmentation, Vocabulary
 
 NAME = st.text(alphabet="abcdefgh éλ", min_size=1, max_size=8).filter(lambda s: s.strip())
 
@@ -16,7 +16,6 @@ def test_commas_are_synonyms_and_semicolons_are_classes():
     vocabulary = Vocabulary.parse(" cat,  kitten ; dog; traffic   light")
     assert vocabulary.names == ("cat", "dog", "traffic light")
     assert vocabulary.synonyms == (("cat", "kitten"), ("dog",), ("traffic light",))
-    assert len(vocabulary.templates) == 80
 
 
 @settings(max_examples=50, deadline=None)
@@ -65,11 +64,16 @@ def test_json_file_may_be_a_list_or_an_object(tmp_path):
     path = tmp_path / "names.json"
     path.write_text(json.dumps(["a, b", ["c", "d"]]))
     assert Vocabulary.parse(str(path)).synonyms == (("a", "b"), ("c", "d"))
-    content = {"classes": ["a", "c"], "templates": ["my {}"], "seen": ["C"], "ignore": 255}
+    content = {"classes": ["a", "c"], "seen": ["C"], "ignore": 255}
     path.write_text(json.dumps(content))
-    vocabulary = Vocabulary.parse(path)
-    assert vocabulary.templates == ("my {}",)
-    assert vocabulary.seen == (False, True)
+    assert Vocabulary.parse(path).seen == (False, True)
+
+
+def test_templates_in_a_file_are_refused_as_the_models_own(tmp_path):
+    path = tmp_path / "names.json"
+    path.write_text(json.dumps({"classes": ["a"], "templates": ["my {}"]}))
+    with pytest.raises(ValueError, match=r"MODEL.TEXT.TEMPLATES.*names\.json"):
+        Vocabulary.parse(path)
 
 
 @pytest.mark.parametrize("content", ["{", '{"names": []}', "[]", '["a", "a"]', '{"classes": 3}'])
@@ -93,29 +97,15 @@ def test_seen_marks_go_by_any_name_and_ignore_case():
     assert vocabulary.with_seen(Vocabulary.parse("cow")).seen == (False, False, True)
 
 
-def test_key_follows_names_order_and_templates_only():
+def test_key_follows_names_and_order_only():
     vocabulary = Vocabulary.parse("cat, kitten; dog")
     assert vocabulary.key == Vocabulary.parse([["cat", "kitten"], "dog"]).key
     assert vocabulary.key == vocabulary.with_seen(["dog"]).key
     others = [
         Vocabulary.parse("dog; cat, kitten"),
         Vocabulary.parse("cat; kitten; dog"),
-        Vocabulary.parse("cat, kitten; dog", templates=["a {}"]),
     ]
-    assert len({v.key for v in [vocabulary, *others]}) == 4
-
-
-@pytest.mark.parametrize("template", ["a photo", "{} and {}", ""])
-def test_template_needs_exactly_one_place_for_the_name(template):
-    with pytest.raises(ValueError, match="templates"):
-        Vocabulary.parse("cat", templates=[template])
-
-
-def test_shipped_templates_are_complete_and_unknown_sets_are_listed():
-    assert len(set(load_templates("imagenet_80"))) == 80
-    assert load_templates("single") == ("a photo of a {}.",)
-    with pytest.raises(ValueError, match="imagenet_80, single"):
-        load_templates("nope")
+    assert len({v.key for v in [vocabulary, *others]}) == 3
 
 
 def test_classes_that_share_a_name_need_a_word_from_the_caller(tmp_path):

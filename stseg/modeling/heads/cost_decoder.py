@@ -141,11 +141,11 @@ class CostAwareDecoder(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
-        """Read `MODEL.SEM_SEG_HEAD.*`; `input_shape` is the image encoder's `output_shape()`."""
+        """Read `MODEL.SEM_SEG_HEAD.*`; the image encoder's shapes, and "cost" of P channels."""
         head = cfg.MODEL.SEM_SEG_HEAD
         return {
             "guidance_in": [input_shape[name].channels for name in ("res4", "res3", "res2")],
-            "num_prompts": head.NUM_PROMPTS,
+            "num_prompts": input_shape["cost"].channels,
             "hidden_dim": head.HIDDEN_DIM,
             "decoder_dims": head.DECODER_DIMS,
             "guidance_dims": head.GUIDANCE_DIMS,
@@ -187,8 +187,7 @@ class CostAwareDecoder(nn.Module):
         if cost.shape[1] != self.embed.in_channels:
             raise ValueError(
                 f"cost: expected {self.embed.in_channels} prompts per class "
-                f"(MODEL.SEM_SEG_HEAD.NUM_PROMPTS), got {cost.shape[1]}. The vocabulary's "
-                "templates must be as many as those the decoder was built for."
+                f"as MODEL.TEXT.TEMPLATES had when it was built, got {cost.shape[1]}."
             )
         in_chunks = isinstance(cost, CostVolume) and not self.training
         if in_chunks and self.attention == "linear" and not torch.is_grad_enabled():

@@ -29,7 +29,7 @@ def check_rank(rank: int, num_prompts: int, attention: str) -> None:
     if not 0 <= rank <= num_prompts:
         raise ValueError(
             f"MODEL.SEM_SEG_HEAD.TEMPLATE_RANK: expected 1 to {num_prompts} "
-            f"(MODEL.SEM_SEG_HEAD.NUM_PROMPTS), or 0 for exact scores, got {rank}. "
+            f"(MODEL.TEXT.TEMPLATES), or 0 for exact scores, got {rank}. "
             "A quarter of the templates or less is where time is won."
         )
     if rank and attention != "linear":

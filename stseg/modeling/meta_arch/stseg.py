@@ -6,6 +6,7 @@ Without DEA and without self-training it is SED (CVPR 2024).
 from collections.abc import Mapping, Sequence
 
 from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
@@ -70,12 +71,14 @@ class STSeg(OpenVocabSegmentor):
                 "sam_encoder": sam_encoder,
                 "dea": build_dea(cfg, shape["dense"].channels, sam_dim),
             }
+        text_encoder = build_text_encoder(cfg, clip)
+        cost = ShapeSpec(channels=len(text_encoder.templates), stride=shape["dense"].stride)
         head_class = SEM_SEG_HEADS_REGISTRY.get(cfg.MODEL.SEM_SEG_HEAD.NAME)
         return {
             **parts,
             "image_encoder": image_encoder,
-            "text_encoder": build_text_encoder(cfg, clip),
-            "head": head_class(cfg, shape),
+            "text_encoder": text_encoder,
+            "head": head_class(cfg, {**shape, "cost": cost}),
             "criterion": SegmentationCriterion(cfg),
             "guidance_detached": cfg.MODEL.STSEG.GUIDANCE_DETACHED,
             "image_size": cfg.MODEL.STSEG.IMAGE_SIZE,

@@ -1,5 +1,12 @@
 from .cache import WeightsHash
 from .class_embeddings import ClassEmbeddings
 from .encoder import CLIPTextEncoder, build_text_encoder
+from .templates import load_templates
 
-__all__ = ["CLIPTextEncoder", "ClassEmbeddings", "WeightsHash", "build_text_encoder"]
+__all__ = [
+    "CLIPTextEncoder",
+    "ClassEmbeddings",
+    "WeightsHash",
+    "build_text_encoder",
+    "load_templates",
+]

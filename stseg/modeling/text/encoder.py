@@ -17,11 +17,19 @@ from stseg.config import check
 from stseg.modeling.text.cache import EmbeddingCache, Entry, WeightsHash
 from stseg.modeling.text.class_embeddings import ClassEmbeddings
 from stseg.modeling.text.prefix import lexicographic_order
+from stseg.modeling.text.templates import load_templates
 from stseg.modeling.text.tower import TextTower
 from stseg.structures import Vocabulary
 from stseg.utils import phase
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+#: What a rule of synonyms asks for: each entry a row, the mean of the names in it.
+_ENTRIES: dict[str, Callable[[Entry], Sequence[Entry]]] = {
+    "max": lambda group: [(name,) for name in group],
+    "mean": lambda group: [group],
+    "first": lambda group: [group[:1]],
+    "verbatim": lambda group: [(", ".join(group),)],
+}
 # Prompts made into embeddings before they are written to disk: a few seconds' work.
 _BLOCK_CHUNKS = 4
 
@@ -34,6 +42,7 @@ class CLIPTextEncoder(nn.Module):
         clip: nn.Module,
         tokenizer: Callable[[list[str]], Tensor],
         *,
+        templates: Sequence[str] | None = None,
         synonyms: str = "max",
         chunk_size: int = 512,
         dtype: str = "fp32",
@@ -46,8 +55,10 @@ class CLIPTextEncoder(nn.Module):
         Args:
             clip: open_clip model; its image tower is removed from it.
             tokenizer: texts -> (N, context) int64 token ids, padded with 0 after the end token.
+            templates: P prompts, each with one "{}" for the name; None for the 80 of ImageNet.
             synonyms: "max" keeps a row per name, so that a class scores as its best name; "mean"
-                averages a class's names into one row, as SED's published figures were made.
+                averages a class's names into one row, as SED's published figures were made;
+                "first" asks for the first name alone, "verbatim" for all in one text with commas.
             chunk_size: prompts per forward pass.
             dtype: "fp32", "bf16" or "fp16", what the tower computes in; its weights stay.
             cache_dir: folder of embeddings on disk (a file per name), "" for none.
@@ -62,6 +73,7 @@ class CLIPTextEncoder(nn.Module):
         clip.visual = None
         self.tower = TextTower(clip).requires_grad_(False)
         self.tokenizer = tokenizer
+        self.templates = load_templates(*(["imagenet_80"] if templates is None else templates))
         self.synonyms = check("MODEL.TEXT.SYNONYMS", synonyms)
         self.chunk_size = check("MODEL.TEXT.CHUNK_SIZE", chunk_size)
         self.dtype = check("MODEL.TEXT.DTYPE", dtype)
@@ -94,25 +106,24 @@ class CLIPTextEncoder(nn.Module):
             Rows in the vocabulary's order, float32, on the tower's device. They are the cache's
             own, not to be written to.
         """
-        groups, entries = vocabulary.synonyms, vocabulary.synonyms
-        if self.synonyms == "max":
-            entries = tuple((name,) for group in groups for name in group)
-        counts = [1 if self.synonyms == "mean" else len(group) for group in groups]
+        groups = vocabulary.synonyms
+        asked = [_ENTRIES[self.synonyms](group) for group in groups]
+        entries = [entry for of_class in asked for entry in of_class]
         embeds = self._cache.get(
-            self._key(vocabulary),
+            self._key(),
             entries,
-            lambda missing: self._encode(missing, vocabulary.templates),
-            block=max(1, _BLOCK_CHUNKS * self.chunk_size // len(vocabulary.templates)),
+            self._encode,
+            block=max(1, _BLOCK_CHUNKS * self.chunk_size // len(self.templates)),
             device=self.device,
         )
-        index = torch.arange(len(groups)).repeat_interleave(torch.tensor(counts))
+        index = torch.arange(len(groups)).repeat_interleave(torch.tensor([len(x) for x in asked]))
         return ClassEmbeddings(embeds, index.to(self.device), len(groups))
 
-    def _encode(self, entries: Sequence[Entry], templates: Sequence[str]) -> Tensor:
+    def _encode(self, entries: Sequence[Entry]) -> Tensor:
         """(n, P, C), the mean of each entry's names, unit length."""
         names = [name for entry in entries for name in entry]
-        prompts = [template.format(name) for name in names for template in templates]
-        embeds = self.encode_prompts(prompts).unflatten(0, (len(names), len(templates)))
+        prompts = [template.replace("{}", name) for name in names for template in self.templates]
+        embeds = self.encode_prompts(prompts).unflatten(0, (len(names), len(self.templates)))
         if len(names) == len(entries):
             return embeds
         counts = torch.tensor([len(entry) for entry in entries])
@@ -139,14 +150,14 @@ class CLIPTextEncoder(nn.Module):
                 embeds.append(F.normalize(self.tower(tokens[rows]).float(), dim=-1))
         return torch.cat(embeds)[order.argsort().to(self.device)]
 
-    def _key(self, vocabulary: Vocabulary) -> str:
+    def _key(self) -> str:
         """Hash of all that an embedding depends on besides its name."""
         # What the tokenizer makes of two telling texts stands for the tokenizer itself.
         told = self.tokenizer(["a photo of a cat.", "Zebra-crossing, 42!"]).tolist()
         # On a GPU fp32 may mean TF32.
         matmul = torch.get_float32_matmul_precision() if self.device.type != "cpu" else ""
         weights = self._weights_hash.of(self.tower)
-        parts = [weights, list(vocabulary.templates), told, self.dtype, matmul]
+        parts = [weights, list(self.templates), told, self.dtype, matmul]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -156,6 +167,7 @@ def build_text_encoder(cfg: CfgNode, clip: nn.Module) -> CLIPTextEncoder:
     return CLIPTextEncoder(
         clip,
         open_clip.get_tokenizer(cfg.MODEL.CLIP.NAME),
+        templates=text.TEMPLATES,
         synonyms=text.SYNONYMS,
         chunk_size=text.CHUNK_SIZE,
         dtype=text.DTYPE,
