@@ -33,20 +33,19 @@ class Trial:
     def ask(self, answer: Callable):
         """What `answer` gives under the setting, timed."""
         head, model = self.model.head, self.model
-        decode, logits = head.forward, model.logits
+        decode, answer_of = head.forward, model.answer
         self.scores.clear()
 
         def kept(*args):
-            outputs = logits(*args)
-            self.scores.append(outputs[0])
-            return outputs
+            self.scores.append(answer_of(*args))
+            return self.scores[-1]
 
         with self.applied():
-            head.forward, model.logits = self.decoder.timed(decode), kept
+            head.forward, model.answer = self.decoder.timed(decode), kept
             try:
                 return self.whole.timed(answer)()
             finally:
-                del head.forward, model.logits
+                del head.forward, model.answer
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:

@@ -42,7 +42,7 @@ def make_inputs(batch, num_classes, size=(6, 5)):
 def both(decoder, cost, guidance, embeds):
     """Final scores of the plain decoder and of the one in chunks."""
     plain = decoder(cost.whole(), guidance, embeds)[0]
-    outputs = decoder(cost, guidance, embeds)
+    outputs = decoder(cost, guidance, embeds, in_chunks=True)
     assert len(outputs) == 1
     return plain, outputs[0]
 
@@ -112,8 +112,7 @@ def test_a_budget_is_kept_and_what_is_beyond_it_is_computed_again(monkeypatch):
     torch.testing.assert_close(chunked, plain, rtol=0, atol=1e-5)
     decoder.kept_bytes = NOTHING
     embedded.clear()
-    with torch.no_grad():
-        decoder(*make_inputs(1, 20))
+    decoder(*make_inputs(1, 20), in_chunks=True)
     assert len(embedded) == 4 * 10
 
 
@@ -133,31 +132,34 @@ def test_a_new_step_may_take_the_room_of_the_one_before():
 def test_small_blocks_change_nothing(monkeypatch):
     decoder = make_decoder(chunk_size=5)
     inputs = make_inputs(1, 7)
-    with torch.no_grad():
-        expected = decoder(*inputs)[0]
-        monkeypatch.setattr(blocks, "CPU_BYTES", 3000)
-        torch.testing.assert_close(decoder(*inputs)[0], expected, rtol=0, atol=1e-5)
+    expected = decoder(*inputs, in_chunks=True)[0]
+    monkeypatch.setattr(blocks, "CPU_BYTES", 3000)
+    torch.testing.assert_close(decoder(*inputs, in_chunks=True)[0], expected, rtol=0, atol=1e-5)
 
 
-def test_softmax_attention_and_gradients_take_the_plain_way():
+def test_the_way_is_chosen_by_name_and_softmax_attention_has_the_plain_one_only():
     cost, guidance, embeds = make_inputs(1, 5)
     softmax = make_decoder(attention="softmax", chunk_size=2)
     with torch.no_grad():
         expected = softmax(cost.whole(), guidance, embeds)[0]
-        torch.testing.assert_close(softmax(cost, guidance, embeds)[0], expected)
-    outputs = make_decoder(chunk_size=2)(cost, guidance, embeds)
-    assert len(outputs) == 4
-    assert outputs[0].requires_grad
+    (found,) = softmax(cost, guidance, embeds, in_chunks=True)[:1]
+    torch.testing.assert_close(found, expected)
+    decoder = make_decoder(chunk_size=2)
+    for grad in (True, False):
+        with torch.set_grad_enabled(grad):
+            outputs = decoder(cost, guidance, embeds)
+            (final,) = decoder(cost, guidance, embeds, in_chunks=True)
+        assert len(outputs) == 4
+        assert (outputs[0].requires_grad, final.requires_grad) == (grad, False)
 
 
 @pytest.mark.parametrize("template_rank", [0, 4])
 def test_half_precision_stays_close(template_rank):
     decoder = make_decoder(chunk_size=3, template_rank=template_rank)
     inputs = make_inputs(1, 7)
-    with torch.no_grad():
-        expected = decoder(*inputs)[0]
-        with torch.autocast("cpu", torch.bfloat16):
-            found = decoder(*inputs)[0].float()
+    expected = decoder(*inputs, in_chunks=True)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        found = decoder(*inputs, in_chunks=True)[0].float()
     assert (found - expected).abs().max() < 0.05 * expected.abs().max()
 
 

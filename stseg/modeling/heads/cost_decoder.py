@@ -44,6 +44,8 @@ def surviving_classes(scores: Tensor, topk: int) -> Tensor:
 class CostAwareDecoder(nn.Module):
     """Turns a cost volume and three image feature maps into one score map per class."""
 
+    has_chunks = True  # `forward` takes `in_chunks`
+
     @configurable
     def __init__(
         self,
@@ -169,28 +171,30 @@ class CostAwareDecoder(nn.Module):
         cost: Tensor | CostVolume,
         guidance: Sequence[Tensor],
         class_embeds: Tensor | None = None,
+        *,
+        in_chunks: bool = False,
     ) -> list[Tensor]:
         """Score every class at every cell.
 
         Args:
-            cost: (B, P, T, h, w) cost volume, or its factors: then evaluation without gradients
-                goes in chunks of classes and never holds the whole of it.
+            cost: (B, P, T, h, w) cost volume, or its factors.
             guidance: image feature maps at 2, 4 and 8 times (h, w), (B, C_i, ., .); other sizes
                 are resized. Published models pass them detached.
             class_embeds: (T, P, C), only used with text guidance.
+            in_chunks: for evaluation, without gradients: in chunks of classes, so that the whole
+                cost volume is never held. Softmax attention has no such way, and goes whole.
 
         Returns:
-            In training, and where gradients are wanted, logits `[final (B, T, 8h, 8w), coarse
-            (B, T, h, w), (B, T, 2h, 2w), (B, T, 4h, 4w)]`; else only `[final]`. Early rejection, in
-            evaluation, gives only `[final]` with rejected classes at -inf.
+            Logits `[final (B, T, 8h, 8w), coarse (B, T, h, w), (B, T, 2h, 2w), (B, T, 4h, 4w)]`.
+            Early rejection, in evaluation, gives only `[final]` with rejected classes at -inf, as
+            does `in_chunks`.
         """
         if cost.shape[1] != self.embed.in_channels:
             raise ValueError(
-                f"cost: expected {self.embed.in_channels} prompts per class "
-                f"as MODEL.TEXT.TEMPLATES had when it was built, got {cost.shape[1]}."
+                f"cost: expected {self.embed.in_channels} prompts per class, as many as "
+                f"MODEL.TEXT.TEMPLATES had when it was built, got {cost.shape[1]}."
             )
-        in_chunks = isinstance(cost, CostVolume) and not self.training
-        if in_chunks and self.attention == "linear" and not torch.is_grad_enabled():
+        if in_chunks and isinstance(cost, CostVolume) and self.attention == "linear":
             return [self._decode_in_chunks(cost, guidance, class_embeds)]
         whole = cost.whole() if isinstance(cost, CostVolume) else cost
         if self.rejection_topk and not self.training:
@@ -201,6 +205,7 @@ class CostAwareDecoder(nn.Module):
             return [torch.cat(images)]
         return self._decode(whole, guidance, class_embeds)
 
+    @torch.no_grad()
     # Its loops follow the number of classes: traced, each vocabulary would be compiled anew.
     @torch._dynamo.disable
     def _decode_in_chunks(
@@ -289,6 +294,6 @@ class CostAwareDecoder(nn.Module):
         pooling: int,
         text: Tensor | None,
     ) -> Tensor:
-        if self.gradient_checkpointing and torch.is_grad_enabled():
+        if self.gradient_checkpointing and self.training:
             return run_recomputed(stage, x, image, scores, pooling=pooling, text_guidance=text)
         return stage(x, image, scores, pooling=pooling, text_guidance=text)

@@ -129,12 +129,21 @@ class OpenVocabSegmentor(nn.Module):
         """
         raise NotImplementedError
 
+    def answer(
+        self,
+        features: Mapping[str, Tensor],
+        embeddings: ClassEmbeddings,
+        seen: Sequence[bool] | None = None,
+    ) -> Tensor:
+        """The first of `logits` alone, for evaluation; a system may have a leaner way to it."""
+        return self.logits(features, embeddings, seen)[0]
+
     def score(
         self, features: Features, embeddings: ClassEmbeddings, vocabulary: Vocabulary
     ) -> list[Scores]:
         """The answer for each image of a batch; here independent probabilities per class."""
         with self._precision():
-            final = self.logits(features.tensors, embeddings, vocabulary.seen)[0]
+            final = self.answer(features.tensors, embeddings, vocabulary.seen)
         return [CellScores(scores, torch.sigmoid) for scores in final]
 
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:

@@ -106,11 +106,27 @@ class STSeg(OpenVocabSegmentor):
     ) -> tuple[Tensor, ...]:
         """Score every class at every cell; see `OpenVocabSegmentor.logits`."""
         del seen  # it treats all alike
+        return self._decoded(features, embeddings)
+
+    def answer(
+        self,
+        features: Mapping[str, Tensor],
+        embeddings: ClassEmbeddings,
+        seen: Sequence[bool] | None = None,
+    ) -> Tensor:
+        """In chunks of classes, where the head has a way to."""
+        del seen
+        in_chunks = {"in_chunks": True} if getattr(self.head, "has_chunks", False) else {}
+        return self._decoded(features, embeddings, **in_chunks)[0]
+
+    def _decoded(
+        self, features: Mapping[str, Tensor], embeddings: ClassEmbeddings, **how: bool
+    ) -> tuple[Tensor, ...]:
         cost = CostVolume(features["dense"], embeddings.embeds)
         guidance = [features[name] for name in ("res4", "res3", "res2")]
         if self.guidance_detached:
             guidance = [x.detach() for x in guidance]
-        outputs = self.head(cost, guidance, embeddings.embeds)
+        outputs = self.head(cost, guidance, embeddings.embeds, **how)
         return tuple(embeddings.class_scores(scores) for scores in outputs)
 
 
