@@ -26,35 +26,19 @@ def main(args: argparse.Namespace) -> Any:
 
 
 def _run(cfg: Any, args: argparse.Namespace) -> Any:
-    from stseg.checkpoint import load_for_evaluation, spare_encoder_files, weights_file
-    from stseg.engine import Trainer
+    from stseg.checkpoint import load_for_evaluation
+    from stseg.engine import Trainer, evaluate_weights
     from stseg.self_training import write_preview
 
-    if args.eval_only or args.preview:
-        run = cfg.OUTPUT_DIR if args.resume else ""
-        model = Trainer.build_model(cfg if args.preview else spare_encoder_files(cfg, run))
-        load_for_evaluation(model, cfg.MODEL.WEIGHTS, run)
-        if args.preview:
-            return write_preview(cfg, model, args.preview)
-        cfg.defrost()
-        cfg.TEST.EVALUATOR.WEIGHTS = weights_file(cfg.MODEL.WEIGHTS, run)
-        return evaluate(cfg, model)
+    if args.preview:
+        model = Trainer.build_model(cfg)
+        load_for_evaluation(model, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR if args.resume else "")
+        return write_preview(cfg, model, args.preview)
+    if args.eval_only:
+        return evaluate_weights(cfg, args)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
     return trainer.train()
-
-
-def evaluate(cfg: Any, model: Any) -> dict[str, Any]:
-    """Evaluate a model on all of DATASETS.TEST."""
-    from detectron2.evaluation import verify_results
-    from detectron2.utils import comm
-
-    from stseg.engine import Trainer
-
-    results = Trainer.test(cfg, model)
-    if comm.is_main_process():
-        verify_results(cfg, results)
-    return results
 
 
 def run() -> None:

@@ -156,7 +156,7 @@ class Predictor:
                 return decide(found, wanted)
             embeddings = self.model.embed(asked)
             scores = self.model.scores_of(self._current.encoded, embeddings, asked)
-            return decide(LabelMap.read(scores.at((item["height"], item["width"]))), wanted)
+            return decide(self.model.best(scores.at((item["height"], item["width"]))), wanted)
 
     def _model_input(
         self, image: np.ndarray, vocabulary: Vocabulary | None = None

@@ -7,6 +7,7 @@ from .checkpointer import (
     weights_file,
     write_json,
 )
+from .facts import WeightFacts
 from .fit import FROZEN_PARTS, check_fit, config_of, shapes_of
 from .published import load_published
 from .reading import (
@@ -30,6 +31,7 @@ __all__ = [
     "LOADED_NEXT",
     "RANDOM",
     "READ_ERRORS",
+    "WeightFacts",
     "check_fit",
     "check_weights",
     "checked_average",

@@ -11,6 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.utils.file_io import PathManager
 from torch import Tensor, nn
 
+from stseg.checkpoint.facts import WeightFacts
 from stseg.checkpoint.fit import check_fit
 from stseg.checkpoint.published import rename_published
 from stseg.checkpoint.reading import LOADED_NEXT, RANDOM, read_checkpoint
@@ -52,7 +53,8 @@ class Checkpointer(DetectionCheckpointer):
 
     @phase("checkpoint")
     def write(self, name: str, data: dict[str, Any]) -> None:
-        """Write ``<name>.pth`` without making it the checkpoint to resume from."""
+        """Write ``<name>.pth``, with the model's facts; it is not the one to resume from."""
+        data |= getattr(self.model, "facts", WeightFacts()).beside()
         path = os.path.join(self.save_dir, f"{name}.pth")
         logger.info("Saving checkpoint to %s", path)
         write_atomically(path, lambda file: torch.save(data, file))
@@ -83,7 +85,10 @@ class Checkpointer(DetectionCheckpointer):
             )
         self._path = path
         try:
-            return super().load(path, *args, **kwargs)
+            content = super().load(path, *args, **kwargs)
+            if path and hasattr(self.model, "facts"):
+                self.model.facts = WeightFacts.of(content)
+            return content
         finally:
             self._parsed_url_during_load = None  # or Detectron2 refuses to be called again
 

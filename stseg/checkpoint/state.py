@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stseg.checkpoint.facts import WeightFacts
+
 
 def changeable_names(model: nn.Module) -> set[str]:
     """Entries of the state dict that training may change.
@@ -51,7 +53,7 @@ def weights_digest(state_dict: Mapping[str, Any]) -> str:
 
 
 class AnswersDigest:
-    """`weights_digest` of all of a model, whose frozen tensors are read once."""
+    """`weights_digest` of all of a model, and its facts; frozen tensors are read once."""
 
     def __init__(self) -> None:
         """Nothing is read yet."""
@@ -60,6 +62,8 @@ class AnswersDigest:
     def of(self, model: nn.Module) -> str:
         """64 hexadecimal digits."""
         changing, parts = changeable_names(model), {}
+        if facts := getattr(model, "facts", WeightFacts()).beside():
+            parts["facts"] = json.dumps(facts)
         for name, value in model.state_dict(keep_vars=True).items():
             if name in changing:
                 parts[name] = _digest(name, value)

@@ -47,12 +47,12 @@ def add_solver_config(cfg: CfgNode) -> None:
     cfg.SEED = 0
 
     # --- optimizer: AdamW, betas 0.9/0.999, eps 1e-8 (SED) ---
-    # Learning rate of the decoder and of everything LR_MULTIPLIERS does not name.
+    # Learning rate of all that neither the model nor LR_MULTIPLIERS scales.
     cfg.SOLVER.BASE_LR = 2e-4
-    # Factors on BASE_LR, a list of [name, factor]. A name is a dotted parameter prefix or a
-    # pattern with * ("*.gamma"); the last match wins; a name that matches no parameter is an
-    # error. Default: the CLIP image tower learns 100 times slower (SED).
-    cfg.SOLVER.LR_MULTIPLIERS = [["image_encoder", 0.01]]
+    # Factors on BASE_LR instead of the model's own, a list of [name, factor]. A name is a dotted
+    # parameter prefix or a pattern with * ("*.gamma"); the last match wins; a name that matches no
+    # parameter is an error. STSeg's own: the CLIP image tower learns 100 times slower (SED).
+    cfg.SOLVER.LR_MULTIPLIERS = []
     # Weight decay of weights, biases and layer scales (SED) ...
     cfg.SOLVER.WEIGHT_DECAY = 1e-4
     # ... and of torch's own normalisation layers. The decoder's ConvNeXt-block norm is not one

@@ -1,6 +1,7 @@
 from .arguments import parse_args
 from .dry_run import check_sets, measured
 from .ema import WeightAverage
+from .eval_only import calibrate, evaluate_weights
 from .optimizer import build_optimizer
 from .processes import launch
 from .setup import cfg_of, check_data, check_start, claimed_folder, setup_cfg, setup_run
@@ -11,6 +12,7 @@ __all__ = [
     "Trainer",
     "WeightAverage",
     "build_optimizer",
+    "calibrate",
     "cfg_of",
     "check_data",
     "check_gradients",
@@ -18,6 +20,7 @@ __all__ = [
     "check_start",
     "claimed_folder",
     "launch",
+    "evaluate_weights",
     "measured",
     "parse_args",
     "setup_cfg",

@@ -57,6 +57,12 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--config-file", default="", metavar="FILE", help="YAML file; default: all default keys")
     add("--resume", action="store_true", help="continue from the last checkpoint in OUTPUT_DIR")
     add("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS on DATASETS.TEST")
+    add(
+        "--calibrate",
+        default="",
+        metavar="FILE",
+        help="with --eval-only: first fit a temperature there, and write the weights with it",
+    )
     add("--images", default="", metavar="DIR", help="images or a video to adapt to")
     add(
         "--vocabulary",
@@ -109,6 +115,8 @@ def check_args(args: argparse.Namespace, num_gpus_present: int) -> None:
          f"0 to {args.num_machines - 1}, below --num-machines"),
         ("--dist-url", args.dist_url, args.num_machines <= 1 or args.dist_url != "auto",
          "tcp://HOST:PORT when there are several machines"),
+        ("--calibrate", args.calibrate, args.eval_only or not args.calibrate,
+         "--eval-only with it"),
         ("--preview", args.preview, args.preview >= 0, "0 or more images"),
         ("--dry-run", args.dry_run, args.dry_run >= 0, "0 or more images"),
         ("--dry-run", args.dry_run, not (args.dry_run and args.resume), "no --resume with it"),

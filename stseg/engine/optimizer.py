@@ -20,10 +20,11 @@ logger = logging.getLogger(__name__)
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
     """AdamW over everything that learns, with the groups and factors of `cfg.SOLVER`.
 
-    Torch's normalisation layers get `WEIGHT_DECAY_NORM`, everything else `WEIGHT_DECAY`;
-    `LR_MULTIPLIERS` scales the rate by name. Tensors that share both sit in one group (SED has
-    a group per tensor, which gives the same steps more slowly). Clipping is part of the
-    optimizer: it happens in `step`, so after a gradient scaler has unscaled.
+    Torch's normalisation layers get `WEIGHT_DECAY_NORM`, everything else `WEIGHT_DECAY`. The
+    model's own `lr_multipliers` scale the rate by name, and after them `LR_MULTIPLIERS`. Tensors
+    that share both sit in one group (SED has a group per tensor, which gives the same steps more
+    slowly). Clipping is part of the optimizer: it happens in `step`, so after a gradient scaler
+    has unscaled.
 
     Args:
         cfg: the whole config.
@@ -34,6 +35,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
     """
     solver = cfg.SOLVER
     _check_multipliers(solver.LR_MULTIPLIERS, [name for name, _ in model.named_parameters()])
+    multipliers = [*getattr(model, "lr_multipliers", ()), *solver.LR_MULTIPLIERS]
     groups = get_default_optimizer_params(
         model,
         base_lr=solver.BASE_LR,
@@ -42,7 +44,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
         bias_lr_factor=solver.BIAS_LR_FACTOR,
         weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
         # Detectron2 names a parameter of the root module ".name".
-        lr_factor_func=lambda name: _factor(solver.LR_MULTIPLIERS, name.lstrip(".")),
+        lr_factor_func=lambda name: _factor(multipliers, name.lstrip(".")),
     )
     if not groups:
         raise ValueError(

@@ -22,8 +22,8 @@ from detectron2.utils.events import (
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from stseg.checkpoint import Checkpointer, check_weights, checked_average
-from stseg.data import build_test_loader, build_train_loader
+from stseg.checkpoint import Checkpointer, WeightFacts, check_weights, checked_average
+from stseg.data import build_test_loader, build_train_loader, dataset_vocabulary
 from stseg.engine.ema import WeightAverage
 from stseg.engine.hooks import AverageWeights, Checkpoints, KeepBest, Writers, trim_metrics
 from stseg.engine.optimizer import build_lr_scheduler, build_optimizer
@@ -110,6 +110,7 @@ class Trainer(DefaultTrainer):
             model.load_state_dict(checked_average(model, extra["ema"]), strict=False)
         if self.average is not None and not resumed:
             self.average.reset()
+        self._state_facts()
         if not resumed:
             return
         self.start_iter = self.iter + 1
@@ -117,6 +118,13 @@ class Trainer(DefaultTrainer):
         if not self._has_rounds:
             cfg, start = self.cfg, self.start_iter
             self._trainer.reset_data_loader(lambda: self.build_train_loader(cfg, start))
+
+    def _state_facts(self) -> None:
+        """Weights that learn from labels know their names, and their temperature no more."""
+        model = _bare(self.model)
+        if hasattr(model, "facts") and not self._has_rounds:
+            vocabulary = dataset_vocabulary(self.cfg.DATASETS.TRAIN[0])
+            model.facts = WeightFacts(trained_on=vocabulary.synonyms)
 
     def _begin(self, resume: bool) -> None:
         """Before a run starts anew: it must know something to adapt, and leave no other's trace."""

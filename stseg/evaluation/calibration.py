@@ -107,6 +107,31 @@ class ConfidenceHistogram:
         correct, steps = (a.reshape(bins, -1).sum(axis=1) for a in (self.correct, self.steps))
         return float(np.abs(steps / _STEPS - correct).sum() / total)
 
+    def temperature(self) -> float:
+        """The T under which sigmoid(logit(confidence) / T) has the least log loss (Guo et al.).
+
+        Returns:
+            T in [0.05, 20]; above 1 where the pixels' best classes are right less often than told.
+
+        Raises:
+            ValueError: without pixels.
+        """
+        filled = self.pixels > 0
+        if not filled.any():
+            raise ValueError("Temperature: expected labelled pixels, got none.")
+        pixels, correct = self.pixels[filled], self.correct[filled]
+        told = np.clip(self.steps[filled] / _STEPS / pixels, 1e-6, 1 - 1e-6)
+        logits = np.log(told) - np.log1p(-told)
+        low, high = 0.05, 20.0  # of 1 / T: the loss is convex in it, its slope rises
+        for _ in range(60):
+            middle = (low * high) ** 0.5
+            said = 1 / (1 + np.exp(-middle * logits))
+            if (logits * (pixels * said - correct)).sum() > 0:
+                high = middle
+            else:
+                low = middle
+        return float(1 / middle)
+
     def risk_coverage(self) -> tuple[np.ndarray, np.ndarray]:
         """Share of errors among the most confident pixels (Geifman and El-Yaniv, NeurIPS 2017).
 

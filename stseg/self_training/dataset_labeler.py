@@ -17,7 +17,7 @@ from stseg.checkpoint import AnswersDigest, weights_digest
 from stseg.data import build_record_loader, read_image
 from stseg.modeling.encoders import SAMImageEncoder, create_sam, decoder_parts
 from stseg.modeling.meta_arch import OpenVocabSegmentor
-from stseg.modeling.scores import label_maps, probabilities
+from stseg.modeling.scores import label_maps
 from stseg.self_training.gate import class_thresholds, initial_masks
 from stseg.self_training.labeler import Labeler, SamBranch
 from stseg.self_training.pseudo_label import PseudoLabel
@@ -195,7 +195,7 @@ def predict(model: nn.Module, item: dict[str, Any], max_side: int) -> tuple[Tens
         vocabulary, image = item["vocabulary"], item["image"]
         features = model.encode([image.to(model.device, torch.float32)])
         (scores,) = model.score(features, model.embed(vocabulary), vocabulary)
-        probs = probabilities(scores.at((item["height"], item["width"])))
+        probs = model.confidences(scores.at((item["height"], item["width"])))
         embedding = features.tensors.get("sam")
     else:  # with windows there is an embedding per window, and none of the whole image
         probs = model([item])[0]["sem_seg"]

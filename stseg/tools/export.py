@@ -48,7 +48,7 @@ def export_weights(source: str, target: str, config_file: str = "") -> tuple[str
     """
     import torch
 
-    from stseg.checkpoint import LOADED_NEXT, RANDOM, check_fit, read_checkpoint
+    from stseg.checkpoint import LOADED_NEXT, RANDOM, WeightFacts, check_fit, read_checkpoint
 
     check_output(target, "target", {"source": source}, _is_export)
     content = read_checkpoint(source)
@@ -69,7 +69,8 @@ def export_weights(source: str, target: str, config_file: str = "") -> tuple[str
         for name, value in state.items()
         if not name.startswith(left_out)
     }
-    write_atomically(target, lambda file: torch.save({"model": kept}, file))
+    exported = {"model": kept, **WeightFacts.of(content).beside()}
+    write_atomically(target, lambda file: torch.save(exported, file))
     return left_out
 
 
@@ -119,7 +120,7 @@ def _is_export(path: Path) -> bool:
     from stseg.checkpoint import read_checkpoint
 
     try:
-        return set(read_checkpoint(str(path))) == {"model"}
+        return set(read_checkpoint(str(path))) <= {"model", "facts"}
     except ValueError:
         return False
 

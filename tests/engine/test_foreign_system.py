@@ -32,7 +32,6 @@ def command(request, tmp_path, monkeypatch):
         "SOLVER.IMS_PER_BATCH": 2,
         "SOLVER.MAX_ITER": 4,
         "SOLVER.CHECKPOINT_PERIOD": 2,
-        "SOLVER.LR_MULTIPLIERS": [],
         "INPUT.CROP.SIZE": [40, 40],
         "INPUT.MIN_SIZE_TRAIN": (40,),
         "INPUT.MIN_SIZE_TEST": 40,
@@ -86,13 +85,25 @@ def test_a_system_of_its_own_goes_through_every_command(command, tmp_path, capsy
     )
     assert not same_weights(final, adapted / "model_final.pth")
 
+    sure = tmp_path / "sure" / "calibrated.pth"
+    flags = ["--eval-only", "--calibrate", str(sure)]
+    calibrated = figures(command("calibrated", flags, MODEL__WEIGHTS=final))
+    content = torch.load(sure, weights_only=True)
+    assert content["facts"]["temperature"] != 1
+    assert content["facts"]["trained_on"] == tuple((name,) for name in NAMES)
+    assert {**calibrated, "ECE": 0, "AURC": 0} == {**figures(whole), "ECE": 0, "AURC": 0}
+    assert calibrated == figures(command("again", ["--eval-only"], MODEL__WEIGHTS=str(sure)))
+
     small = tmp_path / "small.pth"
-    assert export_weights(final, str(small)) == ()
+    assert export_weights(str(sure), str(small), str(whole / "config.yaml")) == ()
     image = np.asarray(Image.open(tmp_path / "set" / "images" / "scene0.png"))
     config = whole / "config.yaml"
-    full = Predictor(config, weights=final)(image, NAMES)
-    light = Predictor(config, weights=str(small))(image, NAMES)
+    plain = Predictor(config, weights=final)(image, NAMES)
+    full, light = (Predictor(config, weights=str(p))(image, NAMES) for p in (sure, small))
+    assert np.array_equal(plain.label_map, full.label_map)
+    assert not np.allclose(plain.confidence, full.confidence)
     assert (full.label_map == light.label_map).mean() > 0.95  # half precision
+    assert np.abs(full.confidence - light.confidence).max() < 0.05
 
     flags = ["--config-file", str(config), "--weights", str(small), "--output", f"{tmp_path}/out"]
     flags += ["--input", str(tmp_path / "set" / "images"), "--vocabulary", "; ".join(NAMES)]

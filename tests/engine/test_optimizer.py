@@ -17,6 +17,8 @@ class ChannelLayerNorm(nn.Module):
 
 
 class Model(nn.Module):
+    lr_multipliers = (("image_encoder", 0.01),)
+
     def __init__(self):
         super().__init__()
         self.image_encoder = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
@@ -83,13 +85,21 @@ def test_parity_of_group_sizes_with_seds_table(monkeypatch, clip, expected):
 
 def test_the_last_matching_multiplier_wins():
     model = Model()
-    multipliers = [["head", 0.5], ["*.bias", 2.0], ["head.2.bias", 3.0]]
+    multipliers = [["head", 0.5], ["*.bias", 2.0], ["head.2.bias", 3.0]]  # after the model's own
     found = settings(model, build_optimizer(make_cfg("SOLVER.LR_MULTIPLIERS", multipliers), model))
     rates = {name: value[0] / 2e-4 for name, value in found.items() if value}
     assert rates["head.2.weight"] == pytest.approx(0.5)
     assert rates["head.0.bias"] == pytest.approx(2.0)
     assert rates["head.2.bias"] == pytest.approx(3.0)
     assert rates["gamma"] == pytest.approx(1.0)
+    assert rates["image_encoder.0.weight"] == pytest.approx(0.01)
+    assert rates["image_encoder.0.bias"] == pytest.approx(2.0)
+
+
+def test_a_model_that_says_nothing_learns_at_one_rate():
+    model = nn.ModuleDict({"image_encoder": nn.Linear(2, 2)})
+    (group,) = build_optimizer(make_cfg(), model).param_groups
+    assert group["lr"] == 2e-4
 
 
 @pytest.mark.parametrize(

@@ -119,3 +119,22 @@ def test_faulty_arguments_are_named():
         ours.ece(7)
     with pytest.raises(ValueError, match="at least 1, got 0"):
         ConfidenceHistogram(0)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
+def test_the_temperature_that_made_confidences_wrong_is_found(temperature):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(1.0, 1.5, 200_000)
+    right = rng.random(logits.size) < 1 / (1 + np.exp(-logits))
+    told = 1 / (1 + np.exp(-logits * temperature))
+    ours = histogram(told, right)
+    assert ours.temperature() == pytest.approx(temperature, rel=0.03)
+    again = 1 / (1 + np.exp(-logits * temperature / ours.temperature()))
+    assert histogram(again, right).ece() < 0.005
+
+
+def test_a_temperature_stays_finite_and_needs_pixels():
+    assert histogram([0.9, 0.8], [0, 0]).temperature() == pytest.approx(20)
+    assert histogram([0.9, 0.8], [1, 1]).temperature() == pytest.approx(0.05)
+    with pytest.raises(ValueError, match="expected labelled pixels"):
+        ConfidenceHistogram().temperature()

@@ -104,6 +104,8 @@ class QueryScores:
 
 @META_ARCH_REGISTRY.register()
 class QueryFake(Fake):
+    asks_seen = True
+
     def __init__(self, cfg=None):
         super().__init__()
         self.image_encoder.weight.requires_grad_(False)  # its bias learns
@@ -118,20 +120,18 @@ class QueryFake(Fake):
     def logits(self, features, embeddings, seen=None):
         masks = torch.einsum("qc,bchw->bqhw", self.queries, features["dense"])
         shares = (8 * self.queries @ embeddings.mean_over_synonyms().embeds[:, 0].T).softmax(-1)
-        marks = torch.tensor([1.0 if mark else 0.5 for mark in seen or [True] * shares.shape[1]])
-        return masks, shares ** marks.to(shares)
+        return masks, shares if seen is None else shares ** torch.where(seen, 1.0, 0.5)
 
     def score(self, features, embeddings, vocabulary):
-        masks, shares = self.logits(features.tensors, embeddings, vocabulary.seen)
+        masks, shares = self.logits(features.tensors, embeddings, self.seen_marks(vocabulary))
         padded = tuple(2 * side for side in masks.shape[-2:])
         return [
             QueryScores(m, shares, padded, s) for m, s in zip(masks, features.sizes, strict=True)
         ]
 
     def losses(self, features, batch):
-        masks, shares = self.logits(
-            features.tensors, self.embed(batch.vocabulary), batch.vocabulary.seen
-        )
+        words, marks = self.embed(batch.vocabulary), self.seen_marks(batch.vocabulary)
+        masks, shares = self.logits(features.tensors, words, marks)
         scores = torch.einsum("qt,bqhw->bthw", shares, masks.sigmoid()) / QUERIES
         padded = [2 * side for side in scores.shape[-2:]]
         height, width = batch.sem_seg.shape[-2:]

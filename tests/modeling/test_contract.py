@@ -7,7 +7,8 @@ import torch
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch.nn import functional as F
 
-from stseg.modeling.meta_arch import OpenVocabSegmentor, STSeg
+from stseg.checkpoint import WeightFacts
+from stseg.modeling.meta_arch import OpenVocabSegmentor, STSeg, export_graphs
 from stseg.modeling.scores import Cells, LabelMap, Resized, Tiles, confidences
 from stseg.modeling.scores.sources import confidence_bounds
 from stseg.structures import IGNORE_LABEL, Vocabulary
@@ -273,6 +274,39 @@ def test_an_image_is_encoded_once_if_there_is_room(name, kept_bytes, monkeypatch
     first, second = "".join(str(x) for x in calls).split("0")[:2]
     assert len(first) == (5 if model.tiles else 1)
     assert second == ("" if kept_bytes else first)
+
+
+def test_it_is_exported_as_two_graphs_for_any_number_of_classes(name):
+    model, image = build(name).eval(), items(FEW, (40, 56))[0]["image"].float()
+    encode, logits = (program.module() for program in export_graphs(model, (40, 56)))
+    with torch.no_grad():
+        features = model.encode([image]).tensors
+        found = encode(image)
+        assert set(found) == set(features)
+        for key, x in found.items():
+            torch.testing.assert_close(x, features[key])
+        for count in (1, 2, 200):
+            words = Vocabulary.parse([f"thing {i}" for i in range(count)])
+            embeddings, marks = model.embed(words), torch.arange(count) % 2 == 0
+            ours = logits(found, embeddings.embeds, marks)
+            for x, y in zip(ours, model.logits(features, embeddings, marks), strict=True):
+                torch.testing.assert_close(x, y, atol=1e-5, rtol=1e-5)
+
+
+def test_marks_that_the_words_lack_come_from_the_names_that_the_weights_learnt():
+    model = build("QueryFake").eval()
+    words, (item,) = replace(FEW, seen=None), items(FEW, (40, 56))
+    assert model.seen_marks(words) is None
+    model.facts = WeightFacts(trained_on=(("cat",), ("sky-other",), ("wall",)))
+    assert model.seen_marks(words).tolist() == [True, False, True, False, False, False, False]
+    assert model.seen_marks(FEW).tolist() == list(FEW.seen)  # its own come first
+    with torch.no_grad():
+        (ours,) = model([{**item, "vocabulary": words}])
+        (theirs,) = model([{**item, "vocabulary": words.with_seen("sky; cat")}])
+    assert torch.equal(ours["sem_seg"], theirs["sem_seg"])
+    other = build("CaptionFake")
+    other.facts = model.facts
+    assert other.seen_marks(words) is None  # it does not ask
 
 
 def test_marks_of_seen_classes_reach_the_system():

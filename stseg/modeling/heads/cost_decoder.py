@@ -186,8 +186,8 @@ class CostAwareDecoder(nn.Module):
 
         Returns:
             Logits `[final (B, T, 8h, 8w), coarse (B, T, h, w), (B, T, 2h, 2w), (B, T, 4h, 4w)]`.
-            Early rejection, in evaluation, gives only `[final]` with rejected classes at -inf, as
-            does `in_chunks`.
+            `in_chunks` gives `[final]` alone, and so does early rejection in evaluation, with
+            rejected classes at -inf.
         """
         if cost.shape[1] != self.embed.in_channels:
             raise ValueError(

@@ -1,6 +1,7 @@
 from .base import OpenVocabSegmentor
 from .batch import Batch
 from .features import EncodedImage, Features
+from .graphs import export_graphs
 from .stseg import STSeg
 
-__all__ = ["Batch", "EncodedImage", "Features", "OpenVocabSegmentor", "STSeg"]
+__all__ = ["Batch", "EncodedImage", "Features", "OpenVocabSegmentor", "STSeg", "export_graphs"]

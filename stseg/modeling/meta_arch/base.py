@@ -12,12 +12,15 @@ already are made of these, the same for all.
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from stseg.checkpoint import WeightFacts
 from stseg.config import check
+from stseg.data import known_classes
 from stseg.modeling.meta_arch.batch import Batch, common_vocabulary, images_of, wanted_sizes
 from stseg.modeling.meta_arch.features import EncodedImage, Features
 from stseg.modeling.scores import (
@@ -43,6 +46,11 @@ class OpenVocabSegmentor(nn.Module):
     A subclass says what is seen (`extract`, or `encode` where it prepares images otherwise) and how
     pixels are scored (`logits`, and `score` where the answer is not one map of cells per class).
     """
+
+    #: Factors on the learning rate: (name, factor), as SOLVER.LR_MULTIPLIERS, which come after.
+    lr_multipliers: tuple[tuple[str, float], ...] = ()
+    #: Whether `logits` treats classes that had labels in training otherwise, and so asks for marks.
+    asks_seen = False
 
     def __init__(
         self,
@@ -73,6 +81,7 @@ class OpenVocabSegmentor(nn.Module):
         self.image_size = tuple(image_size)
         self.tiles = tiles
         self.dtype = check("MODEL.DTYPE", dtype)
+        self.facts = WeightFacts()  # of the weights that are loaded next
 
     @property
     def device(self) -> torch.device:
@@ -115,14 +124,14 @@ class OpenVocabSegmentor(nn.Module):
         self,
         features: Mapping[str, Tensor],
         embeddings: ClassEmbeddings,
-        seen: Sequence[bool] | None = None,
+        seen: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """Score every class at every cell; tensors in, tensors out, any number of classes.
 
         Args:
             features: of `encode`.
             embeddings: of T classes.
-            seen: T marks of the classes that had labels in training, None if unknown.
+            seen: (T,) bool, the classes that had labels in training; None if unknown.
 
         Returns:
             The answer first, here (B, T, ., .); in training what else is learnt from.
@@ -133,7 +142,7 @@ class OpenVocabSegmentor(nn.Module):
         self,
         features: Mapping[str, Tensor],
         embeddings: ClassEmbeddings,
-        seen: Sequence[bool] | None = None,
+        seen: Tensor | None = None,
     ) -> Tensor:
         """The first of `logits` alone, for evaluation; a system may have a leaner way to it."""
         return self.logits(features, embeddings, seen)[0]
@@ -143,14 +152,25 @@ class OpenVocabSegmentor(nn.Module):
     ) -> list[Scores]:
         """The answer for each image of a batch; here independent probabilities per class."""
         with self._precision():
-            final = self.answer(features.tensors, embeddings, vocabulary.seen)
+            final = self.answer(features.tensors, embeddings, self.seen_marks(vocabulary))
         return [CellScores(scores, torch.sigmoid) for scores in final]
 
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
         """Scalars to descend on, by name."""
         vocabulary = batch.vocabulary
-        outputs = self.logits(features.tensors, self.embed(vocabulary), vocabulary.seen)
+        marks = self.seen_marks(vocabulary)
+        outputs = self.logits(features.tensors, self.embed(vocabulary), marks)
         return self.criterion(outputs, batch.sem_seg, seen=vocabulary.seen)
+
+    def seen_marks(self, vocabulary: Vocabulary) -> Tensor | None:
+        """(T,) bool for `logits`: the vocabulary's own marks, else by the weights' training names.
+
+        None where neither is known, or where the system does not ask.
+        """
+        marks = vocabulary.seen
+        if marks is None and self.asks_seen and self.facts.trained_on:
+            marks = _marks(self.facts.trained_on, vocabulary.synonyms)
+        return None if marks is None else torch.tensor(marks, device=self.device)
 
     def pad_value(self) -> Tensor | float:
         """Pixel value, a number or (3, 1, 1), that fills up batches of mixed sizes."""
@@ -179,7 +199,7 @@ class OpenVocabSegmentor(nn.Module):
         if self.training:
             batch = Batch.of(batched_inputs, self.device)
             return self.losses(self.encode(images_of(batched_inputs, self.device)), batch)
-        return [{"sem_seg": probabilities(source)} for source in self._sources(batched_inputs)]
+        return [{"sem_seg": self.confidences(x)} for x in self._sources(batched_inputs)]
 
     @torch.no_grad()
     def label_maps(self, batched_inputs: Sequence[dict[str, Any]], k: int = 1) -> list[LabelMap]:
@@ -195,7 +215,15 @@ class OpenVocabSegmentor(nn.Module):
         Raises:
             ValueError: if the batch has no common vocabulary, or k is not in [1, T].
         """
-        return [LabelMap.read(source, k) for source in self._sources(batched_inputs)]
+        return [self.best(source, k) for source in self._sources(batched_inputs)]
+
+    def confidences(self, source: Source) -> Tensor:
+        """(T, H, W) float32 in [0, 1], at the temperature of the weights."""
+        return probabilities(source, self.facts.temperature)
+
+    def best(self, source: Source, k: int = 1) -> LabelMap:
+        """The k best classes per pixel, at the temperature of the weights."""
+        return LabelMap.read(source, k).at_temperature(self.facts.temperature)
 
     def encoded(self, image: Tensor, kept_bytes: int = 0) -> EncodedImage:
         """An image to be asked about with several vocabularies, see `scores_of`.
@@ -241,3 +269,12 @@ class OpenVocabSegmentor(nn.Module):
         """What evaluation computes in; training, and a caller's own autocast, are left alone."""
         dtype = None if self.training else evaluation_dtype(self.dtype, self.device.type)
         return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
+
+
+@lru_cache(maxsize=8)
+def _marks(
+    source: tuple[tuple[str, ...], ...], target: tuple[tuple[str, ...], ...]
+) -> tuple[bool, ...]:
+    """Which classes the source has, or kinds of; long lists take seconds."""
+    words = [Vocabulary.from_names(groups, allow_shared_names=True) for groups in (source, target)]
+    return tuple(match is not None for match in known_classes(*words))

@@ -3,7 +3,7 @@
 Without DEA and without self-training it is SED (CVPR 2024).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
@@ -23,6 +23,8 @@ from stseg.modeling.text import ClassEmbeddings, build_text_encoder
 @META_ARCH_REGISTRY.register()
 class STSeg(OpenVocabSegmentor):
     """Image encoders + text encoder + cost-aware decoder + criterion."""
+
+    lr_multipliers = (("image_encoder", 0.01),)  # as SED
 
     @configurable
     def __init__(
@@ -102,7 +104,7 @@ class STSeg(OpenVocabSegmentor):
         self,
         features: Mapping[str, Tensor],
         embeddings: ClassEmbeddings,
-        seen: Sequence[bool] | None = None,
+        seen: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """Score every class at every cell; see `OpenVocabSegmentor.logits`."""
         del seen  # it treats all alike
@@ -112,7 +114,7 @@ class STSeg(OpenVocabSegmentor):
         self,
         features: Mapping[str, Tensor],
         embeddings: ClassEmbeddings,
-        seen: Sequence[bool] | None = None,
+        seen: Tensor | None = None,
     ) -> Tensor:
         """In chunks of classes, where the head has a way to."""
         del seen

@@ -1,7 +1,7 @@
 from .answers import CellScores, Scores
 from .batches import evaluation_dtype, pad_to_batch, resize
 from .label_map import LabelMap, LabelMapModel, label_maps
-from .sources import Cells, Cropped, Range, Resized, Source, confidences, probabilities
+from .sources import Cells, Cropped, Range, Resized, Source, calibrated, confidences, probabilities
 from .windows import Box, Tiles, WindowScores, build_tiles
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Tiles",
     "WindowScores",
     "build_tiles",
+    "calibrated",
     "confidences",
     "evaluation_dtype",
     "label_maps",

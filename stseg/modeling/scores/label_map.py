@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from stseg.modeling.scores.best_classes import check_k, read_best
-from stseg.modeling.scores.sources import Source
+from stseg.modeling.scores.sources import Source, calibrated
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +43,14 @@ class LabelMap:
     def read(cls, source: Source, k: int = 1) -> "LabelMap":
         """Read off a source, which never has all classes at full size; see `read_best`."""
         return cls(*read_best(source, k))
+
+    def at_temperature(self, temperature: float) -> "LabelMap":
+        """The same classes, as sure of them as `calibrated` says."""
+        if temperature == 1:
+            return self
+        best = self.confidence.clamp(min=1e-6)
+        factor = calibrated(best, temperature) / best
+        return LabelMap(self.top_labels, self.top_confidences * factor)
 
     @property
     def labels(self) -> Tensor:

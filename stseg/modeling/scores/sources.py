@@ -68,13 +68,32 @@ def confidence_bounds(source: Source, rows: Range, cols: Sequence[Range]) -> tup
 _BYTES = 64 << 20
 
 
-def probabilities(source: Source) -> Tensor:
-    """Confidences of all classes at full size, (T, H, W) float32."""
+def calibrated(best: Tensor, temperature: float) -> Tensor:
+    """How sure to be of the best class of a pixel (temperature scaling, Guo et al., ICML 2017).
+
+    The other classes of the pixel are scaled by the same factor, so that none changes its rank.
+
+    Args:
+        best: confidences in [0, 1], any shape.
+        temperature: above 0.
+
+    Returns:
+        sigmoid(logit(best) / temperature), in [0, 1]; 0 and 1 stay.
+    """
+    return torch.sigmoid(torch.logit(best) / temperature)
+
+
+def probabilities(source: Source, temperature: float = 1.0) -> Tensor:
+    """Confidences of all classes at full size, (T, H, W) float32; `calibrated` if asked for."""
     height, width = source.size
     chunk = max(_BYTES // (4 * height * width), 1)
     ids = torch.arange(source.classes, device=source.device)
     parts = [confidences(source, x, (0, height), (0, width)) for x in ids.split(chunk)]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+    found = parts[0] if len(parts) == 1 else torch.cat(parts)
+    if temperature == 1:
+        return found
+    best = found.amax(0).clamp(min=1e-6)
+    return found * (calibrated(best, temperature) / best)
 
 
 class Axis:

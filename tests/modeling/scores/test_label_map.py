@@ -243,3 +243,21 @@ def test_847_names_on_a_large_photo_take_little_memory():
         [sys.executable, "-c", _PEAK], capture_output=True, text=True, check=True, timeout=300
     )
     assert float(run.stdout) < 200  # MiB; the result is 48, all probabilities would be 20,000
+
+
+@pytest.mark.parametrize("temperature", [0.4, 3.0])
+def test_a_temperature_changes_how_sure_and_no_rank(temperature):
+    scores = scores_of(6, 9, 8)
+    scores[:, 0, 0], scores[:, 0, 1] = -200.0, 60.0  # confidences of 0 and of 1
+    source = Cells(scores, torch.sigmoid)
+    plain, best = probabilities(source), probabilities(source).amax(0)
+    found = probabilities(source, temperature)
+    expected = torch.sigmoid(torch.logit(best) / temperature)
+    torch.testing.assert_close(found.amax(0), expected)
+    assert torch.equal(plain.sort(dim=0, stable=True)[1], found.sort(dim=0, stable=True)[1])
+    assert 0 <= found.min() and found.max() <= 1
+    assert found[:, 0, 0].max() < 1e-6 and found[0, 0, 1] == 1
+    read = LabelMap.read(source, 3).at_temperature(temperature)
+    torch.testing.assert_close(read.top_confidences, found.topk(3, dim=0).values)
+    assert torch.equal(read.top_labels, LabelMap.read(source, 3).top_labels)
+    assert torch.equal(probabilities(source, 1.0), plain)
