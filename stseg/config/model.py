@@ -93,7 +93,7 @@ def _add_encoders(cfg: CfgNode) -> None:
     cfg.MODEL.TEXT.TEMPLATES = ["imagenet_80"]
     # Several names of a class: "max" scores each and takes the best; "mean" averages their
     # embeddings, which is what SED's published figures were made with; "first" asks for the first
-    # alone, "verbatim" for all in one text, with commas (CAT-Seg).
+    # alone (CAT-Seg), "verbatim" for all in one text, with commas (EBSeg).
     cfg.MODEL.TEXT.SYNONYMS = "max"
     # Prompts per forward pass of the text tower.
     cfg.MODEL.TEXT.CHUNK_SIZE = 512
