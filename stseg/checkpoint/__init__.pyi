@@ -8,7 +8,7 @@ from .checkpointer import (
     write_json,
 )
 from .facts import WeightFacts
-from .fit import FROZEN_PARTS, check_fit, config_of, shapes_of
+from .fit import check_fit, config_of, shapes_of
 from .published import load_published
 from .reading import (
     LOADED_NEXT,
@@ -27,7 +27,6 @@ __all__ = [
     "changeable_state",
     "weights_digest",
     "Checkpointer",
-    "FROZEN_PARTS",
     "LOADED_NEXT",
     "RANDOM",
     "READ_ERRORS",

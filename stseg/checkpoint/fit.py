@@ -6,9 +6,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-#: Parts that never train and have files of their own; a file may leave each out as a whole.
-FROZEN_PARTS = ("text_encoder.", "sam_encoder.")
-
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -42,15 +39,17 @@ class Misfit:
 
 
 def find_misfit(
-    model: nn.Module, state: Mapping[str, Tensor], optional: Sequence[str] = FROZEN_PARTS
+    model: nn.Module, state: Mapping[str, Tensor], is_whole: bool = False
 ) -> Misfit | None:
     """Compare a file with a model; None where every tensor has its place.
 
     Args:
         model: as configured.
         state: tensors by name.
-        optional: beginnings of names that the file may leave out as a whole.
+        is_whole: parts that have files of their own (the model's `own_files`) must be there, too;
+            else the file may leave out each as a whole.
     """
+    optional = () if is_whole else tuple(getattr(model, "own_files", ()))
     own, given = shapes_of(model.state_dict()), shapes_of(state)
     absent = tuple(part for part in optional if not any(name.startswith(part) for name in given))
     missing = [name for name in own if name not in given and not name.startswith(absent)]
@@ -68,7 +67,7 @@ def check_fit(
     path: str,
     *,
     kind: str = "",
-    optional: Sequence[str] = FROZEN_PARTS,
+    is_whole: bool = False,
 ) -> None:
     """Refuse tensors that are not all of the model's, each in its shape.
 
@@ -78,13 +77,13 @@ def check_fit(
         where: what named the file, for messages, such as "MODEL.WEIGHTS".
         path: of the file.
         kind: what the file looks like, "" for one of ours.
-        optional: beginnings of names that the file may leave out as a whole.
+        is_whole: see `find_misfit`.
 
     Raises:
         ValueError: tells how many differ, the first of each kind, and the config keys that the
             file would fit.
     """
-    misfit = find_misfit(model, state, optional)
+    misfit = find_misfit(model, state, is_whole)
     if misfit is None:
         return
     given = shapes_of(state)

@@ -30,7 +30,7 @@ def load_published(model: nn.Module, path: str) -> None:
     """
     state = read_state_dict(path)
     renamed, kind = rename_published(state, path)
-    check_fit(model, renamed, path, path, kind=kind, optional=())
+    check_fit(model, renamed, path, path, kind=kind, is_whole=True)
     model.load_state_dict(renamed)
 
 

@@ -24,12 +24,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: Keys that name an encoder's own file.
+_FILES = ("MODEL.CLIP.PRETRAINED", "MODEL.SAM.CHECKPOINT")
 
-#: Parts that may come from files of their own, and the keys that name these.
-OWN_FILES = {"text_encoder.": "MODEL.CLIP.PRETRAINED", "sam_encoder.": "MODEL.SAM.CHECKPOINT"}
 
-
-def export_weights(source: str, target: str, config_file: str = "") -> tuple[str, ...]:
+def export_weights(source: str, target: str, config_file: str = "") -> dict[str, str]:
     """Write the weights of a checkpoint, its moving average where it has one.
 
     Args:
@@ -39,7 +38,7 @@ def export_weights(source: str, target: str, config_file: str = "") -> tuple[str
             what the shapes of its tensors tell.
 
     Returns:
-        The parts that were left out.
+        The parts that were left out, and the keys that name their own files.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -54,20 +53,21 @@ def export_weights(source: str, target: str, config_file: str = "") -> tuple[str
     content = read_checkpoint(source)
     state = {**content["model"], **content.get("ema", {})}
     cfg = _config_for(state, source, config_file)
-    model = _build(cfg, dict.fromkeys(OWN_FILES.values(), LOADED_NEXT))
+    model = _build(cfg, dict.fromkeys(_FILES, LOADED_NEXT))
     check_fit(model, state, "source", source)
     started_from_tag = not config_file and _has_config(source) and cfg.MODEL.WEIGHTS in ("", RANDOM)
 
-    def may_go(part: str) -> bool:
-        if _is_of_a_tag(part, model, cfg):
+    def may_go(part: str, key: str) -> bool:
+        if key == "MODEL.CLIP.PRETRAINED" and _is_of_a_tag(cfg):
             return started_from_tag
-        return _is_in_its_file(part, cfg, state)
+        return _is_in_its_file(part, key, cfg, state)
 
-    left_out = tuple(filter(may_go, OWN_FILES))
+    own_files = getattr(model, "own_files", {})
+    left_out = {part: key for part, key in own_files.items() if may_go(part, key)}
     kept = {
         name: value.half() if value.is_floating_point() else value
         for name, value in state.items()
-        if not name.startswith(left_out)
+        if not name.startswith(tuple(left_out))
     }
     exported = {"model": kept, **WeightFacts.of(content).beside()}
     write_atomically(target, lambda file: torch.save(exported, file))
@@ -78,39 +78,29 @@ def _has_config(source: str) -> bool:
     return Path(source).with_name("config.yaml").is_file()
 
 
-def _is_of_a_tag(part: str, model: nn.Module, cfg: CfgNode) -> bool:
-    """Whether open_clip would fetch a part; a system's own text encoder is none of it."""
+def _is_of_a_tag(cfg: CfgNode) -> bool:
+    """Whether open_clip would fetch CLIP."""
     import open_clip
 
-    from stseg.modeling.text import CLIPTextEncoder
-
-    if part != "text_encoder." or not isinstance(
-        getattr(model, "text_encoder", None), CLIPTextEncoder
-    ):
-        return False
     clip = cfg.MODEL.CLIP
-    tags = open_clip.list_pretrained_tags_by_model(clip.NAME)
-    return clip.PRETRAINED in tags
+    return clip.PRETRAINED in open_clip.list_pretrained_tags_by_model(clip.NAME)
 
 
-def _is_in_its_file(part: str, cfg: CfgNode, state: dict[str, Tensor]) -> bool:
+def _is_in_its_file(part: str, key: str, cfg: CfgNode, state: dict[str, Tensor]) -> bool:
     """Whether a part's own file, where it can be read here, gives what the checkpoint holds."""
     import torch
 
     from stseg.checkpoint import LOADED_NEXT, RANDOM
 
-    given = {
-        "MODEL.CLIP.PRETRAINED": cfg.MODEL.CLIP.PRETRAINED,
-        "MODEL.SAM.CHECKPOINT": cfg.MODEL.SAM.CHECKPOINT,
-    }
-    own = OWN_FILES[part]
+    clip, sam = _FILES
+    file = {clip: cfg.MODEL.CLIP.PRETRAINED, sam: cfg.MODEL.SAM.CHECKPOINT}[key]
     names = [name for name in state if name.startswith(part)]
-    if not names or given[own] in ("", RANDOM):
+    if not names or file in ("", RANDOM):
         return False
     try:
-        model = _build(cfg, dict.fromkeys(given, LOADED_NEXT) | {own: given[own]})
+        model = _build(cfg, dict.fromkeys(_FILES, LOADED_NEXT) | {key: file})
     except (OSError, ValueError, RuntimeError) as error:
-        logger.warning("%s cannot be read, %s* is kept: %s", own, part, error)
+        logger.warning("%s cannot be read, %s* is kept: %s", key, part, error)
         return False
     found = model.state_dict()
     return all(name in found and torch.equal(found[name], state[name]) for name in names)
@@ -175,8 +165,9 @@ def main() -> None:
     logging.basicConfig(format="%(message)s")
     logger.setLevel(logging.INFO)
     try:
-        for part in export_weights(args.source, args.target, args.config_file):
-            logger.info("%s* is left out: %s has the same.", part, OWN_FILES[part])
+        left_out = export_weights(args.source, args.target, args.config_file)
+        for part, key in left_out.items():
+            logger.info("%s* is left out: %s has the same.", part, key)
     except (OSError, ValueError, KeyError) as error:
         parser.exit(2, f"python -m stseg.tools.export: error: {error.args[-1]}\n")
 

@@ -16,6 +16,7 @@ from stseg.checkpoint.fit import config_of, find_misfit, shapes_of
 from stseg.checkpoint.reading import read_checkpoint
 from stseg.config import add_stseg_config, setup_cfg
 from stseg.modeling.meta_arch.stseg import STSeg
+from tests.helpers.systems import CaptionFake
 from tests.helpers.tiny_model import register, tiny_cfg
 
 SHIPPED = "stseg://small_world/stseg_mini.pth"
@@ -182,3 +183,11 @@ def test_no_shipped_config_asks_for_random_weights():
         assert not model.PARTIAL_WEIGHTS_ENABLED
         assert model.CLIP.PRETRAINED
     assert add_stseg_config
+
+
+def test_only_parts_that_a_system_names_may_be_left_out(tmp_path):
+    model = CaptionFake()  # its text tower trains, and has no file of its own
+    rest = {n: v for n, v in model.state_dict().items() if not n.startswith("text_encoder.")}
+    torch.save({"model": rest}, tmp_path / "part.pth")
+    with pytest.raises(ValueError, match=r"2 tensors missing in the file \(text_encoder\.layer"):
+        load_for_evaluation(model, str(tmp_path / "part.pth"))

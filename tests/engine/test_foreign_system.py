@@ -95,7 +95,7 @@ def test_a_system_of_its_own_goes_through_every_command(command, tmp_path, capsy
     assert calibrated == figures(command("again", ["--eval-only"], MODEL__WEIGHTS=str(sure)))
 
     small = tmp_path / "small.pth"
-    assert export_weights(str(sure), str(small), str(whole / "config.yaml")) == ()
+    assert export_weights(str(sure), str(small), str(whole / "config.yaml")) == {}
     image = np.asarray(Image.open(tmp_path / "set" / "images" / "scene0.png"))
     config = whole / "config.yaml"
     plain = Predictor(config, weights=final)(image, NAMES)

@@ -49,6 +49,9 @@ class OpenVocabSegmentor(nn.Module):
 
     #: Factors on the learning rate: (name, factor), as SOLVER.LR_MULTIPLIERS, which come after.
     lr_multipliers: tuple[tuple[str, float], ...] = ()
+    #: Parts that have files of their own, by the config key that names each: a checkpoint may leave
+    #: them out, each as a whole.
+    own_files: Mapping[str, str] = {}
     #: Whether `logits` treats classes that had labels in training otherwise, and so asks for marks.
     asks_seen = False
 

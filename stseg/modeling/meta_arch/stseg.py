@@ -24,6 +24,10 @@ from stseg.modeling.text import ClassEmbeddings, build_text_encoder
 class STSeg(OpenVocabSegmentor):
     """Image encoders + text encoder + cost-aware decoder + criterion."""
 
+    own_files = {
+        "text_encoder.": "MODEL.CLIP.PRETRAINED",
+        "sam_encoder.": "MODEL.SAM.CHECKPOINT",
+    }
     lr_multipliers = (("image_encoder", 0.01),)  # as SED
 
     @configurable
