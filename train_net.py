@@ -28,14 +28,14 @@ def main(args: argparse.Namespace) -> Any:
 def _run(cfg: Any, args: argparse.Namespace) -> Any:
     from stseg.checkpoint import load_for_evaluation, spare_encoder_files, weights_file
     from stseg.engine import Trainer
-    from stseg.self_training import write_preview
+    from stseg.self_training import build_preview
 
     if args.eval_only or args.preview:
         run = cfg.OUTPUT_DIR if args.resume else ""
         model = Trainer.build_model(cfg if args.preview else spare_encoder_files(cfg, run))
         load_for_evaluation(model, cfg.MODEL.WEIGHTS, run)
         if args.preview:
-            return write_preview(cfg, model, args.preview)
+            return build_preview(cfg, model, args.preview)
         cfg.defrost()
         cfg.TEST.EVALUATOR.WEIGHTS = weights_file(cfg.MODEL.WEIGHTS, run)
         return evaluate(cfg, model)

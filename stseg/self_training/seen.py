@@ -82,11 +82,5 @@ def seen_table(vocabulary: Vocabulary, alpha: float, source: VocabularyLike | No
     return f"{table}\n{record['seen']} seen, {record['unseen']} unseen"
 
 
-def matched_names(vocabulary: Vocabulary, source: VocabularyLike) -> tuple[str, ...]:
-    """For each of the T classes the source class that it is, "" if there is none."""
-    classes = seen_record(vocabulary, 0.5, source)["classes"]
-    return tuple(entry["as"] for entry in classes)
-
-
 def _parsed(source: VocabularyLike) -> Vocabulary:
     return Vocabulary.parse(source, allow_shared_names=True)

@@ -4,7 +4,7 @@ import pytest
 
 from stseg.config import setup_cfg
 from stseg.data.datasets import dataset_vocabulary
-from stseg.self_training.seen import mark_seen, matched_names, seen_record, seen_table
+from stseg.self_training.seen import mark_seen, seen_record, seen_table
 from stseg.self_training.target import target_vocabulary
 from stseg.structures import Vocabulary
 from tests.engine.test_setup import CONFIGS
@@ -87,5 +87,5 @@ def test_the_recipes_know_what_coco_stuff_calls_by_another_name(stem):
     source = dataset_vocabulary(cfg.SELF_TRAINING.SOURCE_VOCABULARY)
     exact = marked.with_seen(source).seen
     assert (exact.count(False), marked.seen.count(False)) == COUNTS[stem]
-    named = matched_names(marked, source)
-    assert [bool(name) for name in named] == list(marked.seen)
+    named = seen_record(marked, 0.5, source)["classes"]
+    assert [bool(entry["as"]) for entry in named] == list(marked.seen)
