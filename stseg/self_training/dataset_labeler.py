@@ -56,8 +56,7 @@ class DatasetLabeler:
                 other arguments, and knows nothing of how `items` reads an image.
             max_side: longest side in pixels at which labels are made.
             quantile: above 0 a class may pass at this quantile of its scores over all images.
-            refine_file: show SAM the file's own pixels, not the "image" of an input, which must be
-                RGB.
+            refine_file: show SAM the file's own pixels; else "image" of an input must be RGB.
             features: keeps SAM's embeddings.
         """
         self.target, self.labeler, self.items = target, labeler, items
@@ -156,8 +155,7 @@ class DatasetLabeler:
         scores = []
         mine = range(comm.get_rank(), len(self.target.records), comm.get_world_size())
         for item in self._items(mine):
-            probs = predict(model, item, self._max_side)[0]
-            initial = initial_masks(probs, self.labeler.scoring)
+            initial = initial_masks(predict(model, item, self._max_side)[0], self.labeler.scoring)
             won = np.isin(np.arange(len(initial.scores)), initial.label_map)
             scores.append(np.where(won, initial.scores, np.nan))
         rows = np.array([row for part in comm.all_gather(scores) for row in part])
@@ -188,22 +186,24 @@ def predict(model: nn.Module, item: dict[str, Any], max_side: int) -> tuple[Tens
         embedding = features.tensors.get("sam")
     else:  # with windows there is an embedding per window, and none of the whole image
         probs = model([item])[0]["sem_seg"]
-    _refuse_nan(item, probs.amax(0))
+    _refuse_logits(item, probs.amax(0))
     return probs, embedding
 
 
 def predict_labels(model: nn.Module, item: dict[str, Any], max_side: int) -> Tensor:
     """(H, W) int32, the most probable classes of one image; see `predict`."""
     found = label_maps(model, [_at_most(item, max_side)])[0]
-    _refuse_nan(item, found.confidence)
+    _refuse_logits(item, found.confidence)
     return found.labels
 
 
-def _refuse_nan(item: dict[str, Any], confidence: Tensor) -> None:
-    if not bool(torch.isfinite(confidence).all()):
+def _refuse_logits(item: dict[str, Any], confidence: Tensor) -> None:
+    low, high = confidence.min().item(), confidence.max().item()
+    if not 0 <= low <= high <= 1.001:  # an average may be a hair above 1; NaN is refused, too
         raise FloatingPointError(
-            f"{item.get('file_name', 'Image')}: expected finite probabilities, got NaN or infinity "
-            "from the model. Check MODEL.WEIGHTS, and MODEL.DTYPE if it is not fp32."
+            f"{item.get('file_name', 'Image')}: expected finite probabilities, got {low:g} to "
+            f"{high:g} as the best of pixels. Check MODEL.WEIGHTS, MODEL.DTYPE if it is not fp32, "
+            "and that the model does not answer with logits."
         )
 
 
@@ -224,15 +224,13 @@ def sam_digest(sam: SamBranch, own: nn.Module | None = None) -> str:
     )
 
 
-def _settings_of(
-    labeler: Labeler, max_side: int, quantile: float, refine_file: bool
-) -> dict[str, Any]:
+def _settings_of(labeler: Labeler, side: int, quantile: float, refine_file: bool) -> dict[str, Any]:
     sam, refine = labeler.sam, []
     if sam is not None:
         parts = [asdict(part) for part in (sam.prompts, sam.vote) if part is not None]
         refine = [sam_digest(sam), *parts, sam.frame, sam.purity, refine_file]
     gate = [labeler.scoring, labeler.thresholds.tolist(), quantile, sorted(labeler.vetoed)]
-    return {"version": LABELLING_VERSION, "gate": gate, "refine": refine, "max_side": max_side}
+    return {"version": LABELLING_VERSION, "gate": gate, "refine": refine, "max_side": side}
 
 
 def spread(count: int, size: int) -> list[int]:

@@ -126,14 +126,13 @@ def build_sam_branch(cfg: CfgNode, model: nn.Module) -> SamBranch:
     The image encoder is the model's own where it has one.
     """
     refine = cfg.SELF_TRAINING.REFINE
-    sam = create_sam(cfg.MODEL.SAM.NAME, cfg.MODEL.SAM.CHECKPOINT)
+    sam, size = create_sam(cfg.MODEL.SAM.NAME, cfg.MODEL.SAM.CHECKPOINT), cfg.MODEL.SAM.INPUT_SIZE
     device = next(model.parameters()).device
-    prompt_encoder, mask_decoder = decoder_parts(sam, cfg.MODEL.SAM.INPUT_SIZE)
+    prompt_encoder, mask_decoder = decoder_parts(sam, size)
     parts = [part.to(device) for part in (prompt_encoder, mask_decoder)]
     encoder = getattr(model, "sam_encoder", None)
     if encoder is None:
-        encoder = SAMImageEncoder(sam.image_encoder, input_size=cfg.MODEL.SAM.INPUT_SIZE)
-        encoder = encoder.to(device).eval()
+        encoder = SAMImageEncoder(sam.image_encoder, input_size=size).to(device).eval()
     vote = RegionSettings(
         points_per_side=refine.REGION_VOTE.POINTS_PER_SIDE, batch_size=refine.BATCH_SIZE
     )

@@ -120,6 +120,11 @@ class SamPseudoLabelHook(HookBase):
                 f"max_iter: expected {self._rounds} rounds of {self._period} iterations, got "
                 f"{self.trainer.max_iter}: the verdict would never come. Raise SOLVER.MAX_ITER."
             )
+        if self.trainer.start_iter > 0 and not self._weights:
+            raise ValueError(
+                "Rounds: expected their state in the checkpoint to go on from, got none. Register "
+                "the hook before the checkpoint is loaded, or start anew."
+            )
         self._folder.mkdir(parents=True, exist_ok=True)
         if comm.is_main_process() and self.target.seen is not None:
             write_json(self._folder / "seen.json", self.target.seen)

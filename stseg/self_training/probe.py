@@ -34,8 +34,7 @@ def take_snapshot(
         target: its images are sampled evenly.
         items: gives their model inputs.
         images: how many.
-        source_miou: measures on all ranks, in points on labelled images of stage 1, what is
-            forgotten.
+        source_miou: asks, on all ranks, for the mIoU (points) on labelled images of stage 1.
     """
     chosen, names = spread(images, len(target.records)), target.vocabulary.names
     mine = list(enumerate(chosen))[comm.get_rank() :: comm.get_world_size()]

@@ -37,7 +37,6 @@ class TrainsInRounds:
     def before_train(self) -> None:
         """Start hooks and data; on resuming, finish what was interrupted."""
         super().before_train()
-        # Creating the iterator draws a number, which the uninterrupted run drew long ago.
         self.start_data()
         if self.start_iter > 0:
             self.finish_interrupted_step()

@@ -1,5 +1,6 @@
 """Self-training in a project that has a model, a loader and a config of its own."""
 
+import shutil
 import signal
 from dataclasses import dataclass, replace
 from functools import partial
@@ -67,6 +68,7 @@ class Adapt:
     resume: bool = False
     with_sam: bool = False
     max_iter: int = 4
+    is_late: bool = False
 
     def __call__(self):
         cfg = get_cfg()
@@ -91,8 +93,11 @@ class Adapt:
             limits=EASY,
             pictures=1,
         )
+        if self.is_late:
+            trainer.resume_or_load(resume=self.resume)
         trainer.register_hooks([hook])
-        trainer.resume_or_load(resume=self.resume)
+        if not self.is_late:
+            trainer.resume_or_load(resume=self.resume)
         trainer.train()
 
 
@@ -181,6 +186,14 @@ def test_a_trainer_that_ends_before_the_rounds_is_refused(images, tmp_path):
     assert run(Adapt(images, tmp_path / "run", max_iter=3), tmp_path / "log") == 1
     text = (tmp_path / "log").read_text()
     assert "max_iter: expected 2 rounds of 2 iterations, got 3" in text
+
+
+def test_a_hook_that_comes_too_late_for_the_checkpoint_is_refused(images, whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "run")
+    adapt = Adapt(images, tmp_path / "run", resume=True, is_late=True)
+    assert run(adapt, tmp_path / "log") == 1
+    text = (tmp_path / "log").read_text()
+    assert "Rounds: expected their state in the checkpoint" in text
 
 
 class Plain(TrainsInRounds, SimpleTrainer):

@@ -30,9 +30,9 @@ class Scores(nn.Module):
         return [{"sem_seg": self.scores} for _ in inputs]
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 3.0])
 @pytest.mark.parametrize("ask", [predict, predict_labels])
-def test_probabilities_that_are_not_finite_are_refused_and_the_image_named(ask, value):
+def test_what_is_no_probability_is_refused_and_the_image_named(ask, value):
     scores = torch.rand(3, 4, 6)
     item = {
         "image": torch.zeros(3, 4, 6),
