@@ -28,12 +28,12 @@ def main(args: argparse.Namespace) -> Any:
 def _run(cfg: Any, args: argparse.Namespace) -> Any:
     from stseg.checkpoint import load_for_evaluation
     from stseg.engine import Trainer, evaluate_weights
-    from stseg.self_training import write_preview
+    from stseg.self_training import build_preview
 
     if args.preview:
         model = Trainer.build_model(cfg)
         load_for_evaluation(model, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR if args.resume else "")
-        return write_preview(cfg, model, args.preview)
+        return build_preview(cfg, model, args.preview)
     if args.eval_only:
         return evaluate_weights(cfg, args)
     trainer = Trainer(cfg)

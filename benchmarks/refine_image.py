@@ -53,10 +53,9 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
     from stseg.config import parse_entry, parse_flag, setup_cfg
     from stseg.data import dataset_label_reader, dataset_vocabulary, register_data
     from stseg.modeling import build_model
-    from stseg.self_training import DatasetLabeler
-    from stseg.self_training.dataset_labeler import spread, target_items
+    from stseg.self_training import Target, build_dataset_labeler
+    from stseg.self_training.dataset_labeler import spread
     from stseg.self_training.pseudo_label import labels_at_size
-    from stseg.self_training.target import Target
 
     entry = parse_entry(parse_flag(args.data), "--data")
     register_data(entry)
@@ -67,13 +66,13 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
     cfgs = {k: setup_cfg(args.config_file, [*opts, *v, *args.opts]) for k, v in SIDES.items()}
     model = build_model(spare_encoder_files(next(iter(cfgs.values())))).eval()
     load_for_evaluation(model, args.weights)
-    target = Target(entry.name, tuple(records), vocabulary, frozenset())
-    labelers = {side: DatasetLabeler(cfg, target, model) for side, cfg in cfgs.items()}
+    target = Target(entry.name, tuple(records), vocabulary)
+    labelers = {side: build_dataset_labeler(cfg, target, model) for side, cfg in cfgs.items()}
     seconds = dict.fromkeys(SIDES, 0.0)
     ious: dict[str, list[float]] = {side: [] for side in SIDES}
     pixels = {side: np.zeros(3, np.int64) for side in SIDES}  # known, labelled, right
     plain = [{"file_name": record["file_name"]} for record in records]
-    items = target_items(cfgs["model"], plain, entry.name, vocabulary)
+    items = labelers["model"].items(plain)
     with torch.inference_mode():
         for record, item in zip(records, items, strict=True):
             truth = read(record["sem_seg_file_name"])

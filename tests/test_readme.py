@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from string import Template
@@ -21,6 +22,7 @@ from PIL import Image
 from torch import nn
 
 from demo.demo import parse_args
+from stseg import self_training
 from stseg.config import add_stseg_config
 from stseg.config.data_entries import parse_entry
 from stseg.data.readers import register_folder
@@ -28,9 +30,13 @@ from stseg.engine.arguments import argument_parser
 from stseg.evaluation import EVALUATOR_REGISTRY
 from stseg.evaluation.__main__ import argument_parser as evaluation_parser
 from stseg.modeling.meta_arch.stseg import STSeg
+from stseg.self_training.guard import ADAPTED, NO_GAIN
 from stseg.structures import Background, Vocabulary
+from tests.helpers.colour_net import COLOURS
+from tests.helpers.nearest_colour import Batches, NearestColour, items
 from tests.helpers.tiny_data import NAMES, write_folder
 from tests.helpers.tiny_model import register, tiny_cfg
+from tests.self_training.round_runs import make_images, rounds
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "projects/STSeg/README.md", "datasets/README.md", "CONTRIBUTING.md")
@@ -219,12 +225,29 @@ def is_an_architecture(names, place):
     assert type(model) is names["Zeroshot"] and trains_and_answers(model)
 
 
+def adapts_another_projects_model(names, place):
+    """A model of another project comes out judged, and a second call has nothing left to do."""
+    META_ARCH_REGISTRY.register(NearestColour)
+    images = sorted((make_images(place / "data", count=2) / "images").iterdir())
+    records = tuple({"file_name": str(path)} for path in images)
+    target = self_training.Target("mine", records, Vocabulary.parse("; ".join(COLOURS)))
+    cfg = get_cfg()
+    cfg.MODEL.DEVICE, cfg.MODEL.META_ARCHITECTURE = "cpu", "NearestColour"
+    cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, cfg.SOLVER.MAX_ITER = "", str(place / "output"), 2
+    (place / "output").mkdir()
+    for _ in range(2):
+        names["adapt"](cfg, target, items, Batches)
+        assert rounds(place / "output")["verdict"] in (ADAPTED, NO_GAIN)
+        assert (place / "output" / "model_final.pth").is_file()
+
+
 #: A word of each Python block to what must be true after it has run.
 RUNS = {
     "Predictor(": segments_a_scene,
     "Background": lambda names, place: None,
     "boundary=True": takes_detectron2s_place,
     "EVALUATOR_REGISTRY": chooses_the_evaluator_by_its_type,
+    "TrainsInRounds": adapts_another_projects_model,
     "PlainHead": is_a_head,
     "Zeroshot": is_an_architecture,
 }
@@ -234,7 +257,7 @@ PYTHON = [block for text in TEXTS.values() for block in blocks(text, "python")]
 
 
 def test_every_python_block_is_run_or_excused():
-    assert len(PYTHON) == len(RUNS) + len(NOT_RUN) == 6 and len(NOT_RUN) <= 1
+    assert len(PYTHON) == len(RUNS) + len(NOT_RUN) == 7 and len(NOT_RUN) <= 1
     for word in [*RUNS, *NOT_RUN]:
         assert sum(word in block for block in PYTHON) == 1, word
 
@@ -271,7 +294,8 @@ def test_python_blocks_do_what_the_page_says(word, place):
     (block,) = [b for b in PYTHON if word in b]
     write_scene(place)
     torch.manual_seed(0)
-    known = {"nn": nn, "configurable": configurable}
+    known = {"nn": nn, "configurable": configurable, "partial": partial}
+    known |= {name: getattr(self_training, name) for name in self_training.__all__}
     names = {**known, **told_names(block), "__name__": "readme"}
     exec(compile(block, "README.md", "exec"), names)
     RUNS[word](names, place)

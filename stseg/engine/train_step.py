@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -118,8 +118,6 @@ class StepTrainer(SimpleTrainer):
         self.accumulate_steps = accumulate_steps
         self.dtype = dtype
         self.device = next(model.parameters()).device
-        #: Changes a micro-batch before the model sees it; None leaves it alone.
-        self.prepare: Callable[[list], list] | None = None
         self.grad_scaler = _gradient_scaler(self.device, dtype == torch.float16)
         self._left_out = 0  # steps in a row that the loss scale was too high for
 
@@ -166,10 +164,6 @@ class StepTrainer(SimpleTrainer):
                 "float32 (SOLVER.AMP), or lower SOLVER.BASE_LR."
             )
 
-    def start_data(self) -> None:
-        """Create the loader's iterator now: doing so draws a random number."""
-        _ = self._data_loader_iter
-
     def _micro_batches(self, data: list) -> Iterator[tuple[bool, list]]:
         size = len(data) // self.accumulate_steps
         for k in range(self.accumulate_steps):
@@ -182,8 +176,6 @@ class StepTrainer(SimpleTrainer):
         return nullcontext()
 
     def _backward(self, batch: list) -> dict[str, Tensor]:
-        if self.prepare is not None:
-            batch = self.prepare(batch)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
             losses = self.model(batch)
             total = sum(losses.values()) / self.accumulate_steps

@@ -3,8 +3,7 @@
 import logging
 import os
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -34,13 +33,13 @@ from stseg.engine.train_step import StepTrainer, amp_dtype
 from stseg.evaluation import ResumedModel, STSegSemSegEvaluator, build_evaluator
 from stseg.modeling import build_model
 from stseg.modeling.scores import LabelMapModel
-from stseg.self_training import SamPseudoLabelHook
+from stseg.self_training import TrainsInRounds, build_self_training
 from stseg.utils import kept_random_state, phase, set_random_state, without_traceback
 
 logger = logging.getLogger(__name__)
 
 
-class Trainer(DefaultTrainer):
+class Trainer(TrainsInRounds, DefaultTrainer):
     """DefaultTrainer with SED's optimizer, exact resuming, and one code path for CPU and GPU.
 
     `build_*` can be overridden as in Detectron2. An iteration is one optimizer step.
@@ -86,7 +85,6 @@ class Trainer(DefaultTrainer):
         self._random_states: list[dict] = []
         self._last_eval_results: dict[str, Any] = {}
         self._last_written = -1
-        self._is_over = False
         self.register_hooks(self.build_hooks())
 
     def resume_or_load(self, resume: bool = True) -> None:
@@ -151,8 +149,7 @@ class Trainer(DefaultTrainer):
         self._checkpoints = Checkpoints(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, boundary)
         found.append(self._checkpoints)
         if self._has_rounds:
-            model = _bare(self.model)
-            found.append(SamPseudoLabelHook(cfg, model, self._evaluated, self.average))
+            found.append(build_self_training(cfg, _bare(self.model), self.average))
         found.append(hooks.EvalHook(period, self._evaluate))
         if not comm.is_main_process():
             return found
@@ -164,43 +161,9 @@ class Trainer(DefaultTrainer):
         found.append(Writers(self.build_writers, cfg.SOLVER.LOG_PERIOD))
         return found
 
-    def train_on(self, loader: Any) -> None:
-        """Go on with another loader, from the next iteration on; no random number is drawn."""
-        with kept_random_state():
-            self._trainer.reset_data_loader(lambda: loader)
-            self._trainer.start_data()
-
-    def stop(self) -> None:
-        """Leave out the iterations that remain; what comes after training is done as usual."""
-        self._is_over = True
-
     def save_checkpoint(self, is_final: bool = False) -> None:
         """Save this iteration's checkpoint again, after something has changed; all ranks."""
         self._checkpoints.save_now(self.iter, is_final)
-
-    def set_teacher(self, label: Callable[[list[dict]], list[dict]]) -> None:
-        """Pass every micro-batch through `label` before the model sees it."""
-        self._trainer.prepare = label
-
-    @property
-    def optimizer(self) -> torch.optim.Optimizer:
-        """The optimizer in use."""
-        return self._trainer.optimizer
-
-    def before_step(self) -> None:
-        """As in Detectron2, unless training is over."""
-        if not self._is_over:
-            super().before_step()
-
-    def run_step(self) -> None:
-        """As in Detectron2, unless training is over."""
-        if not self._is_over:
-            super().run_step()
-
-    def after_step(self) -> None:
-        """As in Detectron2, unless training is over."""
-        if not self._is_over:
-            super().after_step()
 
     def build_writers(self) -> list[EventWriter]:
         """Writers to the log, metrics.json and TensorBoard; called when training starts.
@@ -227,19 +190,6 @@ class Trainer(DefaultTrainer):
             super().train()
         return self._last_eval_results
 
-    def before_train(self) -> None:
-        """Start hooks and data; on resuming, continue as if nothing had happened."""
-        super().before_train()
-        # Creating the iterator draws a number, which the uninterrupted run drew long ago.
-        self._trainer.start_data()
-        if self.start_iter == 0:
-            return
-        # Before the interrupted step is finished: a boundary of rounds saves its checkpoint again.
-        self._restore_random_state()
-        self._finish_interrupted_step()
-        if self.start_iter >= self.max_iter:  # or Detectron2 counts one iteration too many
-            self.iter = self.max_iter - 1
-
     def _restore_random_state(self) -> None:
         if len(self._random_states) == comm.get_world_size():
             set_random_state(self._random_states[comm.get_rank()])
@@ -251,11 +201,13 @@ class Trainer(DefaultTrainer):
                 comm.get_world_size(),
             )
 
-    def _finish_interrupted_step(self) -> None:
+    def finish_interrupted_step(self) -> None:
         """Do what came after the checkpoint in its iteration, if a kill prevented it.
 
         That is evaluation, and the line in metrics.json.
         """
+        # First, because a boundary of rounds saves its checkpoint again.
+        self._restore_random_state()
         last, done = self.start_iter - 1, self.start_iter
         for hook in self._hooks:
             if isinstance(hook, Writers):
@@ -284,11 +236,9 @@ class Trainer(DefaultTrainer):
         prefix = f"{names[0]}/" if len(names) > 1 else ""
         return prefix + self.cfg.TEST.BEST_METRIC
 
-    @contextmanager
-    def _evaluated(self) -> Iterator[None]:
+    def _evaluated(self) -> AbstractContextManager[None]:
         """The model holds the weights that count: the average if there is one."""
-        with self.average.applied() if self.average is not None else nullcontext():
-            yield
+        return self.average.applied() if self.average is not None else nullcontext()
 
     def _weights(self) -> dict[str, torch.Tensor]:
         with self._evaluated():

@@ -1,12 +1,32 @@
 from .dataset_labeler import DatasetLabeler
+from .from_config import build_dataset_labeler, build_preview, build_self_training
+from .guard import GuardSettings
 from .hook import SamPseudoLabelHook
-from .previewer import write_preview
-from .target import load_target, register_target
+from .labeler import Labeler, SamBranch
+from .probe import take_snapshot
+from .refiner import PromptSettings
+from .region_vote import RegionSettings
+from .round_page import write_preview
+from .sam_features import SamFeatures
+from .target import Target, load_target, register_target
+from .trains_in_rounds import TrainsInRounds
 
 __all__ = [
     "DatasetLabeler",
+    "GuardSettings",
+    "Labeler",
+    "PromptSettings",
+    "RegionSettings",
+    "SamBranch",
+    "SamFeatures",
     "SamPseudoLabelHook",
+    "Target",
+    "TrainsInRounds",
+    "build_dataset_labeler",
+    "build_preview",
+    "build_self_training",
     "load_target",
     "register_target",
+    "take_snapshot",
     "write_preview",
 ]

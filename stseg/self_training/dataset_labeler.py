@@ -1,66 +1,68 @@
 """Pseudo-labels of a whole data set: the model and SAM on one side, files on the other."""
 
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode
 from detectron2.evaluation import inference_context
 from detectron2.utils import comm
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from stseg.checkpoint import AnswersDigest, weights_digest
-from stseg.data import build_record_loader, read_image
-from stseg.modeling.encoders import SAMImageEncoder, create_sam, decoder_parts
+from stseg.data import read_image
 from stseg.modeling.meta_arch import OpenVocabSegmentor
 from stseg.modeling.scores import label_maps
 from stseg.self_training.gate import class_thresholds, initial_masks
 from stseg.self_training.labeler import Labeler, SamBranch
 from stseg.self_training.pseudo_label import PseudoLabel
-from stseg.self_training.refiner import PromptSettings
-from stseg.self_training.region_vote import RegionSettings
 from stseg.self_training.sam_features import SamFeatures
 from stseg.self_training.store import PseudoLabelStore
-from stseg.self_training.store_key import StoreKey, labelling_keys
+from stseg.self_training.store_key import LABELLING_VERSION, StoreKey
 from stseg.self_training.target import Target
-from stseg.structures import Vocabulary
 from stseg.utils import kept_random_state, phase
 
-logger = logging.getLogger(__name__)
+#: From records to inputs of the model in evaluation mode, one for each, in order: "image" (3, h,
+#: w), "file_name", "height" and "width" of the answer, and whatever else the model asks for.
+Items = Callable[[Sequence[dict[str, Any]]], Iterable[dict[str, Any]]]
 
 
 class DatasetLabeler:
     """Labels the images of a target, round after round. The same object on all ranks."""
 
-    @phase("build SAM's decoder")
-    def __init__(self, cfg: CfgNode, target: Target, model: nn.Module) -> None:
-        """Build SAM's branch beside the model.
+    def __init__(
+        self,
+        *,
+        target: Target,
+        labeler: Labeler,
+        items: Items,
+        settings: Mapping[str, Any] | None = None,
+        max_side: int = 1024,
+        quantile: float = 0.0,
+        refine_file: bool = False,
+        features: SamFeatures | None = None,
+    ) -> None:
+        """Keep the parts.
 
         Args:
-            cfg: reads SELF_TRAINING.*, MODEL.SAM.* and the test-time INPUT.*.
             target: images and names.
-            model: the bare segmentor; only looked at.
+            labeler: of one image.
+            items: gives the model inputs of records, see `Items`.
+            settings: all that decides the labels beside weights, names and images, as JSON can hold
+                it: a folder of labels is used again where it is the same. None takes it from the
+                other arguments, and knows nothing of how `items` reads an image.
+            max_side: longest side in pixels at which labels are made.
+            quantile: above 0 a class may pass at this quantile of its scores over all images.
+            refine_file: show SAM the file's own pixels; else "image" of an input must be RGB.
+            features: keeps SAM's embeddings.
         """
-        st = cfg.SELF_TRAINING
-        self._cfg, self._target = cfg, target
-        self._max_side = st.LABEL_MAX_SIZE
-        self.labeler = Labeler(
-            target.vocabulary.names,
-            scoring=st.GATE.SCORING,
-            threshold=st.GATE.THRESH,
-            vetoed=target.vetoed,
-            sam=build_sam_branch(cfg, model) if st.REFINE.ENABLED else None,
-        )
-        self._answers = AnswersDigest()
-        own = getattr(model, "sam_encoder", None)
-        self._sam_digest = _digest_of_sam(self.labeler.sam, own) if self.labeler.sam else ""
-        self._features = (
-            SamFeatures(st.SAM_CACHE_DIR, st.SAM_CACHE_GIB) if st.SAM_CACHE_DIR else None
-        )
+        self.target, self.labeler, self.items = target, labeler, items
+        self._max_side, self._quantile, self._refine_file = max_side, quantile, refine_file
+        self._features, self._answers = features, AnswersDigest()
+        self.settings = settings or _settings_of(labeler, max_side, quantile, refine_file)
 
     def digest(self, model: nn.Module) -> str:
         """Of all weights that a model's answers depend on; its frozen ones are read once."""
@@ -76,15 +78,11 @@ class DatasetLabeler:
         """
         key = StoreKey.of(
             weights=weights,
-            vocabulary=self._target.vocabulary.key,
-            settings={
-                **labelling_keys(self._cfg),
-                "sam": self._sam_digest,
-                "vetoed": sorted(self._target.vetoed),
-            },
-            images=[record["file_name"] for record in self._target.records],
+            vocabulary=self.target.vocabulary.key,
+            settings=self.settings,
+            images=[record["file_name"] for record in self.target.records],
         )
-        return PseudoLabelStore(root, round_number, key, self._target.vocabulary.names)
+        return PseudoLabelStore(root, round_number, key, self.target.vocabulary.names)
 
     @phase("pseudo-labels")
     def fill(self, store: PseudoLabelStore, model: nn.Module, pictured: Sequence[int]) -> None:
@@ -95,25 +93,25 @@ class DatasetLabeler:
             model: the bare segmentor; left as it is.
             pictured: indices of images whose initial maps are kept for the page.
         """
-        if comm.is_main_process():
+        if is_main := comm.is_main_process():
             store.open()
         comm.synchronize()
         store.open()
         todo = store.missing(comm.get_rank(), comm.get_world_size())
         with kept_random_state(), inference_context(model), torch.no_grad(), self.cached(model):
             thresholds = self._thresholds(model)
-            bar = tqdm(todo, f"pseudo-labels {store.round_number}", disable=_is_quiet(todo))
+            bar = tqdm(todo, f"pseudo-labels {store.round_number}", disable=not (todo and is_main))
             for index, item in zip(bar, self._items(todo), strict=True):
                 label = self.label(model, item, thresholds)
                 size = (item["height"], item["width"])
                 store.write(index, label, size=size, keep_initial=index in pictured)
         comm.synchronize()
-        if comm.is_main_process() and not store.is_finished:
+        if is_main and not store.is_finished:
             store.finish()
         comm.synchronize()
 
     def cached(self, model: nn.Module) -> AbstractContextManager[None]:
-        """Inside, SAM's embeddings are taken from SELF_TRAINING.SAM_CACHE_DIR, if there is one.
+        """Inside, SAM's embeddings are taken from where they are kept, if anywhere.
 
         For images that come again in every round; not for what is drawn at random.
         """
@@ -131,17 +129,16 @@ class DatasetLabeler:
         thresholds: np.ndarray | None = None,
         max_side: int | None = None,
     ) -> PseudoLabel:
-        """Label one model input with a model in evaluation mode, at most at LABEL_MAX_SIZE."""
+        """Label one model input with a model in evaluation mode, at most at `max_side`."""
         probs, embedding = predict(model, item, max_side or self._max_side)
         image = item["image"]
-        if self.labeler.sam is not None and self._cfg.SELF_TRAINING.REFINE.IMAGE == "file":
+        if self.labeler.sam is not None and self._refine_file:
             pixels = read_image(item["file_name"])
             image, embedding = torch.from_numpy(pixels).permute(2, 0, 1), None
         return self.labeler.label(probs, image.to(probs.device), embedding, thresholds)
 
-    def _items(self, indices: Sequence[int]) -> Iterator[dict[str, Any]]:
-        records = [self._target.records[i] for i in indices]
-        yield from target_items(self._cfg, records, self._target.name, self._target.vocabulary)
+    def _items(self, indices: Iterable[int]) -> Iterable[dict[str, Any]]:
+        return self.items([self.target.records[i] for i in indices])
 
     def predictions(self, model: nn.Module, indices: Sequence[int]) -> dict[int, np.ndarray]:
         """(H, W) class ids that a model gives some images, by index; random state is kept."""
@@ -153,27 +150,17 @@ class DatasetLabeler:
 
     def _thresholds(self, model: nn.Module) -> np.ndarray | None:
         """(T,) thresholds by quantile, which need the scores of all images first."""
-        gate = self._cfg.SELF_TRAINING.GATE
-        if gate.QUANTILE <= 0:
+        if self._quantile <= 0:
             return None
-        mine = range(comm.get_rank(), len(self._target.records), comm.get_world_size())
         scores = []
-        for item in self._items(list(mine)):
-            initial = initial_masks(predict(model, item, self._max_side)[0], gate.SCORING)
+        mine = range(comm.get_rank(), len(self.target.records), comm.get_world_size())
+        for item in self._items(mine):
+            initial = initial_masks(predict(model, item, self._max_side)[0], self.labeler.scoring)
             won = np.isin(np.arange(len(initial.scores)), initial.label_map)
             scores.append(np.where(won, initial.scores, np.nan))
         rows = np.array([row for part in comm.all_gather(scores) for row in part])
         per_class = [column[~np.isnan(column)] for column in rows.T]
-        return class_thresholds(per_class, gate.THRESH, gate.QUANTILE)
-
-
-def target_items(
-    cfg: CfgNode, records: Sequence[dict[str, Any]], name: str, vocabulary: Vocabulary
-) -> Iterator[dict[str, Any]]:
-    """Model inputs of records, one by one, as in testing."""
-    if records:
-        for batch in build_record_loader(cfg, records, name, vocabulary):
-            yield from batch
+        return class_thresholds(per_class, self.labeler.thresholds[0], self._quantile)
 
 
 def predict(model: nn.Module, item: dict[str, Any], max_side: int) -> tuple[Tensor, Tensor | None]:
@@ -199,22 +186,24 @@ def predict(model: nn.Module, item: dict[str, Any], max_side: int) -> tuple[Tens
         embedding = features.tensors.get("sam")
     else:  # with windows there is an embedding per window, and none of the whole image
         probs = model([item])[0]["sem_seg"]
-    _refuse_nan(item, probs.amax(0))
+    _refuse_logits(item, probs.amax(0))
     return probs, embedding
 
 
 def predict_labels(model: nn.Module, item: dict[str, Any], max_side: int) -> Tensor:
     """(H, W) int32, the most probable classes of one image; see `predict`."""
     found = label_maps(model, [_at_most(item, max_side)])[0]
-    _refuse_nan(item, found.confidence)
+    _refuse_logits(item, found.confidence)
     return found.labels
 
 
-def _refuse_nan(item: dict[str, Any], confidence: Tensor) -> None:
-    if not bool(torch.isfinite(confidence).all()):
+def _refuse_logits(item: dict[str, Any], confidence: Tensor) -> None:
+    low, high = confidence.min().item(), confidence.max().item()
+    if not 0 <= low <= high <= 1.001:  # an average may be a hair above 1; NaN is refused, too
         raise FloatingPointError(
-            f"{item.get('file_name', 'Image')}: expected finite probabilities, got NaN or infinity "
-            "from the model. Check MODEL.WEIGHTS, and MODEL.DTYPE if it is not fp32."
+            f"{item.get('file_name', 'Image')}: expected finite probabilities, got {low:g} to "
+            f"{high:g} as the best of pixels. Check MODEL.WEIGHTS, MODEL.DTYPE if it is not fp32, "
+            "and that the model does not answer with logits."
         )
 
 
@@ -225,38 +214,7 @@ def _at_most(item: dict[str, Any], max_side: int) -> dict[str, Any]:
     return {**item, **size}
 
 
-def build_sam_branch(cfg: CfgNode, model: nn.Module) -> SamBranch:
-    """SAM's decoder as SELF_TRAINING.REFINE.* asks for it, on the model's device.
-
-    The image encoder is the model's own where it has one.
-    """
-    refine = cfg.SELF_TRAINING.REFINE
-    sam = create_sam(cfg.MODEL.SAM.NAME, cfg.MODEL.SAM.CHECKPOINT)
-    device = next(model.parameters()).device
-    prompt_encoder, mask_decoder = decoder_parts(sam, cfg.MODEL.SAM.INPUT_SIZE)
-    parts = [part.to(device) for part in (prompt_encoder, mask_decoder)]
-    encoder = getattr(model, "sam_encoder", None)
-    if encoder is None:
-        encoder = SAMImageEncoder(sam.image_encoder, input_size=cfg.MODEL.SAM.INPUT_SIZE)
-        encoder = encoder.to(device).eval()
-    vote = RegionSettings(
-        points_per_side=refine.REGION_VOTE.POINTS_PER_SIDE, batch_size=refine.BATCH_SIZE
-    )
-    return SamBranch(
-        encoder,
-        *parts,
-        prompts=PromptSettings(
-            kinds=tuple(refine.PROMPTS),
-            batch_size=refine.BATCH_SIZE,
-            min_iou_with_initial=refine.MIN_IOU,
-        ),
-        frame=refine.FRAME,
-        vote=vote if refine.REGION_VOTE.ENABLED else None,
-        purity=refine.REGION_VOTE.PURITY,
-    )
-
-
-def _digest_of_sam(sam: SamBranch, own: nn.Module | None) -> str:
+def sam_digest(sam: SamBranch, own: nn.Module | None = None) -> str:
     """Of the branch that refines, but for an encoder that is the model's own, in whose it is."""
     parts = {"prompt": sam.prompt_encoder, "decoder": sam.mask_decoder}
     if sam.encoder is not own:
@@ -266,10 +224,15 @@ def _digest_of_sam(sam: SamBranch, own: nn.Module | None) -> str:
     )
 
 
+def _settings_of(labeler: Labeler, side: int, quantile: float, refine_file: bool) -> dict[str, Any]:
+    sam, refine = labeler.sam, []
+    if sam is not None:
+        parts = [asdict(part) for part in (sam.prompts, sam.vote) if part is not None]
+        refine = [sam_digest(sam), *parts, sam.frame, sam.purity, refine_file]
+    gate = [labeler.scoring, labeler.thresholds.tolist(), quantile, sorted(labeler.vetoed)]
+    return {"version": LABELLING_VERSION, "gate": gate, "refine": refine, "max_side": side}
+
+
 def spread(count: int, size: int) -> list[int]:
     """`count` indices spread evenly over `size`, fewer where there are fewer."""
     return sorted({k * size // count for k in range(count)})
-
-
-def _is_quiet(todo: Sequence[int]) -> bool:
-    return not comm.is_main_process() or not todo

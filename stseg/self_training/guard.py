@@ -37,26 +37,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from stseg.config import check
-from stseg.self_training.evidence import ClassChange, Evidence, compare, quoted
-from stseg.self_training.snapshot import ImageOutput, Snapshot, merge_shards, snapshot_of
+from stseg.self_training.evidence import Evidence, compare, quoted
+from stseg.self_training.snapshot import Snapshot
 from stseg.utils import phase
-
-__all__ = [
-    "ADAPTED",
-    "NO_GAIN",
-    "ClassChange",
-    "Evidence",
-    "GuardSettings",
-    "ImageOutput",
-    "RoundVerdict",
-    "RunVerdict",
-    "Snapshot",
-    "compare",
-    "judge_round",
-    "judge_run",
-    "merge_shards",
-    "snapshot_of",
-]
 
 ADAPTED = "adapted"
 NO_GAIN = "no gain: kept the starting weights"

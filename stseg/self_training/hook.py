@@ -1,7 +1,7 @@
-"""Rounds of self-training inside DefaultTrainer (paper, section 2.3): label, train, judge, repeat.
+"""Rounds of self-training inside a trainer (paper, section 2.3): label, train, judge, repeat.
 
 All of it lives beside the model: a checkpoint holds no part of it but the hook's small state, and
-evaluation knows nothing of it. Files of a run, below OUTPUT_DIR/self_training:
+evaluation knows nothing of it. Files of a run, with a config below OUTPUT_DIR/self_training:
 
     start.pth, start.npz         the starting weights, and what they said about the guard's images
     round_01_start.pth           where to go back to while a round may still be undone
@@ -15,27 +15,26 @@ files, so it can be killed anywhere and done again.
 """
 
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from detectron2.config import CfgNode
 from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 from torch import nn
 
 from stseg.checkpoint import changeable_state, write_json
-from stseg.config import check_ignored
-from stseg.data import balance_weights, build_self_training_loader
+from stseg.config import check
+from stseg.data import balance_weights
 from stseg.self_training.dataset_labeler import DatasetLabeler, spread
-from stseg.self_training.guard import RoundVerdict, Snapshot, judge_round, judge_run
-from stseg.self_training.online_teacher import OnlineTeacher
-from stseg.self_training.probe import guard_settings, take_snapshot
+from stseg.self_training.guard import GuardSettings, RoundVerdict, judge_round, judge_run
+from stseg.self_training.online_teacher import OnlineTeacher, TaughtLoader
 from stseg.self_training.round_page import write_round_page
+from stseg.self_training.snapshot import Snapshot
 from stseg.self_training.store import PseudoLabelStore, change_share
-from stseg.self_training.target import load_target, write_seen
 from stseg.utils import phase, write_atomically
 
 logger = logging.getLogger(__name__)
@@ -43,49 +42,71 @@ logger = logging.getLogger(__name__)
 NOT_JUDGED = "not judged: SELF_TRAINING.GUARD.ENABLED is off"
 
 
-class _Stateful(Protocol):
-    def state_dict(self) -> dict[str, Any]: ...
+class RoundTrainer(Protocol):
+    """What rounds ask of a trainer of Detectron2; `TrainsInRounds` gives it to any."""
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
+    optimizer: torch.optim.Optimizer
+
+    def train_on(self, loader: Iterable) -> None:
+        """Go on with another loader, from the next iteration on; no random number is drawn."""
+
+    def stop(self) -> None:
+        """Leave out the iterations that remain; what comes after training is done as usual."""
+
+    def save_checkpoint(self, is_final: bool = False) -> None:
+        """Save this iteration's checkpoint again, after something has changed; all ranks."""
 
 
 class SamPseudoLabelHook(HookBase):
     """Makes pseudo-labels before round 1 and after each round, and undoes rounds that harm.
 
-    All ranks; between checkpoint and evaluation. Acts every SELF_TRAINING.ROUND_ITERS iterations.
+    All ranks; behind the schedule and before evaluation. Acts every `round_iters` iterations.
     """
 
     def __init__(
         self,
-        cfg: CfgNode,
+        *,
         model: nn.Module,
-        evaluated: Callable[[], AbstractContextManager],
-        average: _Stateful | None = None,
+        labeler: DatasetLabeler,
+        loader: Callable[..., Iterable[list[dict[str, Any]]]],
+        folder: str | PathLike[str],
+        rounds: int,
+        round_iters: int,
+        average: Any = None,
+        probe: Callable[[nn.Module], Snapshot] | None = None,
+        limits: GuardSettings | None = None,
+        online: bool = False,
+        balanced: bool = False,
+        pictures: int = 12,
     ) -> None:
-        """Find images and names, and build SAM's branch.
+        """Keep the parts.
 
         Args:
-            cfg: of the run.
-            model: the bare segmentor that is trained.
-            evaluated: returns a context in which the model holds the weights that label: the
-                moving average if there is one.
-            average: that average.
-
-        Raises:
-            ValueError, FileNotFoundError: see `stseg.self_training.target.load_target`; and for
-                MODEL.LOSS.IGNORED "negative".
+            model: the bare segmentor that is trained, with Detectron2's interface: losses in
+                training, and in evaluation "sem_seg", (T, H, W) in [0, 1].
+            labeler: of the target's images.
+            loader: called with the iteration to start from, records of labelled images (class ids,
+                255 where none, 65535 from 255 classes on) and `weights`, how often each is
+                wanted (None: all alike); gives batches without end.
+            folder: gets the files.
+            rounds: at most so many.
+            round_iters: iterations of a round.
+            average: moving average of the weights, which labels and is judged then. It has
+                `applied()`, a context in which the model holds it, and a `state_dict` to load.
+            probe: what the guard asks, such as `partial(take_snapshot, ...)`; None judges nothing.
+            limits: of the guard; None takes the usual ones.
+            online: label every batch anew; the loader gives what `OnlineTeacher` takes.
+            balanced: ask the loader for images with rare classes more often.
+            pictures: images on the page of a round; 0 writes none.
         """
-        check_ignored(cfg)
-        st = cfg.SELF_TRAINING
-        self._cfg, self._model, self._evaluated, self._average = cfg, model, evaluated, average
-        self._rounds, self._period = st.ROUNDS, st.ROUND_ITERS
-        self._settings = guard_settings(cfg) if st.GUARD.ENABLED else None
-        self.target = load_target(cfg)
-        self._labeler = DatasetLabeler(cfg, self.target, model)
-        self._pictured = spread(st.PREVIEW, len(self.target.records)) if st.PREVIEW else []
-        self._folder = Path(cfg.OUTPUT_DIR) / "self_training"
+        check("SELF_TRAINING.ROUND_ITERS", round_iters)
+        self._model, self._labeler, self._loader = model, labeler, loader
+        self._rounds, self._period, self._average = rounds, round_iters, average
+        self._probe, self._limits, self._balanced = probe, limits, balanced
+        self.target, self._folder = labeler.target, Path(folder)
+        self._pictured = spread(pictures, len(self.target.records))
         self._start: Snapshot | None = None
-        self._online = OnlineTeacher(self._labeler, model, evaluated) if st.ONLINE else None
+        self._online = OnlineTeacher(labeler, model, self._evaluated) if online else None
         self._completed, self._verdict = 0, ""
         self._weights = ""  # digest of those that made the labels of the present round
         self._history: list[dict[str, Any]] = []
@@ -94,14 +115,24 @@ class SamPseudoLabelHook(HookBase):
 
     def before_train(self) -> None:
         """Label for round 1, or find the labels of the round that was interrupted."""
+        if self.trainer.max_iter < self._rounds * self._period:
+            raise ValueError(
+                f"max_iter: expected {self._rounds} rounds of {self._period} iterations, got "
+                f"{self.trainer.max_iter}: the verdict would never come. Raise SOLVER.MAX_ITER."
+            )
+        if self.trainer.start_iter > 0 and not self._weights:
+            raise ValueError(
+                "Rounds: expected their state in the checkpoint to go on from, got none. Register "
+                "the hook before the checkpoint is loaded, or start anew."
+            )
         self._folder.mkdir(parents=True, exist_ok=True)
-        if comm.is_main_process():
-            write_seen(self._cfg, self.target, self._folder)
+        if comm.is_main_process() and self.target.seen is not None:
+            write_json(self._folder / "seen.json", self.target.seen)
         if not self._weights:
             self._begin()
             return
         self._tidy()
-        if self._settings is not None:
+        if self._probe is not None:
             self._start = Snapshot.load(self._existing("start.npz"))
         if self._verdict:
             self.trainer.stop()
@@ -137,7 +168,7 @@ class SamPseudoLabelHook(HookBase):
     def _begin(self) -> None:
         if comm.is_main_process():
             self._write_weights(self._folder / "start.pth")
-        if self._settings is not None:
+        if self._probe is not None:
             self._start = self._snapshot()
             if comm.is_main_process():
                 self._start.save(self._folder / "start.npz")
@@ -169,9 +200,9 @@ class SamPseudoLabelHook(HookBase):
     def _finish_round(self, number: int) -> None:
         record: dict[str, Any] = {"round": number, "labels": self._weights, "harmful": False}
         now = verdict = None
-        if self._settings is not None:
+        if self._probe is not None:
             now = self._snapshot()
-            verdict = judge_round(self._start, now, self._settings)
+            verdict = judge_round(self._start, now, self._limits)
             record.update(harmful=verdict.harmful, reasons=list(verdict.reasons))
             record["evidence"] = verdict.evidence.to_dict()
             logger.info("Round %d against the start:\n%s", number, verdict.evidence.to_text())
@@ -197,10 +228,10 @@ class SamPseudoLabelHook(HookBase):
     def _conclude(self, now: Snapshot | None) -> None:
         """Name the outcome, and put the starting weights back where nothing was gained."""
         self._verdict = NOT_JUDGED
-        if self._settings is not None:
+        if self._probe is not None:
             accepted = sum(not record["harmful"] for record in self._history)
             now = now or self._snapshot()
-            verdict = judge_run(self._start, now, accepted, self._settings)
+            verdict = judge_run(self._start, now, accepted, self._limits)
             self._verdict = verdict.text
             if not verdict.adapted:
                 self._read_weights("start.pth")
@@ -211,30 +242,16 @@ class SamPseudoLabelHook(HookBase):
     def _train_on(self, number: int) -> None:
         """Give the trainer the images of a round, at the place in the stream where it stands."""
         start = max(self.trainer.start_iter, (number - 1) * self._period)
-        fraction = self._cfg.SELF_TRAINING.SOURCE.FRACTION
-        weights = None
         if self._online is not None:
-            self.trainer.set_teacher(self._online)
-            records = list(self.target.records)
-        else:
-            store = self._store(number, self._weights)
-            if not store.is_finished:  # deleted since, or another disk
-                self._relabel(number, store)
-            records = store.records_for_training()
-            if self._cfg.SELF_TRAINING.BALANCED_SAMPLING:
-                weights = balance_weights(store.classes_for_training())
-        loader = build_self_training_loader(
-            self._cfg,
-            start,
-            records,
-            self.target.name,
-            self.target.vocabulary,
-            weights=weights,
-            source_names=self._cfg.SELF_TRAINING.SOURCE.DATASETS if fraction else (),
-            source_fraction=fraction,
-            online=self._online is not None,
-        )
-        self.trainer.train_on(loader)
+            loader = self._loader(start, list(self.target.records), weights=None)
+            self.trainer.train_on(TaughtLoader(loader, self._online))
+            return
+        store = self._store(number, self._weights)
+        if not store.is_finished:  # deleted since, or another disk
+            self._relabel(number, store)
+        weights = balance_weights(store.classes_for_training()) if self._balanced else None
+        records = store.records_for_training()
+        self.trainer.train_on(self._loader(start, records, weights=weights))
 
     def _relabel(self, number: int, store: PseudoLabelStore) -> None:
         others = "; ".join(store.refused())
@@ -252,9 +269,13 @@ class SamPseudoLabelHook(HookBase):
 
     # --- parts ---
 
+    def _evaluated(self) -> AbstractContextManager:
+        """The model holds the weights that count."""
+        return self._average.applied() if self._average is not None else nullcontext()
+
     def _snapshot(self) -> Snapshot:
         with self._evaluated(), self._labeler.cached(self._model):
-            return take_snapshot(self._cfg, self.target, self._model)
+            return self._probe(self._model)
 
     def _store(self, number: int, weights: str) -> PseudoLabelStore:
         return self._labeler.store(self._folder, number, weights)
@@ -296,7 +317,7 @@ class SamPseudoLabelHook(HookBase):
         self.trainer.optimizer.load_state_dict(content["optimizer"])
 
     def _why_nothing(self, number: int, summary: dict[str, Any]) -> str:
-        st, images = self._cfg.SELF_TRAINING, len(self.target.records)
+        thresh, images = str(self._labeler.labeler.thresholds[0]), len(self.target.records)
         page = self._folder / f"round_{number:02d}.html"
         if any(c["images_accepted"] for c in summary["classes"]):
             return (
@@ -306,7 +327,7 @@ class SamPseudoLabelHook(HookBase):
             )
         return (
             "SELF_TRAINING.GATE.THRESH: expected at least one class above "
-            f"{st.GATE.THRESH} in one image, got none in {images} images. See {page}, and lower "
+            f"{thresh} in one image, got none in {images} images. See {page}, and lower "
             "it, set SELF_TRAINING.GATE.QUANTILE, or name classes that are in the images."
         )
 

@@ -1,6 +1,6 @@
 """Self-training's online mode: every batch is labelled by the present weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -51,3 +51,13 @@ class OnlineTeacher:
             **item,
             "sem_seg": torch.from_numpy(label).long().where(item["inside"], IGNORE_LABEL),
         }
+
+
+class TaughtLoader:
+    """Batches of a loader, labelled when they are asked for."""
+
+    def __init__(self, loader: Iterable[list[dict[str, Any]]], teacher: OnlineTeacher) -> None:
+        self._loader, self._teacher = loader, teacher
+
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        return map(self._teacher, self._loader)  # which starts the loader at once

@@ -1,18 +1,25 @@
 """The pages of self-training: what the report shows of a round, gathered from its files."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from detectron2.utils import comm
+from torch import nn
 
+from stseg.checkpoint import write_json
 from stseg.data import read_image
+from stseg.self_training.dataset_labeler import DatasetLabeler
 from stseg.self_training.guard import RoundVerdict
 from stseg.self_training.page import write_page
 from stseg.self_training.page_pictures import ReportEntry
 from stseg.self_training.store import PseudoLabelStore
 from stseg.self_training.target import Target
 from stseg.utils import phase
+
+logger = logging.getLogger(__name__)
 
 
 @phase("page")
@@ -60,6 +67,26 @@ def write_round_page(
         remarks={i: "vetoed" for i in target.vetoed},
         before_caption="After the round" if after is not None else "Label of the round before",
     )
+
+
+def write_preview(labeler: DatasetLabeler, model: nn.Module, folder: Path) -> dict[str, float]:
+    """Make the pseudo-labels of round 1, and the page; all ranks together.
+
+    Args:
+        labeler: of the few images to show.
+        model: the bare segmentor with the starting weights.
+        folder: gets the files.
+
+    Returns:
+        {"coverage": share of their pixels that carry a label}.
+    """
+    target, store = labeler.target, labeler.store(folder, 1, labeler.digest(model))
+    labeler.fill(store, model, range(len(store)))
+    if comm.is_main_process():
+        write_json(folder / "seen.json", target.seen)
+        write_round_page(folder, store, range(len(store)), target)
+        logger.info("%.1f %% of the pixels get a label.", 100 * store.summary()["coverage"])
+    return {"coverage": store.summary()["coverage"]}
 
 
 def _entries(

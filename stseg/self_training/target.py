@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
 
-from stseg.checkpoint import write_json
 from stseg.config import IMAGES_NAME
 from stseg.data import (
     Skipped,
@@ -37,12 +37,14 @@ class Target:
         records: {"file_name": path} of the images, without the vetoed ones.
         vocabulary: the target names, with seen marks.
         vetoed: ids of classes that never become pseudo-labels.
+        seen: what of the names stage 1 had, see `seen_record`; a run keeps it as ``seen.json``.
     """
 
     name: str
     records: tuple[dict[str, Any], ...]
     vocabulary: Vocabulary
-    vetoed: frozenset[int]
+    vetoed: frozenset[int] = frozenset()
+    seen: Mapping[str, Any] | None = None
 
 
 @phase("list images")
@@ -71,7 +73,7 @@ def load_target(cfg: CfgNode) -> Target:
             f"SELF_TRAINING.VETO_FILE: expected at least one image to be left, got all "
             f"{len(records)} vetoed in {st.VETO_FILE}. Take lines out of it."
         )
-    kept = first_images(cfg, kept)
+    kept, source = first_images(cfg, kept), source_vocabulary(st.SOURCE_VOCABULARY)
     if comm.is_main_process():
         logger.info(
             "Self-training on %d images (%d vetoed), %d classes (%d vetoed). Their weights in "
@@ -80,9 +82,10 @@ def load_target(cfg: CfgNode) -> Target:
             len(veto.images),
             len(vocabulary),
             len(veto.class_ids),
-            seen_table(vocabulary, st.ALPHA, source_vocabulary(st.SOURCE_VOCABULARY)),
+            seen_table(vocabulary, st.ALPHA, source),
         )
-    return Target(names[0], tuple(kept), vocabulary, veto.class_ids)
+    record = seen_record(vocabulary, st.ALPHA, source)
+    return Target(names[0], tuple(kept), vocabulary, veto.class_ids, record)
 
 
 def register_target(cfg: CfgNode) -> Skipped:
@@ -110,13 +113,6 @@ def target_vocabulary(cfg: CfgNode) -> Vocabulary:
     """The names to look for, marked as seen or unseen by SELF_TRAINING.SOURCE_VOCABULARY."""
     vocabulary = dataset_vocabulary(cfg.DATASETS.TRAIN[0])
     return mark_seen(vocabulary, source_vocabulary(cfg.SELF_TRAINING.SOURCE_VOCABULARY))
-
-
-def write_seen(cfg: CfgNode, target: Target, folder: Path) -> None:
-    """Write ``seen.json``: what of the target stage 1 has seen, see `seen_record`."""
-    st = cfg.SELF_TRAINING
-    source = source_vocabulary(st.SOURCE_VOCABULARY)
-    write_json(folder / "seen.json", seen_record(target.vocabulary, st.ALPHA, source))
 
 
 def source_vocabulary(name: str) -> VocabularyLike | None:

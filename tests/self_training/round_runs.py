@@ -303,7 +303,7 @@ def note_loaders(path):
 
         return build
 
-    wrap("stseg.self_training.hook", "build_self_training_loader", change)
+    wrap("stseg.self_training.from_config", "build_self_training_loader", change)
 
 
 def close_gate_at(number):
@@ -327,7 +327,7 @@ def believe_any_region():
     def change(old):
         return functools.partial(old, min_predicted_iou=-math.inf, min_stability=0.0)
 
-    wrap("stseg.self_training.dataset_labeler", "RegionSettings", change)
+    wrap("stseg.self_training.from_config", "RegionSettings", change)
 
 
 def condemn_round(number):

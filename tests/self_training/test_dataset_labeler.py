@@ -12,7 +12,8 @@ from torch import nn
 from stseg.data.readers import register_images
 from stseg.modeling.meta_arch import STSeg
 from stseg.self_training import dataset_labeler as module
-from stseg.self_training.dataset_labeler import DatasetLabeler, predict, predict_labels
+from stseg.self_training.dataset_labeler import predict, predict_labels
+from stseg.self_training.from_config import build_dataset_labeler
 from stseg.self_training.target import Target
 from stseg.structures import Vocabulary
 from tests.helpers.tiny_model import register, tiny_cfg
@@ -29,9 +30,9 @@ class Scores(nn.Module):
         return [{"sem_seg": self.scores} for _ in inputs]
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 3.0])
 @pytest.mark.parametrize("ask", [predict, predict_labels])
-def test_probabilities_that_are_not_finite_are_refused_and_the_image_named(ask, value):
+def test_what_is_no_probability_is_refused_and_the_image_named(ask, value):
     scores = torch.rand(3, 4, 6)
     item = {
         "image": torch.zeros(3, 4, 6),
@@ -116,7 +117,7 @@ def folder_of(tmp_path):
     )
 
     def folder(cfg, weights="weights", **changes):
-        labeler = DatasetLabeler(cfg, replace(base, **changes), nn.Linear(1, 1))
+        labeler = build_dataset_labeler(cfg, replace(base, **changes), nn.Linear(1, 1))
         return labeler.store(tmp_path, 1, weights).folder
 
     return folder
@@ -207,7 +208,7 @@ def test_a_quantile_is_over_the_images_that_a_class_wins_in_all_processes(
     target = Target("bars", records, Vocabulary.parse("a; b"), frozenset())
     cfg = tiny_cfg(SELF_TRAINING__REFINE__ENABLED=False, SELF_TRAINING__GATE__QUANTILE=0.5)
     cfg.merge_from_list(["DATALOADER.NUM_WORKERS", 0, "INPUT.MIN_SIZE_TEST", 0])
-    labeler = DatasetLabeler(cfg, target, Bars())
+    labeler = build_dataset_labeler(cfg, target, Bars())
     store = labeler.store(tmp_path, 1, "weights")
     if rank is not None:  # this process's part, with that of the other one
         gathered = []
@@ -259,7 +260,7 @@ def test_sam_sees_the_picture_that_is_asked_for(tmp_path, source, side):
     cfg = tiny_cfg(SELF_TRAINING__REFINE__IMAGE=source, SELF_TRAINING__GATE__THRESH=0.0)
     records = ({"file_name": str(tmp_path / "a.png")},)
     target = Target("target", records, Vocabulary.parse("a; b"), frozenset())
-    labeler = DatasetLabeler(cfg, target, Bars())
+    labeler = build_dataset_labeler(cfg, target, Bars())
     seen = []
     labeler.labeler.sam.encoder.register_forward_hook(lambda _, args, out: seen.append(args[0]))
     small = torch.from_numpy(pixels[::5, ::5].copy()).permute(2, 0, 1).repeat(1, 2, 2)

@@ -8,16 +8,15 @@ import pytest
 from detectron2.config import get_cfg
 
 from stseg.config import add_stseg_config
+from stseg.self_training.from_config import guard_settings
 from stseg.self_training.guard import (
     ADAPTED,
     NO_GAIN,
     GuardSettings,
-    ImageOutput,
     judge_round,
     judge_run,
-    snapshot_of,
 )
-from stseg.self_training.probe import guard_settings
+from stseg.self_training.snapshot import ImageOutput, snapshot_of
 
 WIDTHS = (40, 30, 20, 8, 2)  # per cent of every image
 NAMES = tuple(f"class {c}" for c in range(len(WIDTHS)))

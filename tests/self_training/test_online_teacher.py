@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from stseg.self_training.online_teacher import OnlineTeacher
+from stseg.self_training.online_teacher import OnlineTeacher, TaughtLoader
 from stseg.self_training.pseudo_label import PseudoLabel
 from stseg.structures import IGNORE_LABEL
 
@@ -69,3 +69,18 @@ def test_labelled_images_of_the_source_pass():
     teacher, labeler, _ = make()
     given = {"image": torch.zeros(3, 4, 6), "sem_seg": torch.ones(4, 6).long()}
     assert teacher([given])[0] is given and not labeler.asked
+
+
+def test_a_loader_starts_at_once_and_its_batches_are_labelled_when_they_are_asked_for():
+    teacher, labeler, _ = make()
+    started = []
+
+    class Loader:
+        def __iter__(self):
+            started.append(True)
+            return iter([[item(0)], [item(1), item(2)]])
+
+    batches = iter(TaughtLoader(Loader(), teacher))
+    assert started == [True] and not labeler.asked
+    assert [len(batch) for batch in batches] == [1, 2] and len(labeler.asked) == 3
+    assert all("sem_seg" in x for batch in TaughtLoader(Loader(), teacher) for x in batch)

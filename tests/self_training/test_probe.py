@@ -1,5 +1,7 @@
 """The guard's own figures, by number."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 from stseg.data.datasets import dataset_vocabulary
 from stseg.data.readers import register_folder
 from stseg.self_training import probe
+from stseg.self_training.from_config import build_dataset_labeler, source_miou
 from stseg.self_training.probe import normalised_entropy, take_snapshot
 from stseg.self_training.snapshot import merge_shards
 from stseg.self_training.target import Target
@@ -56,10 +59,18 @@ def maps(count):
 def snapshot(name, model, **changes):
     cfg = make_cfg()
     cfg.DATALOADER.NUM_WORKERS = 0
+    cfg.SELF_TRAINING.REFINE.ENABLED = False
     for key, value in changes.items():
         cfg.merge_from_list(["SELF_TRAINING." + key.replace("__", "."), value])
     records = tuple({"file_name": r["file_name"]} for r in DatasetCatalog.get(name))
-    return take_snapshot(cfg, Target(name, records, dataset_vocabulary(name), frozenset()), model)
+    target = Target(name, records, dataset_vocabulary(name))
+    return take_snapshot(
+        model,
+        target=target,
+        items=build_dataset_labeler(cfg, target, model).items,
+        images=cfg.SELF_TRAINING.GUARD.IMAGES,
+        source_miou=partial(source_miou, cfg),
+    )
 
 
 def test_a_model_that_mirrors_with_its_picture_is_stable(register):

@@ -1,0 +1,175 @@
+"""Self-training as a config asks for it; all that is built here can be built by keyword as well."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+from detectron2.utils import comm
+from torch import nn
+
+from stseg.config import check_ignored
+from stseg.data import (
+    build_record_loader,
+    build_self_training_loader,
+    dataset_label_reader,
+    dataset_vocabulary,
+    first_images,
+)
+from stseg.evaluation import ConfusionMatrix
+from stseg.modeling.encoders import SAMImageEncoder, create_sam, decoder_parts
+from stseg.self_training.dataset_labeler import DatasetLabeler, predict_labels, sam_digest, spread
+from stseg.self_training.guard import GuardSettings
+from stseg.self_training.hook import SamPseudoLabelHook
+from stseg.self_training.labeler import Labeler, SamBranch
+from stseg.self_training.probe import take_snapshot
+from stseg.self_training.refiner import PromptSettings
+from stseg.self_training.region_vote import RegionSettings
+from stseg.self_training.round_page import write_preview
+from stseg.self_training.sam_features import SamFeatures
+from stseg.self_training.store_key import labelling_keys
+from stseg.self_training.target import Target, load_target
+from stseg.structures import Vocabulary
+from stseg.utils import phase
+
+
+def build_self_training(cfg: CfgNode, model: nn.Module, average: Any = None) -> SamPseudoLabelHook:
+    """The rounds of a run; the arguments are explained at the hook.
+
+    Raises:
+        ValueError, FileNotFoundError: see `load_target`; and for MODEL.LOSS.IGNORED "negative".
+    """
+    check_ignored(cfg)
+    st, target = cfg.SELF_TRAINING, load_target(cfg)
+    labeler = build_dataset_labeler(cfg, target, model)
+    probe = partial(
+        take_snapshot,
+        target=target,
+        items=labeler.items,
+        images=st.GUARD.IMAGES,
+        source_miou=partial(source_miou, cfg),
+    )
+    return SamPseudoLabelHook(
+        model=model,
+        labeler=labeler,
+        loader=partial(
+            build_self_training_loader,
+            cfg,
+            dataset_name=target.name,
+            vocabulary=target.vocabulary,
+            source_names=st.SOURCE.DATASETS if st.SOURCE.FRACTION else (),
+            source_fraction=st.SOURCE.FRACTION,
+            online=st.ONLINE,
+        ),
+        folder=Path(cfg.OUTPUT_DIR) / "self_training",
+        rounds=st.ROUNDS,
+        round_iters=st.ROUND_ITERS,
+        average=average,
+        probe=probe if st.GUARD.ENABLED else None,
+        limits=guard_settings(cfg),
+        online=st.ONLINE,
+        balanced=st.BALANCED_SAMPLING,
+        pictures=st.PREVIEW,
+    )
+
+
+def build_preview(cfg: CfgNode, model: nn.Module, count: int) -> dict[str, float]:
+    """Labels of `count` images, spread evenly over the set, on a page; see `write_preview`."""
+    target = load_target(cfg)
+    chosen = tuple(target.records[i] for i in spread(count, len(target.records)))
+    labeler = build_dataset_labeler(cfg, replace(target, records=chosen), model)
+    return write_preview(labeler, model, Path(cfg.OUTPUT_DIR) / "self_training" / "preview")
+
+
+@phase("build SAM's decoder")
+def build_dataset_labeler(cfg: CfgNode, target: Target, model: nn.Module) -> DatasetLabeler:
+    """What labels a target; the model is only looked at."""
+    st = cfg.SELF_TRAINING
+    sam = build_sam_branch(cfg, model) if st.REFINE.ENABLED else None
+    return DatasetLabeler(
+        target=target,
+        labeler=Labeler(
+            target.vocabulary.names,
+            scoring=st.GATE.SCORING,
+            threshold=st.GATE.THRESH,
+            vetoed=target.vetoed,
+            sam=sam,
+        ),
+        items=partial(_items, cfg, target.name, target.vocabulary),
+        settings={
+            **labelling_keys(cfg),
+            "sam": sam_digest(sam, getattr(model, "sam_encoder", None)) if sam else "",
+            "vetoed": sorted(target.vetoed),
+        },
+        max_side=st.LABEL_MAX_SIZE,
+        quantile=st.GATE.QUANTILE,
+        refine_file=st.REFINE.IMAGE == "file",
+        features=SamFeatures(st.SAM_CACHE_DIR, st.SAM_CACHE_GIB) if st.SAM_CACHE_DIR else None,
+    )
+
+
+def _items(
+    cfg: CfgNode, name: str, vocabulary: Vocabulary, records: Sequence[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Model inputs of records, one by one, as in testing."""
+    if records:
+        for batch in build_record_loader(cfg, records, name, vocabulary):
+            yield from batch
+
+
+def build_sam_branch(cfg: CfgNode, model: nn.Module) -> SamBranch:
+    """SAM's decoder as SELF_TRAINING.REFINE.* asks for it, on the model's device.
+
+    The image encoder is the model's own where it has one.
+    """
+    refine = cfg.SELF_TRAINING.REFINE
+    sam, size = create_sam(cfg.MODEL.SAM.NAME, cfg.MODEL.SAM.CHECKPOINT), cfg.MODEL.SAM.INPUT_SIZE
+    device = next(model.parameters()).device
+    prompt_encoder, mask_decoder = decoder_parts(sam, size)
+    parts = [part.to(device) for part in (prompt_encoder, mask_decoder)]
+    encoder = getattr(model, "sam_encoder", None)
+    if encoder is None:
+        encoder = SAMImageEncoder(sam.image_encoder, input_size=size).to(device).eval()
+    vote = RegionSettings(
+        points_per_side=refine.REGION_VOTE.POINTS_PER_SIDE, batch_size=refine.BATCH_SIZE
+    )
+    return SamBranch(
+        encoder,
+        *parts,
+        prompts=PromptSettings(
+            kinds=tuple(refine.PROMPTS),
+            batch_size=refine.BATCH_SIZE,
+            min_iou_with_initial=refine.MIN_IOU,
+        ),
+        frame=refine.FRAME,
+        vote=vote if refine.REGION_VOTE.ENABLED else None,
+        purity=refine.REGION_VOTE.PURITY,
+    )
+
+
+def source_miou(cfg: CfgNode, model: nn.Module) -> float | None:
+    """Source mIoU (points) on up to GUARD.IMAGES images of every source set; None without one."""
+    scores = []
+    for name in cfg.SELF_TRAINING.SOURCE.DATASETS:
+        records = first_images(cfg, DatasetCatalog.get(name))
+        chosen = spread(cfg.SELF_TRAINING.GUARD.IMAGES, len(records))
+        vocabulary, read = dataset_vocabulary(name), dataset_label_reader(name)
+        confusion = ConfusionMatrix(len(vocabulary))
+        mine = [records[k] for k in chosen[comm.get_rank() :: comm.get_world_size()]]
+        for item in _items(cfg, name, vocabulary, mine):
+            labels = predict_labels(model, item, max(item["height"], item["width"]))
+            confusion.update(labels.cpu().numpy(), read(item["sem_seg_file_name"]))
+        merged = ConfusionMatrix(len(vocabulary))
+        for part in comm.all_gather(confusion):
+            merged.merge(part)
+        scores.append(100 * merged.summary()["mIoU_gt"])
+    return sum(scores) / len(scores) if scores else None
+
+
+def guard_settings(cfg: CfgNode) -> GuardSettings:
+    """Limits from SELF_TRAINING.GUARD.*."""
+    names = [field.name for field in fields(GuardSettings)]
+    return GuardSettings(**{name: cfg.SELF_TRAINING.GUARD[name.upper()] for name in names})
