@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -62,8 +63,11 @@ class AnswersDigest:
     def of(self, model: nn.Module) -> str:
         """64 hexadecimal digits."""
         changing, parts = changeable_names(model), {}
-        if facts := getattr(model, "facts", WeightFacts()).beside():
-            parts["facts"] = json.dumps(facts)
+        facts = getattr(model, "facts", WeightFacts())
+        if not getattr(model, "asks_seen", False):  # no answer depends on what was learnt
+            facts = replace(facts, trained_on=())
+        if facts != WeightFacts():
+            parts["facts"] = json.dumps(facts.beside())
         for name, value in model.state_dict(keep_vars=True).items():
             if name in changing:
                 parts[name] = _digest(name, value)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stseg.checkpoint import AnswersDigest, Checkpointer, WeightFacts, load_for_evaluation
-from tests.helpers.systems import QueryFake
+from tests.helpers.systems import CaptionFake, QueryFake
 
 FACTS = WeightFacts(1.5, (("cat", "kitten"), ("dog",)))
 
@@ -36,6 +36,12 @@ def test_answers_depend_on_facts():
     before = AnswersDigest().of(model)
     model.facts = WeightFacts(temperature=1.5)
     assert AnswersDigest().of(model) != before
+    model.facts = WeightFacts(trained_on=(("cat",),))
+    assert AnswersDigest().of(model) != before  # it asks which classes had labels
+    other = CaptionFake()
+    before = AnswersDigest().of(other)
+    other.facts = model.facts
+    assert AnswersDigest().of(other) == before
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
