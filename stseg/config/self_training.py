@@ -149,6 +149,8 @@ def add_self_training_config(cfg: CfgNode) -> None:
 
 def _add_labelling(cfg: CfgNode) -> None:
     CN = type(cfg)
+    # What makes pseudo-labels, in LABELER_REGISTRY; GATE and REFINE are read by this one.
+    cfg.LABELER = "build_sam_labeler"
     cfg.GATE = CN()
     # Least confidence of a class to become a prompt, in [0, 1] (paper: 0.9).
     cfg.GATE.THRESH = 0.9

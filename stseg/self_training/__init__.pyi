@@ -2,7 +2,7 @@ from .dataset_labeler import DatasetLabeler
 from .from_config import build_dataset_labeler, build_preview, build_self_training
 from .guard import GuardSettings
 from .hook import SamPseudoLabelHook
-from .labeler import Labeler, SamBranch
+from .labeler import LABELER_REGISTRY, Labeler, SamBranch
 from .probe import take_snapshot
 from .refiner import PromptSettings
 from .region_vote import RegionSettings
@@ -14,6 +14,7 @@ from .trains_in_rounds import TrainsInRounds
 __all__ = [
     "DatasetLabeler",
     "GuardSettings",
+    "LABELER_REGISTRY",
     "Labeler",
     "PromptSettings",
     "RegionSettings",

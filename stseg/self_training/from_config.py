@@ -24,7 +24,7 @@ from stseg.modeling.encoders import SAMImageEncoder, create_sam, decoder_parts
 from stseg.self_training.dataset_labeler import DatasetLabeler, predict_labels, sam_digest, spread
 from stseg.self_training.guard import GuardSettings
 from stseg.self_training.hook import SamPseudoLabelHook
-from stseg.self_training.labeler import Labeler, SamBranch
+from stseg.self_training.labeler import LABELER_REGISTRY, Labeler, SamBranch
 from stseg.self_training.probe import take_snapshot
 from stseg.self_training.refiner import PromptSettings
 from stseg.self_training.region_vote import RegionSettings
@@ -88,16 +88,14 @@ def build_preview(cfg: CfgNode, model: nn.Module, count: int) -> dict[str, float
 def build_dataset_labeler(cfg: CfgNode, target: Target, model: nn.Module) -> DatasetLabeler:
     """What labels a target; the model is only looked at."""
     st = cfg.SELF_TRAINING
-    sam = build_sam_branch(cfg, model) if st.REFINE.ENABLED else None
+    if st.LABELER not in LABELER_REGISTRY:
+        known = ", ".join(name for name, _ in LABELER_REGISTRY)
+        raise ValueError(f"SELF_TRAINING.LABELER: expected one of {known}, got {st.LABELER!r}.")
+    labeler = LABELER_REGISTRY.get(st.LABELER)(cfg, target, model)
+    sam = labeler.sam
     return DatasetLabeler(
         target=target,
-        labeler=Labeler(
-            target.vocabulary.names,
-            scoring=st.GATE.SCORING,
-            threshold=st.GATE.THRESH,
-            vetoed=target.vetoed,
-            sam=sam,
-        ),
+        labeler=labeler,
         items=partial(_items, cfg, target.name, target.vocabulary),
         settings={
             **labelling_keys(cfg),
@@ -118,6 +116,19 @@ def _items(
     if records:
         for batch in build_record_loader(cfg, records, name, vocabulary):
             yield from batch
+
+
+@LABELER_REGISTRY.register()
+def build_sam_labeler(cfg: CfgNode, target: Target, model: nn.Module) -> Labeler:
+    """Gate, then SAM's masks or a vote in its regions; without REFINE.ENABLED the gate alone."""
+    gate = cfg.SELF_TRAINING.GATE
+    return Labeler(
+        target.vocabulary.names,
+        scoring=gate.SCORING,
+        threshold=gate.THRESH,
+        vetoed=target.vetoed,
+        sam=build_sam_branch(cfg, model) if cfg.SELF_TRAINING.REFINE.ENABLED else None,
+    )
 
 
 def build_sam_branch(cfg: CfgNode, model: nn.Module) -> SamBranch:

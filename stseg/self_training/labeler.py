@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from detectron2.utils.registry import Registry
 from segment_anything.modeling import MaskDecoder, PromptEncoder
 from torch import Tensor
 
@@ -18,6 +19,14 @@ from stseg.self_training.pseudo_label import ClassRecord, PseudoLabel
 from stseg.self_training.refiner import PromptSettings, SamRefiner
 from stseg.self_training.region_vote import RegionSettings, find_regions, region_vote
 from stseg.structures import IGNORE_LABEL
+
+LABELER_REGISTRY = Registry("LABELER")
+LABELER_REGISTRY.__doc__ = """
+Registry of what makes the pseudo-label of one image, chosen by SELF_TRAINING.LABELER.
+
+An entry is called with the config, the `Target` and the bare model, and must return a `Labeler`,
+usually of a class of one's own with another `label`.
+"""
 
 
 @dataclass(frozen=True)

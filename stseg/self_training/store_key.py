@@ -117,6 +117,7 @@ def labelling_keys(cfg: CfgNode) -> dict[str, Any]:
     return {
         "version": LABELLING_VERSION,
         "model": _without(cfg.MODEL, INDIFFERENT),
+        "labeler": st.LABELER,
         "gate": _without(st.GATE, ()),
         "refine": _without(st.REFINE, ("BATCH_SIZE",)),
         "label_max_size": st.LABEL_MAX_SIZE,

@@ -14,8 +14,9 @@ from stseg.modeling.meta_arch import STSeg
 from stseg.self_training import dataset_labeler as module
 from stseg.self_training.dataset_labeler import predict, predict_labels
 from stseg.self_training.from_config import build_dataset_labeler
+from stseg.self_training.labeler import LABELER_REGISTRY, Labeler
 from stseg.self_training.target import Target
-from stseg.structures import Vocabulary
+from stseg.structures import IGNORE_LABEL, Vocabulary
 from tests.helpers.tiny_model import register, tiny_cfg
 
 
@@ -270,3 +271,32 @@ def test_sam_sees_the_picture_that_is_asked_for(tmp_path, source, side):
     assert image.shape == (1, 3, side, side)
     wanted = small if source == "model" else torch.from_numpy(pixels).permute(2, 0, 1)
     assert torch.equal(image[0], wanted.float())
+
+
+@LABELER_REGISTRY.register()
+class HalfOfIt(Labeler):
+    """Labels the left half of every picture as the first class."""
+
+    def __init__(self, cfg, target, model):
+        super().__init__(target.vocabulary.names, threshold=cfg.SELF_TRAINING.GATE.THRESH)
+
+    def label(self, probs, image, embedding=None, thresholds=None):
+        label = super().label(probs, image, embedding, thresholds)
+        label.label_map[:] = IGNORE_LABEL
+        label.label_map[:, : label.label_map.shape[1] // 2] = 0
+        return label
+
+
+def test_a_labeler_of_ones_own_is_chosen_by_its_name(folder_of, tmp_path):
+    cfg = tiny_cfg(SELF_TRAINING__REFINE__ENABLED=False)
+    usual = folder_of(cfg)
+    cfg.SELF_TRAINING.LABELER = "HalfOfIt"
+    assert folder_of(cfg) != usual  # its labels are others
+    target = Target("target", (), Vocabulary.parse("a; b"))
+    labeler = build_dataset_labeler(cfg, target, nn.Linear(1, 1))
+    item = {"image": torch.zeros(3, 4, 6), "vocabulary": target.vocabulary, "height": 4, "width": 6}
+    found = labeler.label(Scores(torch.rand(2, 4, 6)), item).label_map
+    assert (found[:, :3] == 0).all() and (found[:, 3:] == IGNORE_LABEL).all()
+    cfg.SELF_TRAINING.LABELER = "nobody"
+    with pytest.raises(ValueError, match=r"LABELER: expected one of build_sam_labeler.*'nobody'"):
+        build_dataset_labeler(cfg, target, nn.Linear(1, 1))
