@@ -301,6 +301,7 @@ def tower_of_three_stages():
     [
         (lambda: TimmModel("test_vit_relpos", 24, pool="", proj="linear"), "RelPos.*doesn't match"),
         (lambda: TimmModel("test_byobnet", 24, pool="rot_attn", proj=""), "outside its trunk"),
+        (lambda: TimmModel("test_maxvit", 24, pool="", proj="linear"), "MaxxVit.*window"),
         (tower_of_three_stages, "FastVit.*1 to 3"),
         (lambda: VisionTransformer(**NATIVE, attentional_pool="parallel"), "pooling"),
         (lambda: VisionTransformer(**NATIVE, pool_type="none"), "pooling"),
