@@ -74,8 +74,8 @@ def _add_encoders(cfg: CfgNode) -> None:
     cfg.MODEL.DTYPE = "fp32"
 
     cfg.MODEL.CLIP = CN()
-    # Architecture, by its open_clip name: ConvNeXt (convnext_base_w_320, convnext_large_d_320,
-    # convnext_mini of this project) or ViT (ViT-B-16, ViT-L-14, ...).
+    # Architecture, by its open_clip name: convnext_base_w_320, convnext_large_d_320, ViT-B-16 or
+    # another (projects/STSeg/README.md, "Towers"), or convnext_mini of this project.
     cfg.MODEL.CLIP.NAME = "convnext_base_w_320"
     # Weights: a tag of open_clip (fetched from its hub), a local file or a stseg:// path; "random"
     # for random ones, in trials.

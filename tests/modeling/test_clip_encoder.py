@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from stseg.modeling.encoders.clip import create_clip, wrap_image_tower
+from stseg.modeling.encoders.clip import create_clip
+from stseg.modeling.encoders.towers import wrap_image_tower
 from tests.helpers.tiny_model import CLIP_NAME, VIT_NAME
 
 
@@ -124,7 +125,6 @@ def test_published_tags_are_known_to_open_clip():
         (lambda: create_clip("convnext_bass"), "MODEL.CLIP.NAME"),
         (lambda: create_clip(CLIP_NAME, "laion400m"), "MODEL.CLIP.PRETRAINED"),
         (lambda: wrap_image_tower(create_clip(CLIP_NAME).visual, finetune="half"), "FINETUNE"),
-        (lambda: wrap_image_tower(torch.nn.Conv2d(3, 8, 3)), "ConvNeXt or ViT"),
     ],
 )
 def test_bad_settings_are_named(make, named):

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from stseg.checkpoint import load_published
 from stseg.checkpoint.checkpointer import load_for_evaluation
 from stseg.config import add_stseg_config
-from stseg.modeling.encoders.clip import wrap_image_tower
+from stseg.modeling.encoders.towers import wrap_image_tower
 from stseg.modeling.meta_arch.base import OpenVocabSegmentor
 from stseg.modeling.meta_arch.stseg import STSeg
 from stseg.modeling.scores.batches import resize

@@ -217,6 +217,11 @@ def test_the_decoder_is_as_deep_as_the_model_has_templates():
         model([item])
 
 
+def test_a_working_size_that_the_tower_cannot_divide_is_refused():
+    with pytest.raises(ValueError, match=r"IMAGE_SIZE: expected multiples of 16.*Set \(48, 64\)"):
+        STSeg(tiny_cfg(MODEL__CLIP__NAME=VIT_NAME, MODEL__STSEG__IMAGE_SIZE=[60, 64]))
+
+
 def test_a_config_from_before_templates_were_the_models_is_still_read(tmp_path):
     old = tmp_path / "config.yaml"
     old.write_text("MODEL: {SEM_SEG_HEAD: {NUM_PROMPTS: 80, HIDDEN_DIM: 64}}")

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from stseg.modeling.encoders.clip import create_clip
+from stseg.modeling.text.encoder import CLIPTextEncoder
 from stseg.modeling.text.prefix import PrefixTree, lexicographic_order
 from stseg.modeling.text.templates import load_templates
 from stseg.modeling.text.tower import TextTower
@@ -75,12 +76,39 @@ def test_other_towers_of_its_blocks_agree(changes):
     assert_same(make_clip(SMALL | changes, quick_gelu=True), TOKENIZER(PROMPTS))
 
 
+@pytest.mark.parametrize("changes", [{}, {"proj_bias": True}, {"proj_type": "none"}])
+def test_a_causal_tower_of_its_own_module_shares_beginnings_too(changes):
+    assert_same(make_clip(SMALL | changes, CustomTextCLIP), TOKENIZER(PROMPTS))
+
+
+SIGLIP = {"no_causal_mask": True, "pool_type": "last", "proj_bias": True}
+# As SigLIP's tokenizer has them: padded with 1, no start token, an end that is not the highest id.
+OTHER_IDS = torch.tensor(
+    [[7, 900, 3, 1, 1], [7, 2, 900, 1, 1], [900, 7, 2, 3, 1], [1] * 5, [7, 900, 5, 1, 1]]
+)
+
+
+@pytest.mark.parametrize("kind", [CLIP, CustomTextCLIP])
+def test_prompts_that_end_at_no_highest_id_go_whole(kind):
+    clip = make_clip(SMALL | SIGLIP | {"context_length": 5}, kind)
+    assert_same(clip, OTHER_IDS, shares=False)
+    encoder = CLIPTextEncoder(clip, lambda texts: OTHER_IDS[[int(text) for text in texts]])
+    found = encoder.encode_prompts([str(i) for i in range(5)])
+    torch.testing.assert_close(found, F.normalize(clip.encode_text(OTHER_IDS), dim=-1))
+
+
+def test_any_ids_have_an_order():
+    order = lexicographic_order(OTHER_IDS)
+    assert order.sort().values.tolist() == list(range(5))
+
+
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [
-        ({}, CustomTextCLIP),
+        ({"embed_cls": True}, CustomTextCLIP),
         ({"no_causal_mask": True}, CLIP),
         ({"pool_type": "last"}, CLIP),
+        ({"pool_type": "eos"}, CustomTextCLIP),
         ({"qk_norm": True}, CLIP),
     ],
 )

@@ -2,6 +2,7 @@ from .clip import build_clip, build_image_encoder, create_clip
 from .convnext_mini import add_mini_configs
 from .sam import SAMImageEncoder, build_sam_encoder, check_sam_checkpoint, create_sam, decoder_parts
 from .sam_mini import build_sam_mini
+from .towers import wrap_image_tower
 
 __all__ = [
     "SAMImageEncoder",
@@ -14,4 +15,5 @@ __all__ = [
     "create_clip",
     "create_sam",
     "decoder_parts",
+    "wrap_image_tower",
 ]

@@ -69,6 +69,7 @@ class STSeg(OpenVocabSegmentor):
         clip = build_clip(cfg)
         image_encoder = build_image_encoder(cfg, clip.visual)
         shape = image_encoder.output_shape()
+        _check_size(cfg, max(spec.stride for spec in shape.values()))
         parts = {"sam_encoder": None, "dea": None}
         if cfg.MODEL.STSEG.DEA.ENABLED:
             sam_encoder = build_sam_encoder(cfg)
@@ -134,6 +135,16 @@ class STSeg(OpenVocabSegmentor):
             guidance = [x.detach() for x in guidance]
         outputs = self.head(cost, guidance, embeddings.embeds, **how)
         return tuple(embeddings.class_scores(scores) for scores in outputs)
+
+
+def _check_size(cfg: CfgNode, stride: int) -> None:
+    size = tuple(cfg.MODEL.STSEG.IMAGE_SIZE)
+    if any(side % stride for side in size):
+        near = tuple(max(side // stride, 1) * stride for side in size)
+        raise ValueError(
+            f"MODEL.STSEG.IMAGE_SIZE: expected multiples of {stride}, the coarsest stride of "
+            f"{cfg.MODEL.CLIP.NAME}, got {size}. Set {near}."
+        )
 
 
 def build_dea(cfg: CfgNode, dim: int, sam_dim: int) -> DEA:

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import open_clip
 import torch
-from open_clip.transformer import ResidualAttentionBlock
+from open_clip.transformer import ResidualAttentionBlock, TextTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -36,36 +36,46 @@ class TextTower(nn.Module):
         """Embed prompts.
 
         Args:
-            tokens: (N, context) int64, anywhere; a prompt ends at its highest id. Sorted ones share
-                most, see `lexicographic_order`.
+            tokens: (N, context) int64, anywhere; where prompts go as a tree, each ends at its
+                highest id, and sorted ones share most, see `lexicographic_order`.
 
         Returns:
             (N, C), not normalised.
         """
-        clip, device = self.clip, next(self.parameters()).device
+        device = next(self.parameters()).device
         if not self.shares_prefixes:
-            return clip.encode_text(tokens.to(device))
+            return self.clip.encode_text(tokens.to(device))
+        text = _text_of(self.clip)
         tree = PrefixTree.grow(tokens.cpu(), device)
-        dtype = clip.transformer.get_cast_dtype()
-        x = clip.token_embedding(tree.tokens).to(dtype)
-        x = x + clip.positional_embedding[tree.positions].to(dtype)
-        *blocks, last = clip.transformer.resblocks
+        dtype = text.transformer.get_cast_dtype()
+        x = text.token_embedding(tree.tokens).to(dtype)
+        x = x + text.positional_embedding[tree.positions].to(dtype)
+        *blocks, last = text.transformer.resblocks
         for block in blocks:
             x = _run(block, x, tree)
-        x = clip.ln_final(_run_at_ends(last, x, tree))
-        if isinstance(clip.text_projection, nn.Linear):
-            return clip.text_projection(x)
-        return x if clip.text_projection is None else x @ clip.text_projection
+        x = text.ln_final(_run_at_ends(last, x, tree))
+        if isinstance(text.text_projection, nn.Linear):
+            return text.text_projection(x)
+        return x if text.text_projection is None else x @ text.text_projection
 
 
 def is_plain(clip: nn.Module) -> bool:
     """Whether the tower is built as `TextTower` takes it: causal, of CLIP's own blocks."""
-    if type(clip) is not open_clip.CLIP or getattr(clip, "text_pool_type", "") != "argmax":
+    text = _text_of(clip)
+    if type(text) not in (open_clip.CLIP, TextTransformer):
         return False
-    mask = clip.attn_mask
+    pooling = getattr(text, "text_pool_type", getattr(text, "pool_type", ""))
+    if pooling != "argmax" or getattr(text, "cls_emb", None) is not None:
+        return False
+    mask = text.attn_mask
     if mask is None or not torch.equal(mask, torch.full_like(mask, -torch.inf).triu(1)):
         return False
-    return all(_is_plain_block(block) for block in clip.transformer.resblocks)
+    return all(_is_plain_block(block) for block in text.transformer.resblocks)
+
+
+def _text_of(clip: nn.Module) -> nn.Module:
+    """The module that holds the parts of the text tower, under the same names in both."""
+    return clip.text if type(clip) is open_clip.CustomTextCLIP else clip
 
 
 def _is_plain_block(block: nn.Module) -> bool:
