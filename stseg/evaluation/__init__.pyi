@@ -1,5 +1,5 @@
 from .bootstrap import Bootstrap, PairedTest, paired_test
-from .boundary import BoundaryCounts, TrimapCounts
+from .boundary import BoundaryCounts
 from .build import EVALUATOR_REGISTRY, build_evaluator
 from .calibration import ConfidenceHistogram
 from .confusion import ConfusionMatrix
@@ -33,7 +33,6 @@ __all__ = [
     "Score",
     "SemSegEvaluator",
     "Settings",
-    "TrimapCounts",
     "build_evaluator",
     "check_similarity",
     "comparable",
