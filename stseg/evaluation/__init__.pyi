@@ -5,7 +5,7 @@ from .calibration import ConfidenceHistogram
 from .confusion import ConfusionMatrix
 from .drop_in import SemSegEvaluator
 from .metrics import figures, fold_background, per_class, top_confusions
-from .open_vocab import check_similarity, open_figures, open_iou, similarity, text_similarity
+from .open_vocab import check_similarity, open_figures, open_iou, similarity
 from .results import (
     Result,
     comparable,
@@ -47,7 +47,6 @@ __all__ = [
     "score_pairs",
     "similarity",
     "summarise",
-    "text_similarity",
     "top_confusions",
     "write_result",
     "write_results",

@@ -10,7 +10,7 @@ answers back, so that scores under all variants are comparable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 
@@ -121,27 +121,6 @@ def similarity(embeddings: np.ndarray, floor: float = 0.0) -> np.ndarray:
     result = (result + result.T) / 2
     np.fill_diagonal(result, 1.0)
     return result
-
-
-def text_similarity(
-    names: Sequence[str], encode: Callable[[list[str]], np.ndarray], floor: float = 0.0
-) -> np.ndarray:
-    """Nearness of names by any text encoder.
-
-    Args:
-        names: N class names.
-        encode: gives (N, C) floats for N names, such as the mean of a CLIP's prompts.
-        floor: as for `similarity`.
-
-    Raises:
-        ValueError: if the encoder answers with another number of rows.
-    """
-    embeddings = np.asarray(encode(list(names)))
-    if embeddings.shape[:1] != (len(names),):
-        raise ValueError(
-            f"Text encoder: expected {len(names)} rows, one per name, got {embeddings.shape}."
-        )
-    return similarity(embeddings, floor)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from stseg.evaluation.open_vocab import (
     permuted,
     renamed,
     similarity,
-    text_similarity,
     with_distractors,
     with_synonyms,
 )
@@ -107,16 +106,6 @@ def test_similarity_is_the_cosine_above_the_floor():
     assert similarity(vectors, floor=0.5)[0, 1] == pytest.approx((cosine - 0.5) / 0.5)
     assert similarity(vectors, floor=0.8)[0, 1] == 0
     open_iou(ConfusionMatrix(4), near)
-
-
-def test_any_text_encoder_will_do():
-    def letters(names):
-        return np.array([[name.count(c) for c in "abcdefghijklmnopqrstuvwxyz"] for name in names])
-
-    near = text_similarity(["dog", "god", "sky"], letters)
-    assert near[0, 1] == pytest.approx(1) and near[0, 2] < 0.5
-    with pytest.raises(ValueError, match=r"expected 2 rows, one per name, got \(1, 4\)"):
-        text_similarity(["a", "b"], lambda names: np.ones((1, 4)))
 
 
 def test_faulty_embeddings_are_refused():
