@@ -30,8 +30,8 @@ from .loaders import (
 )
 from .media import find_media, is_video, open_video, unique_stems, video_frames, video_size
 from .names_file import ignore_label
-from .readers.folders import register_data, register_folder, register_from_cfg
-from .readers.unlabelled import Skipped, list_images, register_images
+from .readers.folders import register_data, register_folder, register_from_cfg, register_images
+from .readers.unlabelled import Skipped, list_images
 from .records import build_record_loader
 from .sampling import balance_weights
 

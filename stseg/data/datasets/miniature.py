@@ -22,13 +22,13 @@ def small_world_root() -> Path:
     return Path(os.environ.get("DETECTRON2_DATASETS") or "datasets").expanduser() / "small_world"
 
 
-def load_small_world(split: str, root: Path | None = None) -> list[dict[str, str]]:
+def load_small_world(split: str) -> list[dict[str, str]]:
     """List the scenes of a split as Detectron2 records, without labels where it has none.
 
     Raises:
         FileNotFoundError: if the split was not rendered; names the command that does it.
     """
-    root = root or small_world_root()
+    root = small_world_root()
     image_dir, label_dir = root / "images" / split, root / "labels" / split
     images = sorted(image_dir.glob("*.png"))
     if not images:
