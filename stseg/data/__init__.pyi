@@ -22,6 +22,7 @@ from .image_io import (
     to_rgb,
 )
 from .loaders import (
+    build_record_loader,
     build_self_training_loader,
     build_test_loader,
     build_train_loader,
@@ -32,7 +33,6 @@ from .media import find_media, is_video, open_video, unique_stems, video_frames,
 from .names_file import ignore_label
 from .readers.folders import register_data, register_folder, register_from_cfg, register_images
 from .readers.unlabelled import Skipped, list_images
-from .records import build_record_loader
 from .sampling import balance_weights
 
 __all__ = [

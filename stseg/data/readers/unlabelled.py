@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import os
 import struct
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from stseg.data.image_io import IMAGE_SUFFIXES, read_image
+from stseg.data.readers.label_cache import in_threads
 
 Skipped = list[tuple[str, str]]
 # Beside broken files: rare modes and damaged EXIF fields that Pillow meets after decoding.
 _UNREADABLE = (OSError, ValueError, SyntaxError, struct.error, MemoryError)
-_SECONDS_BEFORE_PROGRESS = 5.0
 
 
 def list_images(
-    folder: str | Path, *, recursive: bool = False, workers: int | None = None
+    folder: str | Path, *, recursive: bool = False
 ) -> tuple[list[dict[str, Any]], Skipped]:
     """Find the images of a folder and decode each of them once, completely.
 
     Args:
         folder: relative paths start at the working directory. Other files in it do no harm.
         recursive: look into folders below, too; hidden ones are left out.
-        workers: threads that decode; by default as many as there are cores, at most 16.
 
     Returns:
         Records with "file_name" in the order of their paths, and the files left out, each as
@@ -44,16 +40,7 @@ def list_images(
     paths = _image_files(root, recursive)
     if not paths:
         raise ValueError(_nothing_found(root, recursive))
-    if workers is None:
-        workers = min(os.cpu_count() or 1, 16)
-    with ThreadPoolExecutor(workers) as pool:
-        progress = tqdm(
-            pool.map(_why_unreadable, paths),
-            desc="checking images",
-            total=len(paths),
-            delay=_SECONDS_BEFORE_PROGRESS,
-        )
-        reasons = list(progress)
+    reasons = in_threads(_why_unreadable, paths, "checking images")
     skipped = [(path, why) for path, why in zip(paths, reasons, strict=True) if why]
     records = [{"file_name": path} for path, why in zip(paths, reasons, strict=True) if not why]
     if not records:
