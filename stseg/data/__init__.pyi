@@ -1,5 +1,5 @@
 from .augmentation import build_augmentations
-from .datasets.class_lists import load_class_list, load_unseen
+from .datasets.class_lists import load_class_list, load_id_table, load_unseen
 from .datasets.class_matching import MATCH_RULES, Match, known_classes
 from .datasets.miniature import IGNORED_IN_FILES, SPLITS, UNLABELLED_SPLIT
 from .datasets.register import (
@@ -68,6 +68,7 @@ __all__ = [
     "known_classes",
     "list_images",
     "load_class_list",
+    "load_id_table",
     "load_unseen",
     "open_video",
     "image_size",
