@@ -35,7 +35,7 @@ class Layout:
     convention: str = "SED, CAT-Seg"
     image_dir: str
     label_dir: str
-    ignore_labels: tuple[int, ...]
+    ignore_labels: tuple[int, ...] = (255,)
     labels_select: bool = False
     image_list: str = ""
     label_ids: tuple[int, ...] | None = None
