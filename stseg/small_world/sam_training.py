@@ -25,10 +25,12 @@ logger = logging.getLogger(__name__)
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line, see the module's head."""
     args = parse_args("stseg.small_world.sam_training", __doc__, PromptRecipe(), 30, argv)
-    from stseg.small_world.prompt_trainer import judge_weights, train
+    from stseg.small_world.prompt_trainer import PromptTrainer, judge_weights
+    from stseg.small_world.training import run_training
 
     if args.command == "train":
-        train(args.recipe, args.out, args.device, args.eval_period, args.count)
+        trainer = PromptTrainer(args.recipe, args.device)
+        run_training(trainer, args.out, args.eval_period, args.count)
     else:
         logger.info(json.dumps(judge_weights(args)))
 
