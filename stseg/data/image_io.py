@@ -14,6 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from stseg.structures import IGNORE_LABEL
+from stseg.utils import some_of
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 LABEL_SUFFIXES = (".png", ".tif", ".tiff")
@@ -208,7 +209,7 @@ def read_label(
     if outside.any():
         raise ValueError(
             f"Label map {path}: expected ids 0 to {num_ids - 1} ({num_classes} classes) or "
-            f"the ignored {_join(ignore_labels)}, got {_join(np.unique(ids[outside]).tolist())}. "
+            f"the ignored {some_of(ignore_labels, 8)}, got {some_of(np.unique(ids[outside]), 8)}. "
             "Prepare the label maps again, or give the names and the ignored id that belong to "
             "them."
         )
@@ -218,9 +219,3 @@ def read_label(
     if label_ids is not None:  # the last entry is also entry IGNORE_LABEL
         label = np.array([*label_ids, IGNORE_LABEL], dtype=dtype).take(label)
     return label
-
-
-def _join(ids: Sequence[int], limit: int = 8) -> str:
-    """The first ids as text; a wholly wrong map must not print thousands."""
-    shown = ", ".join(str(i) for i in ids[:limit])
-    return shown + (f" and {len(ids) - limit} more" if len(ids) > limit else "")

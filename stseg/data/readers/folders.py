@@ -15,11 +15,11 @@ from stseg.data.datasets.listing import list_pairs
 from stseg.data.datasets.register import register_with_metadata
 from stseg.data.media import is_video
 from stseg.data.names_file import ignore_label as ignore_label_of
-from stseg.data.readers.annotations import join
 from stseg.data.readers.formats import Loaded, load_entry, load_images
 from stseg.data.readers.label_cache import extract_frames
 from stseg.data.readers.unlabelled import Skipped
 from stseg.structures import Vocabulary, VocabularyLike
+from stseg.utils import some_of
 
 logger = logging.getLogger(__name__)
 
@@ -201,5 +201,5 @@ def _register(name: str, data: Any, loaded: Loaded, told: Any) -> None:
 
 def _told(name: str, kind: str, loaded: Loaded) -> str:
     names = loaded.vocabulary.names
-    parts = [kind, *loaded.notes, f"{len(names)} classes: {join(names, _SHOWN_NAMES)}"]
+    parts = [kind, *loaded.notes, f"{len(names)} classes: {some_of(names, _SHOWN_NAMES)}"]
     return f"Data set {name}: {'; '.join(parts)}"
