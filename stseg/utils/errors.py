@@ -1,9 +1,14 @@
 """Errors that explain themselves: what was expected, what came, and the cure. No traceback."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _TRAINING = "detectron2.engine.train_loop"
 
@@ -21,7 +26,7 @@ def explanation(error: BaseException) -> str:
     return text if ": expected " in text else ""  # Python says "(expected 3, got 2)"
 
 
-def some_of(items: Sequence[Any], shown: int = 5) -> str:
+def some_of(items: Sequence[Any] | np.ndarray, shown: int = 5) -> str:
     """The first items as text, and how many more there are."""
     more = f" and {len(items) - shown} more" if len(items) > shown else ""
     return ", ".join(map(str, items[:shown])) + more
