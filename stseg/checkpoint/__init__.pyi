@@ -7,8 +7,8 @@ from .checkpointer import (
     weights_file,
     write_json,
 )
-from .fit import FROZEN_PARTS, check_fit, config_of, shapes_of
-from .published import load_published
+from .fit import check_fit, config_of, shapes_of
+from .published import identify
 from .reading import (
     LOADED_NEXT,
     RANDOM,
@@ -17,7 +17,6 @@ from .reading import (
     read_state_dict,
     reason_of,
 )
-from .signatures import identify
 from .state import AnswersDigest, changeable_names, changeable_state, weights_digest
 
 __all__ = [
@@ -26,7 +25,6 @@ __all__ = [
     "changeable_state",
     "weights_digest",
     "Checkpointer",
-    "FROZEN_PARTS",
     "LOADED_NEXT",
     "RANDOM",
     "READ_ERRORS",
@@ -36,7 +34,6 @@ __all__ = [
     "config_of",
     "identify",
     "load_for_evaluation",
-    "load_published",
     "read_checkpoint",
     "read_state_dict",
     "reason_of",
