@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,14 +26,14 @@ from stseg.evaluation.calibration import ConfidenceHistogram
 from stseg.evaluation.confusion import ConfusionMatrix
 from stseg.evaluation.image_counts import ImageCounts, merge_totals
 from stseg.evaluation.open_vocab import check_similarity
-from stseg.evaluation.results import make_provenance
-from stseg.evaluation.run_files import RunFiles, short_names
-from stseg.evaluation.run_summary import Figures, plain_vocabulary, run_result
+from stseg.evaluation.results import make_provenance, write_result
+from stseg.evaluation.run_summary import Figures, plain_vocabulary, run_result, short_names
 from stseg.evaluation.scoring import Score, Settings
 from stseg.structures import Vocabulary
 
 logger = logging.getLogger(__name__)
 
+_STATE = "sem_seg_state_{}.npz"
 _PACKAGES = ("stseg", "numpy", "pillow", "torch", "detectron2")
 
 
@@ -120,7 +121,6 @@ class STSegSemSegEvaluator(DatasetEvaluator):
         )
         self._distributed = distributed
         self._provenance = make_provenance(weights=weights, packages=_PACKAGES)
-        self._files = RunFiles(output_dir) if output_dir else None
         self._label_files: dict[str, str | None] | None = None
         self._counts = ImageCounts(self._settings)
         self._unsaved = 0
@@ -217,24 +217,29 @@ class STSegSemSegEvaluator(DatasetEvaluator):
 
     def save_state(self) -> None:
         """Write this process's counts into the output folder."""
-        if self._files is None:
+        if not self.output_dir:
             raise ValueError("output_dir: expected a folder to save the state in, got none.")
-        self._files.save_state(self._counts, comm.get_rank(), self._protocol())
+        path = Path(self.output_dir) / _STATE.format(comm.get_rank())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._counts.save(path, self._protocol())
         self._unsaved = 0
 
     def load_state(self) -> None:
-        """Add what was saved, by any number of processes, to the counts of this one.
+        """Add this process's share of what was saved, by any number of processes, to its counts.
 
         Raises:
             ValueError: if it was saved under another protocol or is damaged; names the file.
         """
-        if self._files is None:
+        if not self.output_dir:
             raise ValueError("output_dir: expected a folder to load the state from, got none.")
-        files = self._files.load_state(
-            self._counts, comm.get_rank(), comm.get_world_size(), self._protocol()
-        )
+        files = self._states()[comm.get_rank() :: comm.get_world_size()]
+        for path in files:
+            self._counts.load(path, self._protocol())
         if files:
             logger.info("%s: going on after %d images.", self.dataset_name, len(self._counts.names))
+
+    def _states(self) -> list[Path]:
+        return sorted(Path(self.output_dir or "").glob(_STATE.format("*")))
 
     def _protocol(self) -> dict[str, Any]:
         return {
@@ -304,8 +309,10 @@ class STSegSemSegEvaluator(DatasetEvaluator):
         figures = Figures(result, self.label_names)
         shown = ", ".join(f"{k} {v:.2f}" for k, v in figures.overall.items())
         logger.info("%s: %s", self.dataset_name, shown)
-        if self._files is not None:
-            self._files.write(result)
+        if self.output_dir:
+            write_result(Path(self.output_dir) / "sem_seg_result.json", result)
+            for path in self._states():  # which a later evaluation must not find
+                path.unlink()
         return OrderedDict({"sem_seg": figures})
 
     def _label_vocabulary(self) -> Vocabulary:
