@@ -1,15 +1,17 @@
 from .augmentation import build_augmentations
 from .datasets.class_lists import load_class_list, load_id_table, load_unseen
 from .datasets.class_matching import MATCH_RULES, Match, known_classes
+from .datasets.layouts import data_root
 from .datasets.miniature import IGNORED_IN_FILES, SPLITS, UNLABELLED_SPLIT
 from .datasets.register import (
     check_registered,
-    data_root,
     dataset_ignore_labels,
     dataset_label_ids,
     dataset_label_reader,
     dataset_layout,
     dataset_vocabulary,
+    distinct_names,
+    known_names,
 )
 from .datasets.specs import SPECS, VARIANTS, DatasetSpec
 from .image_io import (
@@ -61,6 +63,8 @@ __all__ = [
     "dataset_label_reader",
     "dataset_layout",
     "dataset_vocabulary",
+    "distinct_names",
+    "known_names",
     "find_media",
     "first_images",
     "ignore_label",

@@ -17,7 +17,13 @@ import numpy as np
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 
 from stseg.data.datasets.class_lists import build_vocabulary
-from stseg.data.datasets.layouts import Layout, is_present, present_layouts
+from stseg.data.datasets.layouts import (
+    ROOT_VARIABLE,
+    Layout,
+    data_root,
+    is_present,
+    present_layouts,
+)
 from stseg.data.datasets.listing import list_pairs, select_listed
 from stseg.data.datasets.miniature import (
     IGNORED_IN_FILES,
@@ -31,8 +37,6 @@ from stseg.data.image_io import read_label
 from stseg.structures import Vocabulary
 
 logger = logging.getLogger(__name__)
-
-ROOT_VARIABLE = "DETECTRON2_DATASETS"
 
 
 class BenchmarkMetadata(Metadata):
@@ -70,11 +74,6 @@ class BenchmarkMetadata(Metadata):
         """All of it, as it is now."""
         computed = ("image_root", "sem_seg_root", "ignore_labels", "ignore_label", "label_ids")
         return super().as_dict() | {key: getattr(self, key) for key in computed}
-
-
-def data_root() -> Path:
-    """Folder that holds all benchmarks: $DETECTRON2_DATASETS, or ./datasets, read at every call."""
-    return Path(os.environ.get(ROOT_VARIABLE) or "datasets").expanduser()
 
 
 def load_benchmark(spec: DatasetSpec) -> list[dict[str, Any]]:
@@ -219,6 +218,17 @@ def register_with_metadata(
     )
 
 
+def known_names() -> list[str]:
+    """Names of every data set that this project registered, or that has its metadata."""
+    return [n for n in DatasetCatalog.list() if hasattr(MetadataCatalog.get(n), "vocabulary")]
+
+
+def distinct_names() -> list[str]:
+    """The same without the names that only ask for the files of another one in other words."""
+    variants = {spec.name for spec in VARIANTS}
+    return [name for name in known_names() if name not in variants]
+
+
 def check_registered(name: str, key: str) -> None:
     """Refuse a name that no data set has.
 
@@ -227,16 +237,10 @@ def check_registered(name: str, key: str) -> None:
     """
     if name in DatasetCatalog:
         return
-    variants = {spec.name for spec in VARIANTS}
-    ours = [
-        n
-        for n in DatasetCatalog.list()
-        if n not in variants and hasattr(MetadataCatalog.get(n), "vocabulary")
-    ]
     raise ValueError(
-        f"{key}: expected a registered data set, got {name!r}. Known: {', '.join(ours)}; other "
-        "words for their classes have names that end in _synonyms, see datasets/README.md. Add "
-        "folders of your own with DATASETS.FOLDERS."
+        f"{key}: expected a registered data set, got {name!r}. Known: "
+        f"{', '.join(distinct_names())}; other words for their classes have names that end in "
+        "_synonyms, see datasets/README.md. Add folders of your own with DATASETS.FOLDERS."
     )
 
 
