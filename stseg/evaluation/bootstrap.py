@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stseg.evaluation.confusion import ConfusionMatrix
+from stseg.evaluation.confusion import ConfusionMatrix, ratio_or_nan
 
 # Chance of at most k for Poisson(1); beyond 20 lies less than float64 can tell from 1.
 _POISSON = np.cumsum([math.exp(-1.0) / math.factorial(k) for k in range(21)])
@@ -115,11 +115,8 @@ class Bootstrap:
         hits, truth, predicted = self.sums.transpose(1, 0, 2)
         present = truth > 0
         union = truth + predicted - hits
-        iou = np.divide(hits, union, out=np.zeros(hits.shape), where=present)
-        classes = present.sum(axis=1)
-        means = np.full(len(classes), np.nan)
-        np.divide(iou.sum(axis=1), classes, out=means, where=classes > 0)
-        return means
+        iou = np.where(present, ratio_or_nan(hits, union), 0.0)
+        return ratio_or_nan(iou.sum(axis=1), present.sum(axis=1))
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Percentile interval of mIoU_gt.

@@ -15,6 +15,7 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
+from torch import nn
 
 from stseg.data import (
     dataset_ignore_labels,
@@ -325,6 +326,27 @@ class STSegSemSegEvaluator(DatasetEvaluator):
             if marks and len(set(marks)) == 2
             else replace(self.vocabulary, seen=None)
         )
+
+
+class ResumedModel(nn.Module):
+    """A model that is not run on the images which the evaluator of the moment has counted."""
+
+    def __init__(self, model: nn.Module, evaluators: Sequence[STSegSemSegEvaluator]) -> None:
+        """Wrap the model, in the mode that it is in; evaluators take turns, one per data set."""
+        super().__init__()
+        self.model = model
+        self.training = model.training
+        self._evaluators = evaluators
+
+    def forward(self, inputs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The model's outputs, empty for counted images, which evaluators pass over."""
+        asked = [item for item in inputs if not self._is_counted(item)]
+        outputs = iter(self.model(asked) if asked else ())
+        return [{} if self._is_counted(item) else next(outputs) for item in inputs]
+
+    def _is_counted(self, item: dict[str, Any]) -> bool:
+        name = item["file_name"]
+        return any(e.is_counted(name) for e in self._evaluators if e.is_running)
 
 
 def _refuse_nan(name: str, values: torch.Tensor) -> None:

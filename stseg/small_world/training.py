@@ -1,10 +1,11 @@
 """What the trainings of the miniature towers share: the step and the loop."""
 
+import argparse
 import json
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -109,6 +110,18 @@ class StepwiseTrainer:
         self.model.load_state_dict(state[self.part])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+def run_command(
+    args: argparse.Namespace,
+    trainer: Callable[[Any, str], StepwiseTrainer],
+    judge: Callable[[argparse.Namespace], dict[str, float]],
+) -> None:
+    """What the flags of `recipes.parse_args` ask for: train, or log the figures of some weights."""
+    if args.command == "train":
+        run_training(trainer(args.recipe, args.device), args.out, args.eval_period, args.count)
+    else:
+        logger.info(json.dumps(judge(args)))
 
 
 def build_adamw(
