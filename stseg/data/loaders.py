@@ -15,9 +15,14 @@ from torch.utils.data import BatchSampler, DataLoader
 
 from stseg.config import check
 from stseg.data.datasets import check_registered, dataset_vocabulary
-from stseg.data.datasets.class_matching import label_translation
 from stseg.data.mappers import MAPPER_REGISTRY
-from stseg.data.mixing import DOMAIN_KEY, MapperByDomain, MixedSampler, source_share
+from stseg.data.mixing import (
+    DOMAIN_KEY,
+    MapperByDomain,
+    MixedSampler,
+    label_translation,
+    source_share,
+)
 from stseg.data.sampling import PositionSampler, SeededDataset
 from stseg.render import label_encoding
 from stseg.structures import IGNORE_LABEL, Vocabulary

@@ -69,7 +69,7 @@ class STSegSemanticMapper:
             label_ids: class of every id in the label files, see `read_label`; None for ids that
                 are classes.
             translation: (T_files,) ids in `vocabulary`, or IGNORE_LABEL, of the T_files classes
-                of the label files, see `class_matching.label_translation`; None where they
+                of the label files, see `stseg.data.mixing.label_translation`; None where they
                 are those of `vocabulary`.
             weak_view: return "weak_image" and "inside", too.
             allow_unlabelled: records without a label map are for training, too, and give no

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from stseg.data.datasets.class_matching import label_translation
 from stseg.data.sampling import PositionSampler, StreamSampler
+
+__all__ = ["DOMAIN_KEY", "MapperByDomain", "MixedSampler", "label_translation", "source_share"]
 
 #: Key of a record, and of the item made of it: name of the source data set; absent in target ones.
 DOMAIN_KEY = "domain"

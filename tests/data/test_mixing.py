@@ -10,9 +10,8 @@ from detectron2.data import MetadataCatalog
 from PIL import Image
 
 from stseg.data import loaders as build_module
-from stseg.data.datasets.class_matching import label_translation
 from stseg.data.loaders import build_self_training_loader
-from stseg.data.mixing import MixedSampler, source_share
+from stseg.data.mixing import MixedSampler, label_translation, source_share
 from stseg.data.readers import register_folder, register_images
 from stseg.data.sampling import PositionSampler
 from stseg.render.label_files import encode_labels
