@@ -19,9 +19,10 @@ from PIL import Image
 
 from benchmarks.evaluators import regions
 from stseg.config import add_stseg_config
+from stseg.data import load_id_table
 from stseg.data.loaders import build_mapper
 from stseg.tools.preparation import COCO_STUFF
-from stseg.tools.preparation.label_encoders import coco_stuff, id_table
+from stseg.tools.preparation.label_encoders import coco_stuff
 from stseg.tools.preparation.runner import prepare as run_tasks
 
 SPLIT = "val2017"
@@ -32,7 +33,7 @@ TOP = 12
 
 def synthetic_pairs(folder: Path) -> list[tuple[Path, Path]]:
     """A few images with raw COCO-Stuff maps of 20 regions, written below `folder`."""
-    values = np.array(id_table("coco_stuff_ids"), np.uint8)
+    values = np.array(load_id_table("coco_stuff_ids"), np.uint8)
     folder.mkdir(parents=True)
     pairs = []
     for number in range(DIFFERENT):

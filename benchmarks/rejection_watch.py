@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from benchmarks.asked_words import VocabularyVariant
 from stseg import Predictor, Vocabulary
 from stseg.evaluation import ConfusionMatrix
-from stseg.evaluation.open_vocab import VocabularyVariant
 from stseg.modeling.heads import cost_decoder
 
 STAGES = 3

@@ -4,15 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from stseg import Vocabulary
-from stseg.evaluation import ConfusionMatrix
-from stseg.evaluation.open_vocab import (
+from benchmarks.asked_words import (
     VocabularyVariant,
     permuted,
     renamed,
     with_distractors,
     with_synonyms,
 )
+from stseg import Vocabulary
+from stseg.evaluation import ConfusionMatrix
 
 GIVEN = "as given"
 

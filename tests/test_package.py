@@ -56,7 +56,7 @@ USES = [
     "from stseg import Predictor",
     "from stseg.engine import Trainer",
     "from stseg.modeling import build_model",
-    "from stseg.checkpoint import load_published",
+    "from stseg.checkpoint import load_for_evaluation",
     "from stseg.evaluation import SemSegEvaluator",
 ]
 

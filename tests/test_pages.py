@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stseg.evaluation.label_images import pair_folders
-from stseg.evaluation.report_page import html_page
+from stseg.evaluation.report import html_page
 from stseg.evaluation.report_pictures import ImageCard, Picture
 from stseg.evaluation.scoring import Settings, score_pairs, summarise
 from stseg.render.html import TEMPLATES

@@ -9,7 +9,7 @@ from .checkpointer import (
 )
 from .facts import WeightFacts
 from .fit import check_fit, config_of, shapes_of
-from .published import load_published
+from .published import identify
 from .reading import (
     LOADED_NEXT,
     RANDOM,
@@ -18,7 +18,6 @@ from .reading import (
     read_state_dict,
     reason_of,
 )
-from .signatures import identify
 from .state import AnswersDigest, changeable_names, changeable_state, weights_digest
 
 __all__ = [
@@ -37,7 +36,6 @@ __all__ = [
     "config_of",
     "identify",
     "load_for_evaluation",
-    "load_published",
     "read_checkpoint",
     "read_state_dict",
     "reason_of",

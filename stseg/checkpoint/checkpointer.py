@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from stseg.checkpoint.facts import WeightFacts
 from stseg.checkpoint.fit import check_fit
-from stseg.checkpoint.published import rename_published
-from stseg.checkpoint.reading import LOADED_NEXT, RANDOM, read_checkpoint
-from stseg.checkpoint.signatures import identify
+from stseg.checkpoint.published import our_names
+from stseg.checkpoint.reading import LOADED_NEXT, RANDOM, read_checkpoint, read_state_dict
 from stseg.utils import phase, write_atomically
 
 logger = logging.getLogger(__name__)
@@ -97,9 +96,7 @@ class Checkpointer(DetectionCheckpointer):
         return read_checkpoint(filename, "MODEL.WEIGHTS")
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
-        state, kind = checkpoint["model"], ""
-        if identify(state) not in ("stseg", "unknown"):
-            state, kind = rename_published(state, "MODEL.WEIGHTS")
+        state, kind = our_names(checkpoint["model"], "MODEL.WEIGHTS")
         wanted = self.model.state_dict()
         if wanted and not any(key in wanted for key in state):
             raise ValueError(
@@ -169,9 +166,7 @@ def spare_encoder_files(cfg: CfgNode, save_dir: str = "") -> CfgNode:
     path = weights_file(cfg.MODEL.WEIGHTS, save_dir)
     if not path:
         return cfg
-    state = read_checkpoint(path, "MODEL.WEIGHTS")["model"]
-    if identify(state) not in ("stseg", "unknown"):
-        state, _ = rename_published(state, "MODEL.WEIGHTS")
+    state, _ = our_names(read_state_dict(path, "MODEL.WEIGHTS"), "MODEL.WEIGHTS")
     parts = {name.split(".")[0] for name in state}
     cfg = cfg.clone()
     cfg.defrost()

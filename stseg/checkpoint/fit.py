@@ -1,7 +1,6 @@
 """Whether a checkpoint's tensors are those of a model, and which config they would fit."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -9,85 +8,27 @@ from torch import Tensor, nn
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-@dataclass(frozen=True)
-class Misfit:
-    """How a file's tensors differ from a model's.
-
-    Attributes:
-        missing: names that the file lacks.
-        extra: names that the model lacks.
-        shapes: (name, shape in the file, shape in the model) of the others that differ.
-    """
-
-    missing: tuple[str, ...]
-    extra: tuple[str, ...]
-    shapes: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
-
-    def __str__(self) -> str:
-        parts = [
-            f"{len(names)} tensors {what} ({_first(names)})"
-            for what, names in (
-                ("missing in the file", self.missing),
-                ("without a place in the model", self.extra),
-            )
-            if names
-        ]
-        if self.shapes:
-            shown = [f"{n}: {a} in the file, {b} in the model" for n, a, b in self.shapes]
-            parts.append(f"{len(shown)} shapes that differ ({_first(shown, '; ')})")
-        return "; ".join(parts)
-
-
-def find_misfit(
-    model: nn.Module, state: Mapping[str, Tensor], is_whole: bool = False
-) -> Misfit | None:
-    """Compare a file with a model; None where every tensor has its place.
-
-    Args:
-        model: as configured.
-        state: tensors by name.
-        is_whole: parts that have files of their own (the model's `own_files`) must be there, too;
-            else the file may leave out each as a whole.
-    """
-    optional = () if is_whole else tuple(getattr(model, "own_files", ()))
-    own, given = shapes_of(model.state_dict()), shapes_of(state)
-    absent = tuple(part for part in optional if not any(name.startswith(part) for name in given))
-    missing = [name for name in own if name not in given and not name.startswith(absent)]
-    extra = [name for name in given if name not in own]
-    shapes = [(n, given[n], own[n]) for n in own if n in given and given[n] != own[n]]
-    if not (missing or extra or shapes):
-        return None
-    return Misfit(tuple(missing), tuple(extra), tuple(shapes))
-
-
 def check_fit(
-    model: nn.Module,
-    state: Mapping[str, Tensor],
-    where: str,
-    path: str,
-    *,
-    kind: str = "",
-    is_whole: bool = False,
+    model: nn.Module, state: Mapping[str, Tensor], where: str, path: str, *, kind: str = ""
 ) -> None:
     """Refuse tensors that are not all of the model's, each in its shape.
 
     Args:
         model: left as it is.
-        state: tensors by name.
+        state: tensors by name; the model's `own_files` may be left out, each as a whole.
         where: what named the file, for messages, such as "MODEL.WEIGHTS".
         path: of the file.
         kind: what the file looks like, "" for one of ours.
-        is_whole: see `find_misfit`.
 
     Raises:
         ValueError: tells how many differ, the first of each kind, and the config keys that the
             file would fit.
     """
-    misfit = find_misfit(model, state, is_whole)
-    if misfit is None:
+    own, given = shapes_of(model.state_dict()), shapes_of(state)
+    misfit = _misfit(own, given, getattr(model, "own_files", ()))
+    if not misfit:
         return
-    given = shapes_of(state)
-    differing = fitting_keys(given, shapes_of(model.state_dict()))
+    differing = fitting_keys(given, own)
     clip = config_of(given).get("MODEL.CLIP.NAME")
     looks = f", which looks like {kind}{f' with {clip}' if clip else ''}," if kind else ""
     cure = (
@@ -98,6 +39,27 @@ def check_fit(
     raise ValueError(
         f"{where}: expected the tensors of {type(model).__name__} as configured, got "
         f"{path!r}{looks} with {misfit}. {cure}"
+    )
+
+
+def _misfit(own: Shapes, given: Shapes, optional: Iterable[str]) -> str:
+    """How a file's tensors differ from a model's, "" where every one has its place."""
+    absent = tuple(p for p in optional if not any(name.startswith(p) for name in given))
+    missing = [name for name in own if name not in given and not name.startswith(absent)]
+    extra = [name for name in given if name not in own]
+    shapes = [
+        f"{name}: {given[name]} in the file, {own[name]} in the model"
+        for name in own
+        if name in given and given[name] != own[name]
+    ]
+    return "; ".join(
+        f"{len(texts)} {what} ({_first(texts, mark)})"
+        for texts, what, mark in (
+            (missing, "tensors missing in the file", ", "),
+            (extra, "tensors without a place in the model", ", "),
+            (shapes, "shapes that differ", "; "),
+        )
+        if texts
     )
 
 
@@ -173,5 +135,5 @@ def shapes_of(state: Mapping[str, Tensor]) -> Shapes:
     return {name: tuple(value.shape) for name, value in state.items()}
 
 
-def _first(texts: Sequence[str], mark: str = ", ", shown: int = 3) -> str:
-    return mark.join(texts[:shown]) + (f"{mark}..." if len(texts) > shown else "")
+def _first(texts: Sequence[str], mark: str) -> str:
+    return mark.join(texts[:3]) + (f"{mark}..." if len(texts) > 3 else "")

@@ -1,63 +1,62 @@
-"""Loading of published checkpoints into our models, with every key accounted for."""
+"""Tells by its keys what a checkpoint is, and calls the tensors of published ones by our names."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from stseg.checkpoint import sed
-from stseg.checkpoint.fit import check_fit
-from stseg.checkpoint.reading import read_state_dict
-from stseg.checkpoint.signatures import identify
 
 # Published system -> how its keys are called here.
 _READERS: dict[str, Callable[[str], str]] = {"SED": sed.rename}
+_CURES = {
+    "SAM": "Give it as MODEL.SAM.CHECKPOINT.",
+    "an open_clip ConvNeXt": "Give it as MODEL.CLIP.PRETRAINED.",
+    "an open_clip or OpenAI ViT": "Give it as MODEL.CLIP.PRETRAINED.",
+}
+
+# Substrings that must all occur in some key, most telling first.
+_SIGNATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("stseg", ("image_encoder.visual.", "head.embed.", "head.stages.")),
+    ("SED", ("sem_seg_head.predictor.transformer.decoder1.cnext.", "predictor.clip_model.visual.")),
+    ("CAT-Seg", ("sem_seg_head.predictor.transformer.layers.0.", "predictor.clip_model.")),
+    ("EBSeg", ("ov_classifier.", "sem_seg_head.")),
+    ("PGSeg", ("img_encoder.layers.0.downsample.", "text_encoder.transformer.")),
+    ("SAM", ("image_encoder.neck.", "mask_decoder.", "prompt_encoder.")),
+    ("an open_clip ConvNeXt", ("visual.trunk.stem.", "text_projection")),
+    ("an open_clip or OpenAI ViT", ("visual.class_embedding", "text_projection")),
+    ("a Detectron2 detector", ("backbone.", "roi_heads.")),
+    ("a torchvision ResNet", ("layer1.0.conv1.", "fc.weight")),
+)
 
 
-def load_published(model: nn.Module, path: str) -> None:
-    """Load a published checkpoint into a model built for it.
+def identify(keys: Iterable[str]) -> str:
+    """Name the kind of model whose state dict has these keys; "unknown" if none fits."""
+    keys = list(keys)
+    for name, parts in _SIGNATURES:
+        if all(any(part in key for key in keys) for part in parts):
+            return name
+    return "unknown"
 
-    SED's ConvNeXt-B and -L files load into `STSeg` with `MODEL.STSEG.DEA.ENABLED False`. Every
-    key of the file must find its parameter, with its shape, and every parameter its key.
+
+def our_names(state: dict[str, Tensor], where: str) -> tuple[dict[str, Tensor], str]:
+    """A checkpoint's tensors under our names, and the published system it is of, "" for ours.
+
+    What looks like nothing known is taken for ours: systems of others have names of their own.
 
     Args:
-        model: the model, changed in place only if all fits.
-        path: local file, URL or `stseg://` path; Detectron2's `{"model": ...}` or a bare dict,
-            with or without a "module." prefix.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is no checkpoint, another system's, or of another size.
-    """
-    state = read_state_dict(path)
-    renamed, kind = rename_published(state, path)
-    check_fit(model, renamed, path, path, kind=kind, is_whole=True)
-    model.load_state_dict(renamed)
-
-
-def rename_published(state: dict[str, Tensor], where: str) -> tuple[dict[str, Tensor], str]:
-    """The tensors of a published checkpoint under our names, and the system it is of.
-
-    Args:
-        state: by their published names.
+        state: by the names of the file.
         where: what named the file, for messages.
 
     Raises:
         ValueError: if the file is another system's; names what it looks like, and the cure.
     """
     kind = identify(state)
+    if kind in ("stseg", "unknown"):
+        return state, ""
     if kind not in _READERS:
         raise ValueError(
             f"{where}: expected a checkpoint of {' or '.join(_READERS)}, got one that looks like "
-            f"{kind} ({len(state)} keys, the first {next(iter(state), 'none')!r}). {_cure(kind)}"
+            f"{kind} ({len(state)} keys, the first {next(iter(state), 'none')!r}). "
+            f"{_CURES.get(kind, 'It cannot be loaded into this model.')}"
         )
     return {_READERS[kind](key): value for key, value in state.items()}, kind
-
-
-def _cure(kind: str) -> str:
-    cures = {
-        "stseg": "Our own checkpoints load by MODEL.WEIGHTS.",
-        "SAM": "Give it as MODEL.SAM.CHECKPOINT.",
-        "an open_clip ConvNeXt": "Give it as MODEL.CLIP.PRETRAINED.",
-        "an open_clip or OpenAI ViT": "Give it as MODEL.CLIP.PRETRAINED.",
-    }
-    return cures.get(kind, "It cannot be loaded into this model.")

@@ -1,15 +1,17 @@
 from .augmentation import build_augmentations
-from .datasets.class_lists import load_class_list, load_unseen
+from .datasets.class_lists import load_class_list, load_id_table, load_unseen
 from .datasets.class_matching import MATCH_RULES, Match, known_classes
+from .datasets.layouts import data_root
 from .datasets.miniature import IGNORED_IN_FILES, SPLITS, UNLABELLED_SPLIT
 from .datasets.register import (
     check_registered,
-    data_root,
     dataset_ignore_labels,
     dataset_label_ids,
     dataset_label_reader,
     dataset_layout,
     dataset_vocabulary,
+    distinct_names,
+    known_names,
 )
 from .datasets.specs import SPECS, VARIANTS, DatasetSpec
 from .image_io import (
@@ -22,6 +24,7 @@ from .image_io import (
     to_rgb,
 )
 from .loaders import (
+    build_record_loader,
     build_self_training_loader,
     build_test_loader,
     build_train_loader,
@@ -30,9 +33,8 @@ from .loaders import (
 )
 from .media import find_media, is_video, open_video, unique_stems, video_frames, video_size
 from .names_file import ignore_label
-from .readers.folders import register_data, register_folder, register_from_cfg
-from .readers.unlabelled import Skipped, list_images, register_images
-from .records import build_record_loader
+from .readers.folders import register_data, register_folder, register_from_cfg, register_images
+from .readers.unlabelled import Skipped, list_images
 from .sampling import balance_weights
 
 __all__ = [
@@ -61,6 +63,8 @@ __all__ = [
     "dataset_label_reader",
     "dataset_layout",
     "dataset_vocabulary",
+    "distinct_names",
+    "known_names",
     "find_media",
     "first_images",
     "ignore_label",
@@ -68,6 +72,7 @@ __all__ = [
     "known_classes",
     "list_images",
     "load_class_list",
+    "load_id_table",
     "load_unseen",
     "open_video",
     "image_size",

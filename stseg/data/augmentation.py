@@ -158,7 +158,9 @@ def build_augmentations(cfg: Any, is_train: bool) -> list[T.Augmentation | Trans
     ]
     crop = cfg.INPUT.CROP
     if crop.ENABLED:
-        size = _crop_size(crop)
+        for key in ("TYPE", "SIZE", "SINGLE_CATEGORY_MAX_AREA"):
+            check(f"INPUT.CROP.{key}", crop[key])
+        size = int(crop.SIZE[0]), int(crop.SIZE[1])
         augmentations.append(
             T.RandomCrop_CategoryAreaConstraint(
                 "absolute", size, crop.SINGLE_CATEGORY_MAX_AREA, ignored_category=IGNORE_LABEL
@@ -170,20 +172,11 @@ def build_augmentations(cfg: Any, is_train: bool) -> list[T.Augmentation | Trans
         augmentations.append(RandomBlur(cfg.INPUT.BLUR_SIGMA))
     if cfg.INPUT.NOISE_STD > 0:
         augmentations.append(RandomNoise(cfg.INPUT.NOISE_STD))
-    augmentations += _flip(cfg.INPUT.RANDOM_FLIP)
+    flip = check("INPUT.RANDOM_FLIP", cfg.INPUT.RANDOM_FLIP)
+    if flip != "none":
+        augmentations.append(
+            T.RandomFlip(horizontal=flip == "horizontal", vertical=flip == "vertical")
+        )
     if crop.ENABLED:
         augmentations.append(PadToSize(size))
     return augmentations
-
-
-def _flip(direction: str) -> list[T.Augmentation | Transform]:
-    if check("INPUT.RANDOM_FLIP", direction) == "none":
-        return []
-    vertical = direction == "vertical"
-    return [T.RandomFlip(horizontal=not vertical, vertical=vertical)]
-
-
-def _crop_size(crop: Any) -> tuple[int, int]:
-    for key in ("TYPE", "SIZE", "SINGLE_CATEGORY_MAX_AREA"):
-        check(f"INPUT.CROP.{key}", crop[key])
-    return int(crop.SIZE[0]), int(crop.SIZE[1])

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from stseg.structures import IGNORE_LABEL
+from stseg.utils import some_of
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 LABEL_SUFFIXES = (".png", ".tif", ".tiff")
@@ -28,12 +30,11 @@ class BrokenFileError(OSError):
     """A file that exists and cannot be decoded: empty, truncated or not an image."""
 
 
-def _open(path: str | PathLike[str], what: str) -> Image.Image:
-    """Open and decode a file completely, or say which file is broken."""
+@contextmanager
+def _named(path: str | PathLike[str], what: str) -> Iterator[None]:
+    """Say which file is missing or broken, where reading it inside fails."""
     try:
-        with Image.open(path) as image:
-            image.load()
-            return image
+        yield
     except FileNotFoundError as e:
         raise FileNotFoundError(f"{what}: expected a file, got none at {path}.") from e
     except PermissionError as e:
@@ -43,6 +44,13 @@ def _open(path: str | PathLike[str], what: str) -> Image.Image:
             f"{what} {path}: expected a complete image file, got one that cannot be decoded ({e}). "
             "Replace the file, or remove it together with its partner."
         ) from e
+
+
+def _open(path: str | PathLike[str], what: str) -> Image.Image:
+    """Open and decode a file completely."""
+    with _named(path, what), Image.open(path) as image:
+        image.load()
+        return image
 
 
 def read_image(path: str | PathLike[str]) -> np.ndarray:
@@ -65,19 +73,11 @@ def image_size(path: str | PathLike[str]) -> tuple[int, int]:
         FileNotFoundError: if there is no such file.
         BrokenFileError: if it is empty or not an image.
     """
-    try:
-        with Image.open(path) as image:
-            if image.format == "TIFF" and _is_turned(image):
-                image.load()  # turns it and forgets how; the size alone is turned before or after
-            width, height = image.size
-            is_turned = _is_turned(image)
-    except FileNotFoundError as e:
-        raise FileNotFoundError(f"Image: expected a file, got none at {path}.") from e
-    except (*_DECODE_ERRORS, Image.DecompressionBombError) as e:
-        raise BrokenFileError(
-            f"Image {path}: expected an image file, got one that cannot be read ({e}). Replace "
-            "the file, or remove it together with its partner."
-        ) from e
+    with _named(path, "Image"), Image.open(path) as image:
+        if image.format == "TIFF" and _is_turned(image):
+            image.load()  # turns it and forgets how; the size alone is turned before or after
+        width, height = image.size
+        is_turned = _is_turned(image)
     return (width, height) if is_turned else (height, width)
 
 
@@ -208,7 +208,7 @@ def read_label(
     if outside.any():
         raise ValueError(
             f"Label map {path}: expected ids 0 to {num_ids - 1} ({num_classes} classes) or "
-            f"the ignored {_join(ignore_labels)}, got {_join(np.unique(ids[outside]).tolist())}. "
+            f"the ignored {some_of(ignore_labels, 8)}, got {some_of(np.unique(ids[outside]), 8)}. "
             "Prepare the label maps again, or give the names and the ignored id that belong to "
             "them."
         )
@@ -218,9 +218,3 @@ def read_label(
     if label_ids is not None:  # the last entry is also entry IGNORE_LABEL
         label = np.array([*label_ids, IGNORE_LABEL], dtype=dtype).take(label)
     return label
-
-
-def _join(ids: Sequence[int], limit: int = 8) -> str:
-    """The first ids as text; a wholly wrong map must not print thousands."""
-    shown = ", ".join(str(i) for i in ids[:limit])
-    return shown + (f" and {len(ids) - limit} more" if len(ids) > limit else "")

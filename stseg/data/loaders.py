@@ -210,7 +210,7 @@ def _train_loader(
             sampler, cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(), drop_last=True
         ),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
-        collate_fn=_as_list,
+        collate_fn=list,  # images differ in size
         # Own generator: building a loader must not move the global one, or a resumed run would
         # draw other dropout masks than an uninterrupted one.
         generator=torch.Generator(),
@@ -231,15 +231,37 @@ def build_test_loader(cfg: Any, dataset_name: str) -> DataLoader:
     check_registered(dataset_name, "DATASETS.TEST")
     check("DATALOADER.TEST_BATCH_SIZE", cfg.DATALOADER.TEST_BATCH_SIZE)
     records = first_images(cfg, DatasetCatalog.get(dataset_name))
-    dataset = MapDataset(
-        DatasetFromList(records, copy=False), build_mapper(cfg, False, [dataset_name])
-    )
+    mapper = build_mapper(cfg, False, [dataset_name])
     return DataLoader(
-        dataset,
+        MapDataset(DatasetFromList(records, copy=False), mapper),
         batch_size=cfg.DATALOADER.TEST_BATCH_SIZE,
         sampler=InferenceSampler(len(records)),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
-        collate_fn=_as_list,
+        collate_fn=list,
+        generator=torch.Generator(),
+    )
+
+
+def build_record_loader(
+    cfg: Any, records: Sequence[dict[str, Any]], dataset_name: str, vocabulary: Vocabulary
+) -> DataLoader:
+    """Visit images once, in order, as in testing; every process visits all it is given.
+
+    Args:
+        cfg: reads the test-time INPUT.* and DATALOADER.NUM_WORKERS.
+        records: with "file_name".
+        dataset_name: registered name that a mapper of one's own may ask for metadata.
+        vocabulary: handed on in every input.
+
+    Returns:
+        Loader of lists with one model input each.
+    """
+    mapper = build_mapper(cfg, False, [dataset_name], vocabulary=vocabulary)
+    return DataLoader(
+        MapDataset(list(records), mapper),
+        batch_size=1,
+        num_workers=min(cfg.DATALOADER.NUM_WORKERS, len(records)),
+        collate_fn=list,
         generator=torch.Generator(),
     )
 
@@ -247,11 +269,6 @@ def build_test_loader(cfg: Any, dataset_name: str) -> DataLoader:
 def first_images(cfg: Any, records: list[Any]) -> list[Any]:
     """The records of a run: all of them, or the first DATASETS.MAX_IMAGES."""
     return records[: cfg.DATASETS.MAX_IMAGES or None]
-
-
-def _as_list(batch: list[Any]) -> list[Any]:
-    """Leave a batch a list: images differ in size."""
-    return batch
 
 
 def _train_names(cfg: Any) -> list[str]:

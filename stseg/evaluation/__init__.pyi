@@ -1,11 +1,11 @@
 from .bootstrap import Bootstrap, PairedTest, paired_test
-from .boundary import BoundaryCounts, TrimapCounts
+from .boundary import BoundaryCounts
 from .build import EVALUATOR_REGISTRY, build_evaluator
 from .calibration import ConfidenceHistogram
 from .confusion import ConfusionMatrix
 from .drop_in import SemSegEvaluator
 from .metrics import figures, fold_background, per_class, top_confusions
-from .open_vocab import check_similarity, open_figures, open_iou, similarity, text_similarity
+from .open_vocab import open_figures, open_iou, read_similarity, similarity
 from .results import (
     Result,
     comparable,
@@ -14,10 +14,9 @@ from .results import (
     write_result,
     write_results,
 )
-from .resumed import ResumedModel
 from .run_summary import Figures
 from .scoring import Score, Settings, score_pairs, summarise
-from .sem_seg_evaluator import STSegSemSegEvaluator
+from .sem_seg_evaluator import ResumedModel, STSegSemSegEvaluator
 
 __all__ = [
     "Bootstrap",
@@ -33,9 +32,7 @@ __all__ = [
     "Score",
     "SemSegEvaluator",
     "Settings",
-    "TrimapCounts",
     "build_evaluator",
-    "check_similarity",
     "comparable",
     "figures",
     "fold_background",
@@ -45,10 +42,10 @@ __all__ = [
     "per_class",
     "read_result",
     "read_results",
+    "read_similarity",
     "score_pairs",
     "similarity",
     "summarise",
-    "text_similarity",
     "top_confusions",
     "write_result",
     "write_results",

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stseg.evaluation.confusion import ConfusionMatrix
+from stseg.evaluation.confusion import ConfusionMatrix, ratio_or_nan
 
-_WORD = 1 << 64
 # Chance of at most k for Poisson(1); beyond 20 lies less than float64 can tell from 1.
 _POISSON = np.cumsum([math.exp(-1.0) / math.factorial(k) for k in range(21)])
 
@@ -67,7 +66,6 @@ class Bootstrap:
         self.seed = seed
         self.sums = np.zeros((replicates + 1, 3, num_classes), dtype=np.int64)
         self.images = 0
-        self._digest = 0
 
     def update(self, name: str, matrix: ConfusionMatrix) -> None:
         """Count one image.
@@ -96,7 +94,6 @@ class Bootstrap:
         touched = np.flatnonzero(counts[1] + counts[2])
         self.sums[:, :, touched] += weights[:, None, None] * counts[:, touched]
         self.images += 1
-        self._digest = (self._digest + int.from_bytes(entropy[:8], "little")) % _WORD
 
     def merge(self, other: Bootstrap) -> None:
         """Add the images of another object with the same classes, replicates and seed.
@@ -104,29 +101,22 @@ class Bootstrap:
         Raises:
             ValueError: if one of these differs.
         """
-        self._check(other)
-        self.sums += other.sums
-        self.images += other.images
-        self._digest = (self._digest + other._digest) % _WORD
-
-    def _check(self, other: Bootstrap) -> None:
         for name in ("num_classes", "replicates", "seed"):
             if getattr(self, name) != getattr(other, name):
                 raise ValueError(
                     f"Bootstrap {name}: expected {getattr(self, name)} as in the first, got "
                     f"{getattr(other, name)}."
                 )
+        self.sums += other.sums
+        self.images += other.images
 
     def means(self) -> np.ndarray:
         """(R + 1,) mIoU_gt in [0, 1], row 0 of all images; NaN where no pixel was drawn."""
         hits, truth, predicted = self.sums.transpose(1, 0, 2)
         present = truth > 0
         union = truth + predicted - hits
-        iou = np.divide(hits, union, out=np.zeros(hits.shape), where=present)
-        classes = present.sum(axis=1)
-        means = np.full(len(classes), np.nan)
-        np.divide(iou.sum(axis=1), classes, out=means, where=classes > 0)
-        return means
+        iou = np.where(present, ratio_or_nan(hits, union), 0.0)
+        return ratio_or_nan(iou.sum(axis=1), present.sum(axis=1))
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Percentile interval of mIoU_gt.
@@ -138,28 +128,6 @@ class Bootstrap:
             Low and high end in [0, 1]; NaN without counted pixels.
         """
         return _percentiles(self.means()[1:], level)
-
-    def paired(self, other: Bootstrap, level: float = 0.95) -> PairedTest:
-        """Test whether this run differs from another on the same images.
-
-        Args:
-            other: with the same classes, replicates, seed and names of images.
-            level: of the interval of the difference, in (0, 1).
-
-        Raises:
-            ValueError: if classes, replicates, seed or images differ.
-        """
-        self._check(other)
-        if (self.images, self._digest) != (other.images, other._digest):
-            raise ValueError(
-                "Bootstrap: expected two runs on the same images, got "
-                + (
-                    f"{self.images} and {other.images} images."
-                    if self.images != other.images
-                    else f"{self.images} images in both, but of other names."
-                )
-            )
-        return paired_test(self.means(), other.means(), level)
 
 
 def paired_test(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> PairedTest:

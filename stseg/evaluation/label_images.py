@@ -15,8 +15,7 @@ import numpy as np
 from stseg.data import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_ids, read_label
 from stseg.evaluation.metrics import fold_background
 from stseg.structures import IGNORE_LABEL
-
-_SHOWN = 5
+from stseg.utils import some_of
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def pair_folders(
             if missing or not names:
                 raise ValueError(
                     f"{folder}: expected the listed images, got none for "
-                    f"{_join(missing) or 'an empty list'}. Add the files or correct the list."
+                    f"{some_of(missing) or 'an empty list'}. Add the files or correct the list."
                 )
     return [LabelPair(name, predictions[name], labels[name]) for name in sorted(names)]
 
@@ -111,7 +110,7 @@ def read_pair(
             raise ValueError(
                 f"Prediction {pair.prediction}: expected ids 0 to {num_classes - 1} "
                 f"({num_classes} classes) wherever the label is scored, got "
-                f"{_join([str(i) for i in wrong])}. Predict a class for every pixel, or give the "
+                f"{some_of(wrong)}. Predict a class for every pixel, or give the "
                 "names that belong to these ids."
             )
         prediction = np.where(outside, 0, prediction)
@@ -149,7 +148,7 @@ def _refuse_single(
     single = [files[name].name for name in sorted(files.keys() - partners.keys())]
     if single:
         raise ValueError(
-            f"{where}: expected {rule}, got no partner for {_join(single)} ({len(single)} of "
+            f"{where}: expected {rule}, got no partner for {some_of(single)} ({len(single)} of "
             f"{len(files)} files). Add the missing files, or list the images to score."
         )
 
@@ -158,11 +157,6 @@ def _without_suffix(name: str) -> str:
     name = Path(name.strip()).as_posix()
     ends = [end for end in IMAGE_SUFFIXES if name.lower().endswith(end)]
     return name[: -len(ends[0])] if ends else name
-
-
-def _join(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
 
 
 def _size(label_map: np.ndarray) -> str:

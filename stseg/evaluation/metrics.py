@@ -9,7 +9,7 @@ import logging
 
 import numpy as np
 
-from stseg.evaluation.confusion import ConfusionMatrix
+from stseg.evaluation.confusion import ConfusionMatrix, ratio_or_nan
 
 logger = logging.getLogger(__name__)
 
@@ -101,12 +101,10 @@ def per_class(matrix: ConfusionMatrix) -> dict[str, np.ndarray]:
         pixels. A class with `truth == 0` and `predicted > 0` counts as IoU 0 in `mIoU_union`.
     """
     hits, predicted = matrix.counts.diagonal(), matrix.counts.sum(axis=0)
-    precision = np.full(matrix.num_classes, np.nan)
-    np.divide(hits, predicted, out=precision, where=predicted > 0)
     return {
         "iou": matrix.iou(),
         "accuracy": matrix.accuracy(),
-        "precision": precision,
+        "precision": ratio_or_nan(hits, predicted),
         "truth": matrix.counts.sum(axis=1),
         "predicted": predicted,
     }

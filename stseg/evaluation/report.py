@@ -6,6 +6,7 @@ Per-class bars, what is taken for what, and the worst images beside their labels
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -15,16 +16,27 @@ from stseg.data import IMAGE_SUFFIXES, read_image
 from stseg.evaluation.confusion import ConfusionMatrix
 from stseg.evaluation.label_images import pair_folders, read_pair
 from stseg.evaluation.report_markdown import markdown_page
-from stseg.evaluation.report_page import html_page
 from stseg.evaluation.report_pictures import ImageCard, draw_pictures
-from stseg.evaluation.report_rows import worst_images
+from stseg.evaluation.report_rows import (
+    absent_classes,
+    class_head,
+    class_lines,
+    confusion_rows,
+    figure_head,
+    figure_rows,
+    origin_rows,
+    percent,
+    worst_images,
+)
 from stseg.evaluation.results import Result
+from stseg.render import render_page
 from stseg.structures import IGNORE_LABEL
 from stseg.utils import write_atomically
 
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".html", ".md")
+_TILES = ("mIoU_gt", "mIoU_union", "seen_mIoU", "unseen_mIoU", "harmonic_mIoU", "pACC")
 
 
 def write_report(
@@ -85,6 +97,40 @@ def write_report(
     for file, content in files.items():
         write_atomically(file, content)
     return list(files)
+
+
+def html_page(result: Result, title: str, cards: Sequence[ImageCard], note: str) -> bytes:
+    """The file's bytes.
+
+    Args:
+        result: what to show.
+        title: heading.
+        cards: images to show.
+        note: above the images.
+
+    Raises:
+        ImportError: if jinja2 is not installed.
+    """
+    shown = [(n, percent(result.figures[n], 2)) for n in _TILES if n in result.figures]
+    name, number, *rest = figure_head(result)
+    predicted, silent = absent_classes(result)
+    return render_page(
+        "evaluation.html",
+        title=title,
+        summary=[*shown, ("images", result.protocol.num_images)],
+        figure_head=[name, f"# {number}", *rest],
+        figures=figure_rows(result),
+        class_head=[f"# {cell}" for cell in class_head(result)],
+        classes=class_lines(result),
+        predicted=predicted,
+        silent=silent,
+        confusions=confusion_rows(result),
+        names=result.names,
+        note=note,
+        cards=cards,
+        origin=origin_rows(result),
+        percent=percent,
+    )
 
 
 def _folder(

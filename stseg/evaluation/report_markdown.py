@@ -18,6 +18,7 @@ from stseg.evaluation.report_rows import (
     percent,
 )
 from stseg.evaluation.results import Result
+from stseg.utils import some_of
 
 _BAR = 20  # characters of a full bar
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -111,13 +112,9 @@ def _confusions(result: Result) -> str:
 
 
 def _card(card: ImageCard, strip: Picture, result: Result, link: str) -> str:
-    classes = ", ".join(
-        f"{result.names[i]} {percent(iou)}" for i, iou, _ in card.classes[:_CLASSES]
-    )
-    more = len(card.classes) - _CLASSES
-    classes += f" and {more} more" if more > 0 else ""
+    classes = [f"{result.names[i]} {percent(iou)}" for i, iou, _ in card.classes]
     caption = plain(strip.caption)
     return (
         f"### {plain(card.name)}: mIoU {percent(card.mean_iou)}\n\n"
-        f"![{caption}]({link})\n\n{caption}. IoU: {plain(classes)}."
+        f"![{caption}]({link})\n\n{caption}. IoU: {plain(some_of(classes, _CLASSES))}."
     )

@@ -11,6 +11,7 @@ from stseg.evaluation.results import Result
 
 UNDEFINED = "undefined"
 _HASH_CHARACTERS = 12
+_CONFUSIONS = 15  # the costliest
 
 
 def percent(fraction: float, digits: int = 1) -> str:
@@ -90,15 +91,11 @@ def absent_classes(result: Result) -> tuple[list[str], list[str]]:
 def figure_rows(result: Result) -> list[tuple[str, ...]]:
     """Name, per cent, interval (only if there is one at all) and meaning of every figure."""
     intervals = result.bootstrap.get("intervals")
-    if not intervals:
-        return [
-            (name, percent(value, 2), result.definitions[name])
-            for name, value in result.figures.items()
-        ]
-    return [
-        (name, percent(value, 2), interval_text(intervals.get(name)), result.definitions[name])
-        for name, value in result.figures.items()
-    ]
+    rows = []
+    for name, value in result.figures.items():
+        interval = (interval_text(intervals.get(name)),) if intervals else ()
+        rows.append((name, percent(value, 2), *interval, result.definitions[name]))
+    return rows
 
 
 def figure_head(result: Result) -> tuple[str, ...]:
@@ -116,11 +113,11 @@ def interval_text(interval: Sequence[float | None] | None) -> str:
     return "" if math.isnan(low) else f"{percent(low, 2)} to {percent(high, 2)}"
 
 
-def confusion_rows(result: Result, most: int = 15) -> list[tuple[int, int, str, str]]:
+def confusion_rows(result: Result) -> list[tuple[int, int, str, str]]:
     """True id, predicted id, pixels, and share of the true class in per cent."""
     return [
         (row["true"], row["predicted"], f"{row['pixels']:,}", percent(row["share"]))
-        for row in result.confusions[:most]
+        for row in result.confusions[:_CONFUSIONS]
     ]
 
 

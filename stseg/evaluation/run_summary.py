@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -40,6 +42,31 @@ def plain_vocabulary(names: Sequence[str]) -> Vocabulary:
     # A vocabulary to ask a model for has no two classes alike; the id makes them differ.
     synonyms = tuple((name, f"{name} (id {i})") for i, name in enumerate(names))
     return Vocabulary(names=tuple(names), synonyms=synonyms)
+
+
+def short_names(files: Sequence[str], root: str = "") -> dict[str, str]:
+    """Names of images that are the same on another machine.
+
+    Args:
+        files: paths, all different.
+        root: folder of the images, "" where not known.
+
+    Returns:
+        By path: the path below the root, or below the deepest folder of all, without suffix; with
+        suffix where names would be the same, and the paths themselves where they share no folder.
+    """
+    if not files:
+        return {}
+    try:
+        if not root or os.path.commonpath([root, *files]) != os.path.normpath(root):
+            root = os.path.commonpath([os.path.dirname(file) for file in files])
+        below = [PurePath(os.path.relpath(file, root or ".")) for file in files]
+    except ValueError:  # absolute and relative paths, or two drives
+        return dict(zip(files, files, strict=True))
+    short = [path.with_suffix("").as_posix() for path in below]
+    if len(set(short)) < len(short):
+        short = [path.as_posix() for path in below]
+    return dict(zip(files, short, strict=True))
 
 
 def run_result(

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
+from torch import nn
 
 from stseg.data import (
     dataset_ignore_labels,
@@ -25,14 +27,14 @@ from stseg.evaluation.calibration import ConfidenceHistogram
 from stseg.evaluation.confusion import ConfusionMatrix
 from stseg.evaluation.image_counts import ImageCounts, merge_totals
 from stseg.evaluation.open_vocab import check_similarity
-from stseg.evaluation.results import make_provenance
-from stseg.evaluation.run_files import RunFiles, short_names
-from stseg.evaluation.run_summary import Figures, plain_vocabulary, run_result
+from stseg.evaluation.results import make_provenance, write_result
+from stseg.evaluation.run_summary import Figures, plain_vocabulary, run_result, short_names
 from stseg.evaluation.scoring import Score, Settings
 from stseg.structures import Vocabulary
 
 logger = logging.getLogger(__name__)
 
+_STATE = "sem_seg_state_{}.npz"
 _PACKAGES = ("stseg", "numpy", "pillow", "torch", "detectron2")
 
 
@@ -120,7 +122,6 @@ class STSegSemSegEvaluator(DatasetEvaluator):
         )
         self._distributed = distributed
         self._provenance = make_provenance(weights=weights, packages=_PACKAGES)
-        self._files = RunFiles(output_dir) if output_dir else None
         self._label_files: dict[str, str | None] | None = None
         self._counts = ImageCounts(self._settings)
         self._unsaved = 0
@@ -217,24 +218,29 @@ class STSegSemSegEvaluator(DatasetEvaluator):
 
     def save_state(self) -> None:
         """Write this process's counts into the output folder."""
-        if self._files is None:
+        if not self.output_dir:
             raise ValueError("output_dir: expected a folder to save the state in, got none.")
-        self._files.save_state(self._counts, comm.get_rank(), self._protocol())
+        path = Path(self.output_dir) / _STATE.format(comm.get_rank())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._counts.save(path, self._protocol())
         self._unsaved = 0
 
     def load_state(self) -> None:
-        """Add what was saved, by any number of processes, to the counts of this one.
+        """Add this process's share of what was saved, by any number of processes, to its counts.
 
         Raises:
             ValueError: if it was saved under another protocol or is damaged; names the file.
         """
-        if self._files is None:
+        if not self.output_dir:
             raise ValueError("output_dir: expected a folder to load the state from, got none.")
-        files = self._files.load_state(
-            self._counts, comm.get_rank(), comm.get_world_size(), self._protocol()
-        )
+        files = self._states()[comm.get_rank() :: comm.get_world_size()]
+        for path in files:
+            self._counts.load(path, self._protocol())
         if files:
             logger.info("%s: going on after %d images.", self.dataset_name, len(self._counts.names))
+
+    def _states(self) -> list[Path]:
+        return sorted(Path(self.output_dir or "").glob(_STATE.format("*")))
 
     def _protocol(self) -> dict[str, Any]:
         return {
@@ -304,8 +310,10 @@ class STSegSemSegEvaluator(DatasetEvaluator):
         figures = Figures(result, self.label_names)
         shown = ", ".join(f"{k} {v:.2f}" for k, v in figures.overall.items())
         logger.info("%s: %s", self.dataset_name, shown)
-        if self._files is not None:
-            self._files.write(result)
+        if self.output_dir:
+            write_result(Path(self.output_dir) / "sem_seg_result.json", result)
+            for path in self._states():  # which a later evaluation must not find
+                path.unlink()
         return OrderedDict({"sem_seg": figures})
 
     def _label_vocabulary(self) -> Vocabulary:
@@ -318,6 +326,27 @@ class STSegSemSegEvaluator(DatasetEvaluator):
             if marks and len(set(marks)) == 2
             else replace(self.vocabulary, seen=None)
         )
+
+
+class ResumedModel(nn.Module):
+    """A model that is not run on the images which the evaluator of the moment has counted."""
+
+    def __init__(self, model: nn.Module, evaluators: Sequence[STSegSemSegEvaluator]) -> None:
+        """Wrap the model, in the mode that it is in; evaluators take turns, one per data set."""
+        super().__init__()
+        self.model = model
+        self.training = model.training
+        self._evaluators = evaluators
+
+    def forward(self, inputs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The model's outputs, empty for counted images, which evaluators pass over."""
+        asked = [item for item in inputs if not self._is_counted(item)]
+        outputs = iter(self.model(asked) if asked else ())
+        return [{} if self._is_counted(item) else next(outputs) for item in inputs]
+
+    def _is_counted(self, item: dict[str, Any]) -> bool:
+        name = item["file_name"]
+        return any(e.is_counted(name) for e in self._evaluators if e.is_running)
 
 
 def _refuse_nan(name: str, values: torch.Tensor) -> None:

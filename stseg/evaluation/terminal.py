@@ -16,6 +16,7 @@ from stseg.evaluation.report_rows import (
     percent,
 )
 from stseg.evaluation.results import Result, field_of
+from stseg.utils import some_of
 
 _SHOWN = 5
 
@@ -36,12 +37,12 @@ def summary_text(result: Result) -> str:
     text.append(f"Weakest classes: {', '.join(weakest) or 'none'}")
     predicted, _ = absent_classes(result)
     if predicted:
-        text.append(f"Predicted, but absent from the labels: {_few(predicted)}")
+        text.append(f"Predicted, but absent from the labels: {some_of(predicted)}")
     confusions = [
         f"{names[row['true']]} as {names[row['predicted']]} ({percent(row['share'])} % of it)"
         for row in result.confusions
     ]
-    text.append(f"Costliest confusions: {_few(confusions[:_SHOWN])}")
+    text.append(f"Costliest confusions: {some_of(confusions[:_SHOWN]) or 'none'}")
     return "\n".join(text)
 
 
@@ -83,8 +84,8 @@ def compare_text(a: Result, b: Result, names: tuple[str, str]) -> str:
             *columns(rows, right=(1, 2, 3)),
             "",
             _paired_text(a, b),
-            f"Classes that gained: {_few(gained)}",
-            f"Classes that lost: {_few(lost)}",
+            f"Classes that gained: {some_of(gained) or 'none'}",
+            f"Classes that lost: {some_of(lost) or 'none'}",
         ]
     )
 
@@ -125,8 +126,3 @@ def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[st
         ).rstrip()
         for row in rows
     ]
-
-
-def _few(texts: Sequence[str]) -> str:
-    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
-    return (", ".join(texts[:_SHOWN]) or "none") + more

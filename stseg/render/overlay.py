@@ -40,7 +40,6 @@ def draw_overlay(
     label_map: np.ndarray,
     names: Sequence[str],
     *,
-    opacity: float = 0.55,
     legend_ids: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Paint a label map over its image, outline the regions, add a legend on the right.
@@ -49,7 +48,6 @@ def draw_overlay(
         image: (H, W, 3) uint8 RGB.
         label_map: (H, W) integers, index into `names`, -1 where unknown.
         names: T class names.
-        opacity: of the class colours, in [0, 1].
         legend_ids: classes to list, -1 for "unknown"; by default what is present, largest first.
             Give all of them where pictures must have one size, as in a video.
 
@@ -71,7 +69,7 @@ def draw_overlay(
     picture, labels = _enlarge(image, label_map)
     rows = _legend_rows(label_map, names, legend_ids)
     legend = _draw_legend(rows, picture.shape[0])
-    return np.concatenate([paint_labels(picture, labels, opacity=opacity), legend], axis=1)
+    return np.concatenate([paint_labels(picture, labels), legend], axis=1)
 
 
 def paint_labels(image: np.ndarray, label_map: np.ndarray, *, opacity: float = 0.55) -> np.ndarray:

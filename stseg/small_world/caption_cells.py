@@ -55,8 +55,3 @@ def matching_loss(scores: Tensor, true: Tensor, unknown: Tensor) -> Tensor:
         loss = scores.logsumexp(dim) - right.logsumexp(dim)
         total = total + loss[has].mean() if has.any() else total
     return total / 2
-
-
-def pool_cells(cell_logits: Tensor) -> Tensor:
-    """Soft maximum over cells: (B, N, P) to (B, P)."""
-    return cell_logits.float().logsumexp(1)

@@ -1,22 +1,16 @@
-"""Train CLIP-mini on image-caption pairs of the small world, on a CPU or a GPU.
-
-The training reads captions only; no mask is used. It starts with pictures of one large thing and
-goes on with scenes. Every step draws from a generator of its own, seeded by (seed, step), so a run
-that was killed goes on from its last checkpoint as if nothing had happened.
-"""
+"""The training behind `stseg.small_world.clip_training`, whose head says what it learns from."""
 
 from __future__ import annotations
 
 import argparse
 import math
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stseg.small_world.caption_cells import cell_label_loss, matching_loss, pool_cells
+from stseg.small_world.caption_cells import cell_label_loss, matching_loss
 from stseg.small_world.clip_judging import (
     TEMPLATES,
     attribute_accuracy,
@@ -30,8 +24,7 @@ from stseg.small_world.clip_judging import (
 from stseg.small_world.names import CLASS_NAMES, COLOURS, PATTERNS
 from stseg.small_world.pairs import UNSAID, PairPool, build_pool, match_phrases
 from stseg.small_world.recipes import CaptionRecipe
-from stseg.small_world.training import StepwiseTrainer, run_training
-from stseg.utils import write_atomically
+from stseg.small_world.training import StepwiseTrainer, build_adamw, lr_factor
 
 
 def in_template(text: str, rng: np.random.Generator) -> str:
@@ -93,7 +86,8 @@ def caption_losses(
     top_share = 0.2 if images.shape[1] == recipe.object_size else 0.06
     some_name, every_name = cell_label_loss(logits[..., :names], named, top_share)
     true, unknown = (torch.from_numpy(m).to(device) for m in match_phrases(said, phrases))
-    phrase = matching_loss(pool_cells(logits[..., names:]), true, unknown)
+    best_cells = logits[..., names:].float().logsumexp(1)  # a soft maximum over them
+    phrase = matching_loss(best_cells, true, unknown)
     pictures = F.normalize(cells.mean(1), dim=-1)
     captions = [pool.captions[i] for i in rows]
     same = torch.tensor([[a == b for b in captions] for a in captions], device=device)
@@ -107,21 +101,6 @@ def caption_losses(
     }
 
 
-def build_adamw(clip: nn.Module, lr: float) -> torch.optim.AdamW:
-    """AdamW; no decay for vectors and for the token table, of which most rows are never used."""
-    plain = [p for n, p in clip.named_parameters() if p.ndim < 2 or "embedding" in n]
-    decayed = [p for n, p in clip.named_parameters() if p.ndim >= 2 and "embedding" not in n]
-    groups = [{"params": plain, "weight_decay": 0.0}, {"params": decayed, "weight_decay": 0.05}]
-    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), fused=True)
-
-
-def lr_factor(step: int, steps: int, warmup: int = 150) -> float:
-    """Linear warm-up, then half a cosine down to zero."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-
 class CaptionTrainer(StepwiseTrainer):
     """One run: the model and the two pools of pictures."""
 
@@ -131,7 +110,8 @@ class CaptionTrainer(StepwiseTrainer):
         clip.visual.to(memory_format=torch.channels_last)
         with torch.no_grad():
             clip.logit_scale.fill_(math.log(12.0))
-        super().__init__("clip", clip, build_adamw(clip, recipe.lr), recipe)
+        # Most rows of the token table are never used: no decay for them.
+        super().__init__("clip", clip, build_adamw(clip, recipe.lr, 0.05, ("embedding",)), recipe)
         kinds = ("object",) * 7 + ("stuff",)
         self.objects = build_pool(recipe.objects, recipe.object_size, kinds, recipe.seed, workers)
         self.scenes = build_pool(recipe.scenes, recipe.scene_size, ("scene",), recipe.seed, workers)
@@ -146,31 +126,10 @@ class CaptionTrainer(StepwiseTrainer):
         lr = recipe.lr * lr_factor(self.step, recipe.steps)
         return self.update(losses, lr, average_from=0, highest_keep=0.998)
 
-
-def export_weights(clip: nn.Module, path: Path) -> None:
-    """The float16 state dict that open_clip loads as a local pretrained file."""
-    state = {k: v.half() if v.is_floating_point() else v for k, v in clip.state_dict().items()}
-    state = {k: v.contiguous() for k, v in state.items()}
-    write_atomically(path, lambda file: torch.save(state, file))
-
-
-def train(
-    recipe: CaptionRecipe,
-    out: Path,
-    device: torch.device | str,
-    eval_period: int,
-    count: int,
-    workers: int = 2,
-) -> None:
-    """Run or resume ``recipe`` in the folder ``out``: last.pt, log.jsonl, clip_mini.pt."""
-    trainer = CaptionTrainer(recipe, device, workers)
-
-    def judge() -> dict[str, float]:
-        export_weights(trainer.average, out / "clip_mini.pt")
-        scale = trainer.model.logit_scale.exp().item()
-        return {"scale": scale, **evaluate(trainer.average, "dev", count)}
-
-    run_training(trainer, recipe.steps, out, device, eval_period, judge)
+    def judge(self, count: int) -> dict[str, float]:
+        """Dense figures of the average, and the scale of the logits."""
+        scale = self.model.logit_scale.exp().item()
+        return {"scale": scale, **evaluate(self.average, "dev", count)}
 
 
 def judge_weights(args: argparse.Namespace) -> dict[str, float]:

@@ -55,16 +55,15 @@ def restyle(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.
     return np.rint(255 * np.clip(light, 0, 1)).astype(np.uint8)
 
 
-def render_target(seed: int, index: int, size: int = SCENE_SIZE) -> Scene:
+def render_target(seed: int, index: int) -> Scene:
     """Render one picture of the target domain; the same arguments give the same bytes.
 
     Args:
         seed: seed of the split, see ``TARGET_SEEDS``.
         index: number of the picture under that seed.
-        size: side of the picture in pixels.
     """
-    scene = render(seed, index, size)
-    rng = np.random.default_rng([seed, index, size, _STYLE_STREAM])
+    scene = render(seed, index)
+    rng = np.random.default_rng([seed, index, SCENE_SIZE, _STYLE_STREAM])
     return replace(scene, image=restyle(scene.image, rng, rng.uniform(*STRENGTH)))
 
 

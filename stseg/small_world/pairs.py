@@ -6,15 +6,13 @@ sentence, as GroupViT (CVPR 2022, section 3.2) does with the nouns of web captio
 
 from __future__ import annotations
 
-import multiprocessing
 import re
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
 from stseg.small_world.names import CLASS_NAMES, COLOURS, PATTERNS
-from stseg.small_world.scenes import SPLIT_SEEDS, Phrase, render
+from stseg.small_world.scenes import Phrase, render_training
 
 UNSAID = -1
 _PHRASE = re.compile(
@@ -57,40 +55,17 @@ class PairPool:
         return len(self.captions)
 
 
-def _picture(index: int, seed: int, size: int, kind: str) -> tuple[np.ndarray, str]:
-    scene = render(seed, index, size, kind)
-    return scene.image, scene.caption
-
-
 def build_pool(
     count: int, size: int, kinds: tuple[str, ...], seed: int = 0, workers: int = 2
 ) -> PairPool:
-    """Render the first ``count`` training pictures, the kinds in turn.
-
-    Args:
-        count: number of pictures.
-        size: side in pixels.
-        kinds: see ``render``; a kind may be repeated to have more of it.
-        seed: added to the seed of the train split.
-        workers: processes; 0 renders in this one.
-    """
-    draw = partial(_kind_in_turn, kinds=kinds, seed=SPLIT_SEEDS["train"] + seed, size=size)
-    if workers:
-        with multiprocessing.get_context("spawn").Pool(workers) as pool:
-            pairs = pool.map(draw, range(count), chunksize=64)
-    else:
-        pairs = [draw(i) for i in range(count)]
-    said = [np.array([phrase_code(p) for p in parse_caption(c)]).reshape(-1, 3) for _, c in pairs]
+    """Pictures of `render_training`, whose arguments these are, with what is said of them."""
+    scenes = render_training(count, size, kinds, seed, workers)
+    captions = [scene.caption for scene in scenes]
+    said = [np.array([phrase_code(p) for p in parse_caption(c)]).reshape(-1, 3) for c in captions]
     named = np.zeros((count, len(CLASS_NAMES)), bool)
     for row, codes in zip(named, said, strict=True):
         row[codes[:, 0]] = True
-    return PairPool(np.stack([image for image, _ in pairs]), [c for _, c in pairs], said, named)
-
-
-def _kind_in_turn(
-    index: int, kinds: tuple[str, ...], seed: int, size: int
-) -> tuple[np.ndarray, str]:
-    return _picture(index, seed, size, kinds[index % len(kinds)])
+    return PairPool(np.stack([scene.image for scene in scenes]), captions, said, named)
 
 
 def match_phrases(said: list[np.ndarray], phrases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,19 +1,10 @@
-"""Train SAM-mini on regions of the small world, without their names, on a CPU or a GPU.
-
-As SAM (Kirillov et al., ICCV 2023): points, boxes and masks as prompts, three answers of which the
-best one learns, and a head that foretells each answer's IoU. Unlike SAM, the mask prompts are rough
-masks as a main branch makes them, so that repairing them is learned and not only keeping them.
-The image encoder learns regions first, then the decoder learns on it, then both together.
-Every step draws from a generator of its own, seeded by (seed, step), so a run that was killed goes
-on from its last checkpoint as if nothing had happened.
-"""
+"""The training behind `stseg.small_world.sam_training`, whose head says what it learns from."""
 
 from __future__ import annotations
 
 import argparse
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stseg.modeling.encoders import build_sam_mini, create_sam
-from stseg.small_world.caption_trainer import lr_factor
 from stseg.small_world.recipes import PromptRecipe
 from stseg.small_world.sam_judging import evaluate, predict_masks
 from stseg.small_world.sam_prompts import (
+    KINDS,
     ScenePool,
     build_scene_pool,
     degrade,
@@ -35,11 +26,7 @@ from stseg.small_world.sam_prompts import (
     draw_points,
     mask_prompt,
 )
-from stseg.small_world.training import StepwiseTrainer, run_training
-from stseg.utils import write_atomically
-
-# The prompts of a picture's masks, one kind for each of them.
-KINDS = ("points", "box", "mask", "mask+box", "mask+box+points")
+from stseg.small_world.training import StepwiseTrainer, build_adamw, lr_factor
 
 
 @dataclass(frozen=True)
@@ -171,19 +158,6 @@ def prompt_losses(sam: Sam, embedding: Tensor, batch: Batch) -> dict[str, Tensor
     }
 
 
-def build_adamw(sam: Sam, recipe: PromptRecipe) -> torch.optim.AdamW:
-    """AdamW; no decay for vectors, positions and prompt embeddings."""
-    plain, decayed = [], []
-    for name, parameter in sam.named_parameters():
-        free = parameter.ndim < 2 or any(w in name for w in ("pos", "embed.weight", "token"))
-        (plain if free else decayed).append(parameter)
-    groups = [
-        {"params": plain, "weight_decay": 0.0},
-        {"params": decayed, "weight_decay": recipe.weight_decay},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.98), fused=True)
-
-
 class PromptTrainer(StepwiseTrainer):
     """One run: the model and the pool of scenes."""
 
@@ -191,7 +165,8 @@ class PromptTrainer(StepwiseTrainer):
         torch.manual_seed(recipe.seed)
         sam = build_sam_mini().to(device).train()
         nn.init.trunc_normal_(sam.image_encoder.pos_embed, std=0.02)
-        super().__init__("sam", sam, build_adamw(sam, recipe), recipe)
+        free = ("pos", "embed.weight", "token")  # positions and embeddings of prompts
+        super().__init__("sam", sam, build_adamw(sam, recipe.lr, recipe.weight_decay, free), recipe)
         self.low = sam.prompt_encoder.mask_input_size[0]
         self.pool = build_scene_pool(recipe.scenes, recipe.seed, workers)
         self._drawer = ThreadPoolExecutor(1)
@@ -237,29 +212,9 @@ class PromptTrainer(StepwiseTrainer):
             losses, self._lr(), average_from=self.recipe.region_steps, highest_keep=0.995
         )
 
-
-def export_weights(sam: Sam, path: Path) -> None:
-    """The float16 state dict that ``create_sam("mini", path)`` loads."""
-    state = {k: v.half().contiguous() for k, v in sam.state_dict().items()}
-    write_atomically(path, lambda file: torch.save(state, file))
-
-
-def train(
-    recipe: PromptRecipe,
-    out: Path,
-    device: torch.device | str,
-    eval_period: int,
-    count: int,
-    workers: int = 2,
-) -> None:
-    """Run or resume ``recipe`` in the folder ``out``: last.pt, log.jsonl, sam_mini.pt."""
-    trainer = PromptTrainer(recipe, device, workers)
-
-    def judge() -> dict[str, float]:
-        export_weights(trainer.average, out / "sam_mini.pt")
-        return evaluate(trainer.average, "dev", count)
-
-    run_training(trainer, recipe.steps, out, device, eval_period, judge)
+    def judge(self, count: int) -> dict[str, float]:
+        """IoU of the average's answers."""
+        return evaluate(self.average, "dev", count)
 
 
 def judge_weights(args: argparse.Namespace) -> dict[str, float]:

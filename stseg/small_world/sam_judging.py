@@ -9,10 +9,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stseg.small_world.sam_looks import change_look
-from stseg.small_world.sam_prompts import POINTS, box_of, connected_parts, degrade, iou, peaks
+from stseg.small_world.sam_prompts import (
+    KINDS,
+    beside,
+    box_of,
+    connected_parts,
+    degrade,
+    iou,
+    peaks,
+    point_slots,
+)
 from stseg.small_world.scenes import SPLIT_SEEDS, render
 
-EVAL_KINDS = ("points", "box", "mask", "mask+box", "mask+box+points")
 STRENGTH = 10.0  # of mask prompts, logits
 
 
@@ -52,16 +60,10 @@ def _prompts(kind: str, truth: np.ndarray, rough: np.ndarray, low: int) -> dict:
     source = rough if "mask" in kind else truth
     prompt = dict.fromkeys(("points", "boxes", "masks"))
     if "points" in kind:
-        xy = np.zeros((len(source), POINTS, 2), np.float32)
-        labels = np.full((len(source), POINTS), -1, np.int64)
-        for i, mask in enumerate(source):
-            left, top, right, bottom = box_of(mask).astype(int)
-            around = np.zeros_like(mask)
-            around[top:bottom, left:right] = ~mask[top:bottom, left:right]
-            pairs = [(p, 1) for p in peaks(mask, 1)] + [(p, 0) for p in peaks(around, 1)]
-            for slot, (point, label) in enumerate(pairs):
-                xy[i, slot], labels[i, slot] = point, label
-        prompt["points"] = (torch.from_numpy(xy), torch.from_numpy(labels))
+        slots = [point_slots(peaks(m, 1), peaks(beside(m), 1)) for m in source]
+        prompt["points"] = tuple(
+            torch.from_numpy(np.stack(part)) for part in zip(*slots, strict=True)
+        )
     if "box" in kind:
         prompt["boxes"] = torch.from_numpy(np.stack([box_of(m) for m in source]))
     if "mask" in kind:
@@ -107,7 +109,7 @@ def evaluate(sam: Sam, split: str = "dev", count: int = 100) -> dict[str, float]
             pixels = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)
             embedding = sam.image_encoder(((pixels - sam.pixel_mean) / sam.pixel_std)[None])
             embedding = embedding.expand(len(truth), -1, -1, -1)
-            for kind in EVAL_KINDS:
+            for kind in KINDS:
                 masks, best = _answers(sam, embedding, _prompts(kind, truth, rough, low))
                 ious = np.array(
                     [[iou(m, t) for m in ms] for ms, t in zip(masks, truth, strict=True)]

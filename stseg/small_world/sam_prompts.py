@@ -5,7 +5,7 @@ Axis legend: B pictures, N masks, P points, S = 128 pixels, the side of a pictur
 
 from __future__ import annotations
 
-import multiprocessing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,8 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stseg.small_world.sam_looks import change_look
-from stseg.small_world.scenes import SPLIT_SEEDS, render
+from stseg.small_world.scenes import render_training
 
+#: The prompts of a picture's masks, one kind for each of them.
+KINDS = ("points", "box", "mask", "mask+box", "mask+box+points")
 MIN_PART_PIXELS = 40
 POINTS = 6  # slots for points in a prompt, half of them for the background
 
@@ -33,20 +35,10 @@ class ScenePool:
         return len(self.images)
 
 
-def _draw(index: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    scene = render(seed, index)
-    return scene.image, scene.label_map
-
-
 def build_scene_pool(count: int, seed: int = 0, workers: int = 2) -> ScenePool:
-    """Render the first ``count`` training scenes of a seed; 0 workers render in this process."""
-    draw = partial(_draw, seed=SPLIT_SEEDS["train"] + seed)
-    if workers:
-        with multiprocessing.get_context("spawn").Pool(workers) as pool:
-            pairs = pool.map(draw, range(count), chunksize=32)
-    else:
-        pairs = [draw(i) for i in range(count)]
-    return ScenePool(np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs]))
+    """The first ``count`` training scenes of a seed; 0 workers render in this process."""
+    scenes = render_training(count, seed=seed, workers=workers)
+    return ScenePool(np.stack([s.image for s in scenes]), np.stack([s.label_map for s in scenes]))
 
 
 def connected_parts(label_map: np.ndarray, min_pixels: int = MIN_PART_PIXELS) -> list[np.ndarray]:
@@ -194,16 +186,26 @@ def draw_points(
     Returns:
         xy (P, 2) float32 pixels and labels (P,) int64: 1 inside, 0 outside, -1 no point.
     """
-    xy, labels = np.zeros((POINTS, 2), np.float32), np.full(POINTS, -1, np.int64)
     wanted = [int(rng.integers(1, POINTS // 2 + 1)), int(rng.integers(0, POINTS // 2 + 1))]
-    left, top, right, bottom = box_of(rough).astype(int)
-    around = np.zeros_like(rough)
-    around[top:bottom, left:right] = ~rough[top:bottom, left:right]
-    inside, outside = peaks(rough, wanted[0]), peaks(around, wanted[1])
+    inside, outside = peaks(rough, wanted[0]), peaks(beside(rough), wanted[1])
     if rng.random() < 0.4:
         rows, columns = np.nonzero(truth)
         at = rng.integers(len(rows), size=wanted[0])
         inside, outside = list(zip(columns[at], rows[at], strict=True)), []
+    return point_slots(inside, outside)
+
+
+def beside(mask: np.ndarray) -> np.ndarray:
+    """(S, S) bool: what of its box a mask, not empty, does not cover."""
+    left, top, right, bottom = box_of(mask).astype(int)
+    around = np.zeros_like(mask)
+    around[top:bottom, left:right] = ~mask[top:bottom, left:right]
+    return around
+
+
+def point_slots(inside: Sequence, outside: Sequence) -> tuple[np.ndarray, np.ndarray]:
+    """What `draw_points` returns, of points (x, y) inside and outside."""
+    xy, labels = np.zeros((POINTS, 2), np.float32), np.full(POINTS, -1, np.int64)
     points = [(point, 1) for point in inside] + [(point, 0) for point in outside]
     for slot, (point, label) in enumerate(points):
         xy[slot], labels[slot] = point, label

@@ -13,24 +13,18 @@ on from its last checkpoint as if nothing had happened.
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Sequence
 
 from stseg.small_world.recipes import PromptRecipe, parse_args
-
-logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line, see the module's head."""
     args = parse_args("stseg.small_world.sam_training", __doc__, PromptRecipe(), 30, argv)
-    from stseg.small_world.prompt_trainer import judge_weights, train
+    from stseg.small_world.prompt_trainer import PromptTrainer, judge_weights
+    from stseg.small_world.training import run_command
 
-    if args.command == "train":
-        train(args.recipe, args.out, args.device, args.eval_period, args.count)
-    else:
-        logger.info(json.dumps(judge_weights(args)))
+    run_command(args, PromptTrainer, judge_weights)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ names can be seen, and it names all that can be seen.
 
 from __future__ import annotations
 
+import multiprocessing
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -175,3 +177,30 @@ def render(seed: int, index: int, size: int = SCENE_SIZE, kind: str = "scene") -
     caption = _write_caption(phrases, rng)
     ordered = [p for p in phrases if p.colour] + [p for p in phrases if not p.colour]
     return Scene(np.clip(image, 0, 255).astype(np.uint8), labels, tuple(ordered), caption)
+
+
+def render_training(
+    count: int,
+    size: int = SCENE_SIZE,
+    kinds: tuple[str, ...] = ("scene",),
+    seed: int = 0,
+    workers: int = 2,
+) -> list[Scene]:
+    """Render the first ``count`` training pictures, the kinds in turn.
+
+    Args:
+        count: number of pictures.
+        size: side in pixels.
+        kinds: see ``render``; a kind may be repeated to have more of it.
+        seed: added to the seed of the train split.
+        workers: processes; 0 renders in this one.
+    """
+    draw = partial(_kind_in_turn, seed=SPLIT_SEEDS["train"] + seed, size=size, kinds=kinds)
+    if not workers:
+        return [draw(i) for i in range(count)]
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        return pool.map(draw, range(count), chunksize=32)
+
+
+def _kind_in_turn(index: int, seed: int, size: int, kinds: tuple[str, ...]) -> Scene:
+    return render(seed, index, size, kinds[index % len(kinds)])

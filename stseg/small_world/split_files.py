@@ -12,7 +12,7 @@ import numpy as np
 from stseg.data import IGNORED_IN_FILES, SPLITS, UNLABELLED_SPLIT
 from stseg.small_world.names import CLASS_NAMES, SEEN_NAMES
 from stseg.small_world.other_camera import TARGET_SEEDS, render_target
-from stseg.small_world.scenes import SCENE_SIZE, SEEDS_PER_SPLIT, SPLIT_SEEDS, Scene, render
+from stseg.small_world.scenes import SEEDS_PER_SPLIT, SPLIT_SEEDS, Scene, render
 from stseg.utils import write_atomically
 
 
@@ -31,7 +31,7 @@ def train_labels(label_map: np.ndarray) -> np.ndarray:
     return table[label_map]
 
 
-def split_scene(split: str, index: int, seed: int = 0, size: int = SCENE_SIZE) -> Scene:
+def split_scene(split: str, index: int, seed: int = 0) -> Scene:
     """Scene ``index`` of a split; splits never share a seed.
 
     Raises:
@@ -42,8 +42,8 @@ def split_scene(split: str, index: int, seed: int = 0, size: int = SCENE_SIZE) -
     if not 0 <= seed < SEEDS_PER_SPLIT:
         raise ValueError(f"seed: expected 0 to {SEEDS_PER_SPLIT - 1}, got {seed}.")
     if split in TARGET_SEEDS:
-        return render_target(TARGET_SEEDS[split] + seed, index, size)
-    return render(SPLIT_SEEDS[split] + seed, index, size)
+        return render_target(TARGET_SEEDS[split] + seed, index)
+    return render(SPLIT_SEEDS[split] + seed, index)
 
 
 def check_folder(out: Path) -> None:

@@ -1,9 +1,11 @@
 """What the trainings of the miniature towers share: the step and the loop."""
 
+import argparse
 import json
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -34,7 +36,7 @@ class StepwiseTrainer:
         """Start at step 0.
 
         Args:
-            part: name of the model in a checkpoint.
+            part: name of the model in a checkpoint; its exported weights are "<part>_mini.pt".
             model: in training mode.
             optimizer: of its parameters.
             recipe: dataclass instance of all that the run depends on.
@@ -45,6 +47,10 @@ class StepwiseTrainer:
 
     def run_step(self) -> dict[str, float]:
         """One update; returns the figures to log."""
+        raise NotImplementedError
+
+    def judge(self, count: int) -> dict[str, float]:
+        """Figures of the average on so many scenes of the dev split."""
         raise NotImplementedError
 
     def update(
@@ -106,27 +112,57 @@ class StepwiseTrainer:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-def run_training(
-    trainer: StepwiseTrainer,
-    steps: int,
-    out: Path,
-    device: torch.device | str,
-    eval_period: int,
-    judge: Callable[[], dict[str, Any]],
+def run_command(
+    args: argparse.Namespace,
+    trainer: Callable[[Any, str], StepwiseTrainer],
+    judge: Callable[[argparse.Namespace], dict[str, float]],
 ) -> None:
-    """Train to `steps`, from the folder's last checkpoint if there is one.
+    """What the flags of `recipes.parse_args` ask for: train, or log the figures of some weights."""
+    if args.command == "train":
+        run_training(trainer(args.recipe, args.device), args.out, args.eval_period, args.count)
+    else:
+        logger.info(json.dumps(judge(args)))
+
+
+def build_adamw(
+    model: nn.Module, lr: float, decay: float, free: Sequence[str]
+) -> torch.optim.AdamW:
+    """AdamW; no decay for vectors and for parameters with one of the words in their names."""
+    plain, decayed = [], []
+    for name, parameter in model.named_parameters():
+        is_free = parameter.ndim < 2 or any(word in name for word in free)
+        (plain if is_free else decayed).append(parameter)
+    groups = [{"params": plain, "weight_decay": 0.0}, {"params": decayed, "weight_decay": decay}]
+    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), fused=True)
+
+
+def lr_factor(step: int, steps: int, warmup: int = 150) -> float:
+    """Linear warm-up, then half a cosine down to zero."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def export_weights(model: nn.Module, path: Path) -> None:
+    """The float16 state dict that the model's own loader takes as a local file."""
+    state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    state = {k: v.contiguous() for k, v in state.items()}
+    write_atomically(path, lambda file: torch.save(state, file))
+
+
+def run_training(trainer: StepwiseTrainer, out: Path, eval_period: int, count: int) -> None:
+    """Train to the recipe's steps, from the folder's last checkpoint if there is one.
 
     Args:
         trainer: at its start.
-        steps: in all.
-        out: folder of last.pt and log.jsonl (a line of figures every 50 steps).
-        device: where the checkpoint is loaded to.
-        eval_period: steps between calls of `judge`; the last step is always judged.
-        judge: exports the weights and returns more figures.
+        out: folder of last.pt, log.jsonl (a line of figures every 50 steps) and the weights.
+        eval_period: steps after which the weights are exported and judged; the last step always.
+        count: scenes to judge on.
     """
     out.mkdir(parents=True, exist_ok=True)
-    last = out / "last.pt"
+    last, steps = out / "last.pt", trainer.recipe.steps
     if last.is_file():
+        device = next(trainer.model.parameters()).device
         trainer.load_state_dict(torch.load(last, map_location=device, weights_only=True))
     logger.info("step %d of %d", trainer.step, steps)
     started, first = time.time(), trainer.step
@@ -139,7 +175,8 @@ def run_training(
             line["step"] = trainer.step
             line["seconds_per_step"] = (time.time() - started) / (trainer.step - first)
             if trainer.step % eval_period == 0 or done:
-                line |= judge()
+                export_weights(trainer.average, out / f"{trainer.part}_mini.pt")
+                line |= trainer.judge(count)
             write_atomically(last, lambda file: torch.save(trainer.state_dict(), file))
             text = json.dumps({name: round(value, 4) for name, value in line.items()})
             log.write(text + "\n")

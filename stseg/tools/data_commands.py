@@ -143,7 +143,8 @@ def _find(name: str, folders: dict[str, Listed]) -> Listed:
     if name in folders:
         return folders[name]
     require_detectron2(f"the registered data set {name!r} (folders do without)")
-    from stseg.tools.verification import find_registered, known_names
+    from stseg.data import known_names
+    from stseg.tools.verification import find_registered
 
     if name not in known_names():
         known = "\n  ".join([*folders, *known_names()])
@@ -153,7 +154,7 @@ def _find(name: str, folders: dict[str, Listed]) -> Listed:
 
 def _registered_names() -> list[str]:
     require_detectron2("verify all (single folders do without)")
-    from stseg.tools.verification import distinct_names
+    from stseg.data import distinct_names
 
     return distinct_names()
 

@@ -119,6 +119,7 @@ def _config_for(state: dict[str, Tensor], source: str, config_file: str) -> CfgN
     """The config that a checkpoint belongs to."""
     from detectron2.config import get_cfg
 
+    from stseg.checkpoint import config_of, shapes_of
     from stseg.config import add_stseg_config
 
     cfg = get_cfg()
@@ -126,7 +127,15 @@ def _config_for(state: dict[str, Tensor], source: str, config_file: str) -> CfgN
     if config_file or _has_config(source):
         cfg.merge_from_file(config_file or str(Path(source).with_name("config.yaml")))
     else:
-        _describe(cfg, state, source)
+        found = config_of(shapes_of(state))
+        if "MODEL.CLIP.NAME" not in found:
+            raise ValueError(
+                "source: expected a checkpoint with its config.yaml beside it, or --config-file, "
+                f"got {source!r} without, whose tensors ({', '.join(list(state)[:3])}, ...) tell "
+                "no config."
+            )
+        for key, value in found.items():
+            cfg.merge_from_list([key, value])
     cfg.MODEL.DEVICE = "cpu"
     return cfg
 
@@ -138,19 +147,6 @@ def _build(cfg: CfgNode, files: dict[str, str]) -> nn.Module:
     cfg = cfg.clone()
     cfg.merge_from_list([part for pair in files.items() for part in pair])
     return build_model(cfg)
-
-
-def _describe(cfg: CfgNode, state: dict[str, Tensor], source: str) -> None:
-    from stseg.checkpoint import config_of, shapes_of
-
-    found = config_of(shapes_of(state))
-    if "MODEL.CLIP.NAME" not in found:
-        raise ValueError(
-            f"source: expected a checkpoint with its config.yaml beside it, or --config-file, got "
-            f"{source!r} without, whose tensors ({', '.join(list(state)[:3])}, ...) tell no config."
-        )
-    for key, value in found.items():
-        cfg.merge_from_list([key, value])
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stseg.evaluation import check_similarity, similarity
+from stseg.evaluation import read_similarity, similarity
 from stseg.structures import Vocabulary
 from stseg.utils import check_output, write_atomically
 
@@ -60,9 +60,8 @@ def name_similarity(
 def is_similarity(path: Path) -> bool:
     """Whether a file holds what this command writes."""
     try:
-        values = np.load(path, allow_pickle=False)
-        check_similarity(values, len(values))
-    except (ValueError, TypeError, EOFError, OSError):
+        read_similarity(path)
+    except (ValueError, TypeError, OSError):
         return False
     return True
 

@@ -60,6 +60,21 @@ class Card:
         """(H, W, 3) uint8 RGB: the photo with its label map, or alone."""
         return self.photo if self.label is None else paint_labels(self.photo, self.label)
 
+    @property
+    def pictures(self) -> list[Figure]:
+        """For a page, in the order to show."""
+        shown = {"Image": self.photo} | ({} if self.label is None else {"Label map": self.overlay})
+        return [Figure.of(caption, pixels, quality=90) for caption, pixels in shown.items()]
+
+    @property
+    def shares(self) -> list[tuple[int, str, float]] | None:
+        """(index, name, share of the picture in [0, 1]) of what is in it, the largest first."""
+        if self.label is None:
+            return None
+        shares = area_shares(self.label, len(self.names))
+        order = sorted(np.flatnonzero(shares).tolist(), key=lambda i: -shares[i])
+        return [(i, self.names[i], float(shares[i])) for i in order]
+
 
 @dataclass(frozen=True)
 class Sheet:
@@ -255,37 +270,7 @@ def _legend(card: Card) -> np.ndarray:
     return draw_legend(card.label, card.names, _BOX[1], max_rows=_MAX_ROWS)
 
 
-@dataclass(frozen=True)
-class _PageCard:
-    """One image of a page.
-
-    Attributes:
-        title: name of the file.
-        remark: what is odd about it, "" if nothing.
-        pictures: in the order to show.
-        shares: (index, name, share of the picture in [0, 1]) of the classes in it, the largest
-            first; None without a label map.
-    """
-
-    title: str
-    remark: str
-    pictures: Sequence[Figure]
-    shares: Sequence[tuple[int, str, float]] | None
-
-
 def write_page(path: Path, sheet: Sheet) -> None:
     """Write all cards as one HTML page, photo and label map side by side."""
-    cards = [_page_card(card) for card in sheet.cards]
-    page = render_page("sheet.html", title=sheet.name, summary=sheet.summary, cards=cards)
+    page = render_page("sheet.html", title=sheet.name, summary=sheet.summary, cards=sheet.cards)
     write_atomically(path, page)
-
-
-def _page_card(card: Card) -> _PageCard:
-    photo = Figure.of("Image", card.photo, quality=90)
-    if card.label is None:
-        return _PageCard(card.title, card.remark, [photo], None)
-    shares = area_shares(card.label, len(card.names))
-    order = sorted(np.flatnonzero(shares).tolist(), key=lambda i: -shares[i])
-    rows = [(i, card.names[i], float(shares[i])) for i in order]
-    pictures = [photo, Figure.of("Label map", card.overlay, quality=90)]
-    return _PageCard(card.title, card.remark, pictures, rows)

@@ -1,7 +1,7 @@
 from .dependencies import require_detectron2
 from .disk_cache import TensorCache, cache_folder
 from .doors import front_door
-from .errors import explanation, without_traceback
+from .errors import explanation, some_of, without_traceback
 from .files import MARK, check_output, write_atomically
 from .ids import IGNORE_LABEL
 from .paths import resolve
@@ -25,6 +25,7 @@ __all__ = [
     "resolve",
     "set_random_state",
     "share_processors",
+    "some_of",
     "without_traceback",
     "write_atomically",
 ]

@@ -1,8 +1,14 @@
 """Errors that explain themselves: what was expected, what came, and the cure. No traceback."""
 
+from __future__ import annotations
+
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _TRAINING = "detectron2.engine.train_loop"
 
@@ -18,6 +24,12 @@ def explanation(error: BaseException) -> str:
         return ""
     text = str(error.args[-1])  # an OSError begins with its number, KeyError's str() has quotes
     return text if ": expected " in text else ""  # Python says "(expected 3, got 2)"
+
+
+def some_of(items: Sequence[Any] | np.ndarray, shown: int = 5) -> str:
+    """The first items as text, and how many more there are."""
+    more = f" and {len(items) - shown} more" if len(items) > shown else ""
+    return ", ".join(map(str, items[:shown])) + more
 
 
 @contextmanager

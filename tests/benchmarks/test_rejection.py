@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.asked_words import with_distractors
 from benchmarks.rejection import show
 from benchmarks.rejection_watch import measure
 from stseg import Predictor
-from stseg.evaluation.open_vocab import with_distractors
 from stseg.modeling.heads import cost_decoder
 from stseg.small_world.names import CLASS_NAMES
 from stseg.small_world.scenes import render

@@ -12,7 +12,7 @@ from stseg.checkpoint.checkpointer import (
     load_for_evaluation,
     spare_encoder_files,
 )
-from stseg.checkpoint.fit import config_of, find_misfit, shapes_of
+from stseg.checkpoint.fit import check_fit, config_of, shapes_of
 from stseg.checkpoint.reading import read_checkpoint
 from stseg.config import add_stseg_config, setup_cfg
 from stseg.modeling.meta_arch.stseg import STSeg
@@ -136,7 +136,7 @@ def test_the_shapes_of_the_shipped_weights_tell_their_config():
 
 def test_a_model_of_its_own_kind_fits_itself(tiny):
     model = tiny()
-    assert find_misfit(model, model.state_dict()) is None
+    check_fit(model, model.state_dict(), "MODEL.WEIGHTS", "its own")
 
 
 def test_a_file_with_whole_encoders_spares_their_own_files(tiny, tmp_path, caplog):

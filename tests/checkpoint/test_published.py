@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stseg.checkpoint import identify, load_published
+from stseg.checkpoint import identify, load_for_evaluation
 from stseg.checkpoint.sed import rename
 from tests.helpers.tiny_model import tiny_sam
 from tests.modeling.test_parity_model import build_sed
@@ -49,7 +49,7 @@ def test_the_wrong_size_is_named_and_nothing_is_loaded(shared_dir, tmp_path):
     model = build_sed("convnext_base_w_320")
     before = model.head.embed.weight.clone()
     with pytest.raises(ValueError, match=r"SED with convnext_large_d_320.*shapes that differ"):
-        load_published(model, str(tmp_path / "large.pth"))
+        load_for_evaluation(model, str(tmp_path / "large.pth"))
     assert (model.head.embed.weight == before).all()
 
 
@@ -69,25 +69,25 @@ def test_the_peers_files_are_recognised(shared_dir, table, kind):
 def test_a_file_of_another_system_is_named(tmp_path):
     torch.save(tiny_sam().state_dict(), tmp_path / "sam.pth")
     with pytest.raises(ValueError, match=r"looks like SAM.*MODEL.SAM.CHECKPOINT"):
-        load_published(torch.nn.Linear(1, 1), str(tmp_path / "sam.pth"))
-    torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match="looks like unknown"):
-        load_published(torch.nn.Linear(1, 1), str(tmp_path / "other.pth"))
+        load_for_evaluation(torch.nn.Linear(1, 1), str(tmp_path / "sam.pth"))
+    torch.save({"gain": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match="got 1 entries that match none"):
+        load_for_evaluation(torch.nn.Linear(1, 1), str(tmp_path / "other.pth"))
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"PK\x03\x04 cut off"])
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path, content):
     (tmp_path / "broken.pth").write_bytes(content)
-    with pytest.raises(ValueError, match=r"broken.pth: expected a torch checkpoint"):
-        load_published(torch.nn.Linear(1, 1), str(tmp_path / "broken.pth"))
+    with pytest.raises(ValueError, match=r"expected a torch checkpoint.*broken.pth"):
+        load_for_evaluation(torch.nn.Linear(1, 1), str(tmp_path / "broken.pth"))
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent.pth"):
-        load_published(torch.nn.Linear(1, 1), str(tmp_path / "absent.pth"))
+        load_for_evaluation(torch.nn.Linear(1, 1), str(tmp_path / "absent.pth"))
 
 
 def test_a_checkpoint_that_holds_code_is_refused(tmp_path):
     torch.save({"model": print}, tmp_path / "code.pth")
     with pytest.raises(ValueError, match="tensors only"):
-        load_published(torch.nn.Linear(1, 1), str(tmp_path / "code.pth"))
+        load_for_evaluation(torch.nn.Linear(1, 1), str(tmp_path / "code.pth"))

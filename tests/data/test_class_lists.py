@@ -13,7 +13,7 @@ from stseg.data.datasets.class_lists import (
 )
 from stseg.structures import IGNORE_LABEL, Vocabulary
 
-LISTS = sorted(p.stem for p in VOCAB_DIR.glob("*.json") if not p.stem.endswith("_ids"))
+LISTS = sorted(p.stem for p in VOCAB_DIR.glob("*.json"))
 PLAIN = {
     "coco_stuff_171": 171,
     "ade20k_150": 150,

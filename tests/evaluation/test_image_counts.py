@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stseg.evaluation.image_counts import ImageCounts, merge_totals
-from stseg.evaluation.run_files import RunFiles, short_names
+from stseg.evaluation.run_summary import short_names
 from stseg.evaluation.scoring import Score, Settings
 
 ALL = Settings(num_classes=5, boundary=True, replicates=7)
@@ -95,15 +95,6 @@ def test_a_changed_protocol_or_a_damaged_state_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:400])
     with pytest.raises(ValueError, match="state.npz: expected the state of an evaluation"):
         ImageCounts(ALL).load(path, {"weights": "a", "seed": 1})
-
-
-def test_states_are_shared_out_among_fewer_processes(tmp_path):
-    files = RunFiles(tmp_path / "out")
-    for rank in range(3):
-        files.save_state(_filled([rank]), rank, {})
-    shares = [ImageCounts(ALL) for _ in range(2)]
-    assert [files.load_state(share, rank, 2, {}) for rank, share in enumerate(shares)] == [2, 1]
-    assert [sorted(share.names) for share in shares] == [["im0", "im2"], ["im1"]]
 
 
 def test_confidences_must_fit():

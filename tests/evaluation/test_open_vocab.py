@@ -5,12 +5,7 @@ from stseg.evaluation import ConfusionMatrix
 from stseg.evaluation.open_vocab import (
     open_figures,
     open_iou,
-    permuted,
-    renamed,
     similarity,
-    text_similarity,
-    with_distractors,
-    with_synonyms,
 )
 
 NAMES = ("couch", "sky", "dog", "tree")
@@ -20,12 +15,6 @@ def matrix_of(counts):
     matrix = ConfusionMatrix(len(counts))
     matrix.counts += np.array(counts)
     return matrix
-
-
-def score(variant, prediction, label):
-    matrix = ConfusionMatrix(variant.num_classes)
-    matrix.update(variant.restore(prediction), label)
-    return matrix.summary()
 
 
 def test_near_names_earn_credit_as_counted_by_hand():
@@ -109,16 +98,6 @@ def test_similarity_is_the_cosine_above_the_floor():
     open_iou(ConfusionMatrix(4), near)
 
 
-def test_any_text_encoder_will_do():
-    def letters(names):
-        return np.array([[name.count(c) for c in "abcdefghijklmnopqrstuvwxyz"] for name in names])
-
-    near = text_similarity(["dog", "god", "sky"], letters)
-    assert near[0, 1] == pytest.approx(1) and near[0, 2] < 0.5
-    with pytest.raises(ValueError, match=r"expected 2 rows, one per name, got \(1, 4\)"):
-        text_similarity(["a", "b"], lambda names: np.ones((1, 4)))
-
-
 def test_faulty_embeddings_are_refused():
     for vectors in (np.zeros((2, 3)), np.full((2, 3), np.nan)):
         with pytest.raises(ValueError, match="finite vectors of a length above 0"):
@@ -127,65 +106,3 @@ def test_faulty_embeddings_are_refused():
         similarity(np.ones(3))
     with pytest.raises(ValueError, match=r"floor: expected a cosine in \[0, 1\), got 1.0"):
         similarity(np.eye(2), 1.0)
-
-
-def test_another_order_of_names_changes_no_score():
-    rng = np.random.default_rng(0)
-    scores, label = rng.random((4, 20, 30)), rng.integers(0, 4, (20, 30))
-    plain = ConfusionMatrix(4)
-    plain.update(scores.argmax(axis=0), label)
-    moved = 0
-    for seed in range(5):
-        variant = permuted(NAMES, seed)
-        moved += variant.names != NAMES
-        asked = scores[[NAMES.index(name) for name in variant.names]]
-        assert score(variant, asked.argmax(axis=0), label) == plain.summary()
-    assert moved
-
-
-def test_answers_to_synonyms_count_for_the_class():
-    variant = with_synonyms(NAMES, {"couch": ["sofa", "Sky", "settee"], "dog": ["sofa", "puppy"]})
-    assert variant.names == (*NAMES, "sofa", "settee", "puppy")
-    assert variant.restore(np.arange(7)).tolist() == [0, 1, 2, 3, 0, 0, 2]
-    assert variant.num_classes == 4
-
-
-def test_renamed_classes_keep_their_ids_and_merge_where_words_meet():
-    variant = renamed(NAMES, {"couch": "furniture", "dog": "animal"})
-    assert variant.names == ("furniture", "sky", "animal", "tree")
-    assert variant.restore(np.arange(4)).tolist() == [0, 1, 2, 3]
-    variant = renamed(NAMES, {"couch": "thing", "dog": "Thing"})
-    assert variant.names == ("thing", "sky", "tree") and variant.answers.tolist() == [0, 1, 3]
-    variant = renamed(NAMES, {"couch": "dog"})
-    assert variant.names == NAMES[1:] and variant.answers.tolist() == [1, 2, 3]
-    assert renamed(("bag", "bag"), {}).answers.tolist() == [0, 1]
-
-
-def test_answers_to_distractors_are_wrong_and_of_no_class():
-    variant = with_distractors(NAMES, ["car", "Dog", "boat", "car", "road"], 3)
-    assert variant.names[:4] == NAMES and sorted(variant.names[4:]) == ["boat", "car", "road"]
-    assert variant.num_classes == 5
-    label = np.array([0, 0, 1, 1])
-    assert score(variant, np.array([0, 0, 1, 1]), label)["mIoU_gt"] == 1
-    assert score(variant, np.array([0, 0, 1, 6]), label)["mIoU_gt"] == pytest.approx(0.75)
-
-
-def test_more_distractors_only_add():
-    pool = [f"word {i}" for i in range(50)]
-    few, many = (with_distractors(NAMES, pool, count, seed=3).names for count in (5, 20))
-    assert many[: len(few)] == few
-    none = with_distractors(NAMES, pool, 0)
-    assert none.names == NAMES and none.num_classes == 4
-    assert with_distractors(NAMES, pool, 5, seed=4).names != few
-
-
-def test_faulty_variants_are_refused():
-    with pytest.raises(ValueError, match="at most 1 from this pool, got 2"):
-        with_distractors(NAMES, ["car", "sky"], 2)
-    for make, others in ((renamed, {"cat": "pet"}), (with_synonyms, {"cat": ["pet"]})):
-        with pytest.raises(ValueError, match="names of the data set, got 'cat'"):
-            make(NAMES, others)
-    with pytest.raises(ValueError, match=r"ids in \[0, 3\], got 0 to 4"):
-        permuted(NAMES).restore(np.array([0, 4]))
-    with pytest.raises(ValueError, match=r"ids in \[0, 3\], got -1 to 0"):
-        permuted(NAMES).restore(np.array([0, -1]))

@@ -303,6 +303,25 @@ def test_an_interrupted_evaluation_goes_on(tiny, tmp_path):
     assert not after.is_counted(names[0]) and not list((tmp_path / "out").glob("*.npz"))
 
 
+def test_states_are_shared_out_among_fewer_processes(tiny, tmp_path, monkeypatch):
+    outputs = _scores(tiny, 4)
+
+    def as_process(rank, processes):
+        monkeypatch.setattr(comm, "get_rank", lambda: rank)
+        monkeypatch.setattr(comm, "get_world_size", lambda: processes)
+        return STSegSemSegEvaluator("tiny", output_dir=tmp_path / "out", distributed=False)
+
+    for rank in range(3):
+        evaluator = as_process(rank, 3)
+        evaluator.process(tiny[rank : rank + 1], outputs[rank : rank + 1])
+        evaluator.save_state()
+    names = [record["file_name"] for record in tiny[:3]]
+    for rank, expected in ((0, [True, False, True]), (1, [False, True, False])):
+        evaluator = as_process(rank, 2)
+        evaluator.load_state()
+        assert [evaluator.is_counted(name) for name in names] == expected
+
+
 def test_a_state_of_another_protocol_is_refused(tiny, tmp_path, monkeypatch):
     weights = tmp_path / "model.pth"
     weights.write_bytes(b"weights")

@@ -7,11 +7,11 @@ import open_clip
 import pytest
 import torch
 
-from stseg.small_world import caption_trainer as small_clip
 from stseg.small_world import clip_judging as small_clip_eval
 from stseg.small_world.caption_cells import cell_label_loss, matching_loss
 from stseg.small_world.caption_trainer import CaptionRecipe, CaptionTrainer
 from stseg.small_world.names import CLASS_NAMES
+from stseg.small_world.training import export_weights, run_training
 
 CPU = torch.device("cpu")
 TINY = CaptionRecipe(
@@ -112,7 +112,7 @@ def test_a_checkpoint_of_another_recipe_is_refused():
 
 def test_training_writes_a_log_and_weights_that_open_clip_loads(tmp_path):
     recipe = CaptionRecipe(**{**vars(TINY), "steps": 3})
-    small_clip.train(recipe, tmp_path, CPU, eval_period=3, count=2, workers=0)
+    run_training(CaptionTrainer(recipe, CPU, workers=0), tmp_path, eval_period=3, count=2)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == 3
     assert 0 <= lines[-1]["miou_unseen"] <= 100
@@ -127,7 +127,7 @@ def test_dense_figures_are_perfect_where_every_pixel_is_right():
 
 
 def test_the_evaluate_command_prints_figures_of_saved_weights(tmp_path, caplog, clip):
-    small_clip.export_weights(clip, tmp_path / "clip_mini.pt")
+    export_weights(clip, tmp_path / "clip_mini.pt")
     with caplog.at_level("INFO"):
         small_clip_eval.attribute_accuracy(clip, "dev", 2)
         figures = small_clip_eval.evaluate(clip, "dev", 2)

@@ -15,6 +15,7 @@ from stseg.small_world import sam_looks as small_sam_looks
 from stseg.small_world import sam_prompts as small_sam_data
 from stseg.small_world.prompt_trainer import KINDS, PromptRecipe, PromptTrainer
 from stseg.small_world.scenes import render
+from stseg.small_world.training import run_training
 
 CPU = torch.device("cpu")
 TINY = PromptRecipe(
@@ -177,7 +178,7 @@ def test_a_checkpoint_of_another_recipe_is_refused():
 
 def test_training_writes_a_log_and_weights_that_load(tmp_path):
     recipe = PromptRecipe(**{**vars(TINY), "steps": 2})
-    small_sam.train(recipe, tmp_path, CPU, eval_period=2, count=1, workers=0)
+    run_training(PromptTrainer(recipe, CPU, workers=0), tmp_path, eval_period=2, count=1)
     line = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
     assert line["step"] == 2
     assert {"rough", "clean_mask+box+points", "look_mask"} <= set(line)

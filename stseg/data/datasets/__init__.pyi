@@ -1,11 +1,13 @@
+from .layouts import data_root
 from .register import (
     check_registered,
-    data_root,
     dataset_ignore_labels,
     dataset_label_ids,
     dataset_label_reader,
     dataset_layout,
     dataset_vocabulary,
+    distinct_names,
+    known_names,
     register_benchmarks,
 )
 from .specs import SPECS, VARIANTS, DatasetSpec
@@ -21,5 +23,7 @@ __all__ = [
     "dataset_label_reader",
     "dataset_layout",
     "dataset_vocabulary",
+    "distinct_names",
+    "known_names",
     "register_benchmarks",
 ]

@@ -1,9 +1,9 @@
 """Class lists, id tables and zero-shot splits that ship with the project, in `vocab/`.
 
 `vocab/<list>.json` holds the names a model is asked for, with their source; the plain list of a
-data set also names the ids of its label maps. `vocab/tables/` holds the ids of maps that peers
-write in another order, and which names stand for the same things, `vocab/splits/` the classes a
-zero-shot model must not be trained on.
+data set also names the ids of its label maps. `vocab/tables/` holds the ids of downloads and of
+maps that peers write in another order, and which names stand for the same things, `vocab/splits/`
+the classes a zero-shot model must not be trained on. Needs no Detectron2.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ def load_id_table(stem: str) -> tuple[int, ...]:
     """Read `vocab/tables/<stem>.json`.
 
     Returns:
-        For every id of the label files that are read the id it stands for, IGNORE_LABEL for one
-        that is no class there.
+        Of a table called "*_ids": what the download calls class k. Of the others: for every id of
+        the label files that are read the id it stands for, IGNORE_LABEL for one that is no class
+        there.
     """
     return tuple(_read(f"tables/{stem}")["ids"])
 

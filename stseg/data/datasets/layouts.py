@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,13 @@ from pathlib import Path
 from stseg.data.datasets.class_lists import build_vocabulary, load_class_list, load_unseen
 from stseg.data.datasets.listing import labels_below
 from stseg.structures import Vocabulary
+
+ROOT_VARIABLE = "DETECTRON2_DATASETS"
+
+
+def data_root() -> Path:
+    """Folder that holds all benchmarks: $DETECTRON2_DATASETS, or ./datasets, read at every call."""
+    return Path(os.environ.get(ROOT_VARIABLE) or "datasets").expanduser()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +43,7 @@ class Layout:
     convention: str = "SED, CAT-Seg"
     image_dir: str
     label_dir: str
-    ignore_labels: tuple[int, ...]
+    ignore_labels: tuple[int, ...] = (255,)
     labels_select: bool = False
     image_list: str = ""
     label_ids: tuple[int, ...] | None = None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stseg.data.image_io import IMAGE_SUFFIXES, LABEL_SUFFIXES
+from stseg.utils import some_of
 
 
 def files_by_stem(
@@ -136,9 +137,8 @@ def _refuse_single(
     single = sorted(files.keys() - set(partners))
     if not single:
         return
-    shown = ", ".join(os.path.basename(files[stem]) for stem in single[:5])
-    more = f" and {len(single) - 5} more" if len(single) > 5 else ""
+    shown = some_of([os.path.basename(files[stem]) for stem in single])
     raise ValueError(
-        f"Data set {name}: expected {rule}, got no partner in {partner_dir} for {shown}{more}. "
+        f"Data set {name}: expected {rule}, got no partner in {partner_dir} for {shown}. "
         "Add the missing files (same name, other suffix) or remove these."
     )

@@ -9,8 +9,11 @@ split has images and all names, no labels.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from typing import Any
+
+from stseg.data.datasets.layouts import data_root
+from stseg.data.datasets.listing import list_pairs
 
 SPLITS = ("train", "dev", "val", "target_train", "target_dev", "target_val")
 UNLABELLED_SPLIT = "target_train"
@@ -19,26 +22,22 @@ IGNORED_IN_FILES = 255
 
 def small_world_root() -> Path:
     """$DETECTRON2_DATASETS/small_world, or ./datasets/small_world, read at every call."""
-    return Path(os.environ.get("DETECTRON2_DATASETS") or "datasets").expanduser() / "small_world"
+    return data_root() / "small_world"
 
 
-def load_small_world(split: str, root: Path | None = None) -> list[dict[str, str]]:
+def load_small_world(split: str) -> list[dict[str, Any]]:
     """List the scenes of a split as Detectron2 records, without labels where it has none.
 
     Raises:
         FileNotFoundError: if the split was not rendered; names the command that does it.
+        ValueError: if a scene or a label map has no partner.
     """
-    root = root or small_world_root()
-    image_dir, label_dir = root / "images" / split, root / "labels" / split
-    images = sorted(image_dir.glob("*.png"))
-    if not images:
+    name, root = f"small_world_{split}_sem_seg", small_world_root()
+    image_dir = root / "images" / split
+    if not any(image_dir.glob("*.png")):
         raise FileNotFoundError(
-            f"Data set small_world_{split}_sem_seg: expected scenes in {image_dir}, got none. "
+            f"Data set {name}: expected scenes in {image_dir}, got none. "
             f"Render them with python datasets/prepare_scripts/prepare_small_world.py --out {root}"
         )
-    if split == UNLABELLED_SPLIT:
-        return [{"file_name": str(image)} for image in images]
-    return [
-        {"file_name": str(image), "sem_seg_file_name": str(label_dir / image.name)}
-        for image in images
-    ]
+    label_dir = None if split == UNLABELLED_SPLIT else root / "labels" / split
+    return list_pairs(name, image_dir, label_dir)

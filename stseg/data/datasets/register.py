@@ -17,7 +17,13 @@ import numpy as np
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 
 from stseg.data.datasets.class_lists import build_vocabulary
-from stseg.data.datasets.layouts import Layout, is_present, present_layouts
+from stseg.data.datasets.layouts import (
+    ROOT_VARIABLE,
+    Layout,
+    data_root,
+    is_present,
+    present_layouts,
+)
 from stseg.data.datasets.listing import list_pairs, select_listed
 from stseg.data.datasets.miniature import (
     IGNORED_IN_FILES,
@@ -31,8 +37,6 @@ from stseg.data.image_io import read_label
 from stseg.structures import Vocabulary
 
 logger = logging.getLogger(__name__)
-
-ROOT_VARIABLE = "DETECTRON2_DATASETS"
 
 
 class BenchmarkMetadata(Metadata):
@@ -70,11 +74,6 @@ class BenchmarkMetadata(Metadata):
         """All of it, as it is now."""
         computed = ("image_root", "sem_seg_root", "ignore_labels", "ignore_label", "label_ids")
         return super().as_dict() | {key: getattr(self, key) for key in computed}
-
-
-def data_root() -> Path:
-    """Folder that holds all benchmarks: $DETECTRON2_DATASETS, or ./datasets, read at every call."""
-    return Path(os.environ.get(ROOT_VARIABLE) or "datasets").expanduser()
 
 
 def load_benchmark(spec: DatasetSpec) -> list[dict[str, Any]]:
@@ -142,9 +141,9 @@ def _existing(spec: DatasetSpec, path: str) -> Path:
     )
 
 
-def register_benchmarks(specs: tuple[DatasetSpec, ...] = (*SPECS, *VARIANTS)) -> None:
+def register_benchmarks() -> None:
     """Register every split of the table that the process does not know yet."""
-    for spec in specs:
+    for spec in (*SPECS, *VARIANTS):
         if spec.name in DatasetCatalog:
             # SED, CAT-Seg and others use these names too; whoever came first keeps them.
             logger.debug("Data set %s is registered already; left as it is.", spec.name)
@@ -159,27 +158,20 @@ def register_benchmarks(specs: tuple[DatasetSpec, ...] = (*SPECS, *VARIANTS)) ->
         )
 
 
-def register_small_world(root: Path | None = None) -> None:
-    """Register every split once; files are looked at when a split is asked for.
-
-    Args:
-        root: folder of the small world; by default ``small_world_root`` at the time of use.
-    """
+def register_small_world() -> None:
+    """Register every split once; files are looked at when a split is asked for."""
     for split in SPLITS:
         name = f"small_world_{split}_sem_seg"
         if name in DatasetCatalog:
             continue
         everything = build_vocabulary("small_world", "small_world")
         seen = build_vocabulary("small_world", "small_world", seen_only=True)
-        vocabulary = seen.with_seen(list(seen.names)) if split == "train" else everything
-        folder = root or small_world_root()
+        folder = small_world_root()
         register_with_metadata(
             name,
-            partial(load_small_world, split, root),
-            vocabulary=vocabulary,
-            stuff_classes=list(vocabulary.names),
+            partial(load_small_world, split),
+            vocabulary=seen.with_seen(list(seen.names)) if split == "train" else everything,
             ignore_labels=(IGNORED_IN_FILES,),
-            evaluator_type="sem_seg",
             image_root=str(folder / "images" / split),
             sem_seg_root="" if split == UNLABELLED_SPLIT else str(folder / "labels" / split),
         )
@@ -187,52 +179,54 @@ def register_small_world(root: Path | None = None) -> None:
 
 def register_with_metadata(
     name: str,
-    load: Any,
+    load: Callable[[], list[dict[str, Any]]],
     *,
     vocabulary: Vocabulary,
-    stuff_classes: list[str],
     ignore_labels: tuple[int, ...],
-    evaluator_type: str,
     image_root: str,
     sem_seg_root: str,
-    label_ids: tuple[int, ...] | None = None,
 ) -> None:
-    """Register a data set together with all metadata that mapper and evaluators read.
+    """Register a data set whose files hold class ids, with the metadata that others read.
 
     Args:
         name: in DatasetCatalog; must be new.
         load: called without arguments when the records are wanted.
-        vocabulary: the classes a model is asked for.
-        stuff_classes: names of the class ids.
+        vocabulary: the classes, by id.
         ignore_labels: ids in the files without a class, the official one first.
-        evaluator_type: key in `stseg.evaluation.EVALUATOR_REGISTRY`.
         image_root: folder of the images.
         sem_seg_root: folder of the label maps, "" if there are none.
-        label_ids: for every id in the label files its class id, IGNORE_LABEL for none; None where
-            the files hold class ids.
 
     Raises:
         ValueError: if an ignored id is also a class id or does not fit 16 bits.
     """
-    ids_in_files = len(stuff_classes if label_ids is None else label_ids)
     for label in ignore_labels:
-        if not ids_in_files <= label <= 65535:
+        if not len(vocabulary) <= label <= 65535:
             raise ValueError(
-                f"Data set {name}: expected an ignored id from {ids_in_files} (the number "
+                f"Data set {name}: expected an ignored id from {len(vocabulary)} (the number "
                 f"of classes) to 65535, got {label}."
             )
     DatasetCatalog.register(name, load)
     MetadataCatalog[name] = Metadata(
         name=name,
         vocabulary=vocabulary,
-        stuff_classes=stuff_classes,
+        stuff_classes=list(vocabulary.names),
         ignore_label=ignore_labels[0],
         ignore_labels=ignore_labels,
-        evaluator_type=evaluator_type,
+        evaluator_type="sem_seg",
         image_root=image_root,
         sem_seg_root=sem_seg_root,
-        label_ids=label_ids,
     )
+
+
+def known_names() -> list[str]:
+    """Names of every data set that this project registered, or that has its metadata."""
+    return [n for n in DatasetCatalog.list() if hasattr(MetadataCatalog.get(n), "vocabulary")]
+
+
+def distinct_names() -> list[str]:
+    """The same without the names that only ask for the files of another one in other words."""
+    variants = {spec.name for spec in VARIANTS}
+    return [name for name in known_names() if name not in variants]
 
 
 def check_registered(name: str, key: str) -> None:
@@ -243,16 +237,10 @@ def check_registered(name: str, key: str) -> None:
     """
     if name in DatasetCatalog:
         return
-    variants = {spec.name for spec in VARIANTS}
-    ours = [
-        n
-        for n in DatasetCatalog.list()
-        if n not in variants and hasattr(MetadataCatalog.get(n), "vocabulary")
-    ]
     raise ValueError(
-        f"{key}: expected a registered data set, got {name!r}. Known: {', '.join(ours)}; other "
-        "words for their classes have names that end in _synonyms, see datasets/README.md. Add "
-        "folders of your own with DATASETS.FOLDERS."
+        f"{key}: expected a registered data set, got {name!r}. Known: "
+        f"{', '.join(distinct_names())}; other words for their classes have names that end in "
+        "_synonyms, see datasets/README.md. Add folders of your own with DATASETS.FOLDERS."
     )
 
 

@@ -12,15 +12,12 @@ from dataclasses import fields, replace
 from stseg.data.datasets import peers
 from stseg.data.datasets.class_lists import (
     STYLES,
-    VOCAB_DIR,
     load_class_list,
     load_id_table,
     load_unseen,
 )
 from stseg.data.datasets.layouts import DatasetSpec, Layout
 from stseg.structures import IGNORE_LABEL
-
-__all__ = ["SPECS", "VARIANTS", "VOCAB_DIR", "DatasetSpec", "load_class_list"]
 
 
 def _coco_stuff(name: str, split: str) -> DatasetSpec:
@@ -29,7 +26,6 @@ def _coco_stuff(name: str, split: str) -> DatasetSpec:
         image_dir=f"coco-stuff/images/{split}",
         label_dir=f"coco-stuff/annotations_detectron2/{split}",
         vocab="coco_stuff_171",
-        ignore_labels=(255,),
         prepare_script="prepare_coco_stuff.py",
         others=peers.coco_stuff(split, split),
     )
@@ -42,7 +38,6 @@ def _ade20k(name: str, split: str) -> DatasetSpec:
         image_dir=f"ADEChallengeData2016/images/{split}",
         label_dir=f"ADEChallengeData2016/annotations_detectron2/{split}",
         vocab="ade20k_150",
-        ignore_labels=(255,),
         prepare_script="prepare_ade20k_150.py",
     )
 
@@ -88,7 +83,6 @@ def _voc(
         image_dir="VOCdevkit/VOC2012/JPEGImages",
         label_dir=f"VOCdevkit/VOC2012/annotations_detectron2{suffix}/{split}",
         vocab=vocab,
-        ignore_labels=(255,),
         prepare_script="prepare_voc.py",
         labels_select=True,
         background_id=background_id,
@@ -103,7 +97,6 @@ def _cityscapes(name: str, split: str) -> DatasetSpec:
         image_dir=f"cityscapes/leftImg8bit/{split}",
         label_dir=f"cityscapes/annotations_detectron2/{split}",
         vocab="cityscapes_19",
-        ignore_labels=(255,),
         prepare_script="prepare_cityscapes.py",
         nested=True,
         others=peers.cityscapes(split),

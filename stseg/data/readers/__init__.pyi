@@ -1,5 +1,5 @@
-from .folders import register_data, register_folder, register_from_cfg
-from .unlabelled import list_images, register_images
+from .folders import register_data, register_folder, register_from_cfg, register_images
+from .unlabelled import list_images
 
 __all__ = [
     "list_images",

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from stseg.structures import IGNORE_LABEL, Vocabulary
-
-_SHOWN = 5
+from stseg.utils import some_of
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,7 @@ def refuse_missing(name: str, missing: Sequence[str], folder: Path, source: Path
     if missing:
         raise FileNotFoundError(
             f"Data set {name}: expected the images that {source} describes in {folder}, got "
-            f"nothing for {join(missing)}. Add them, or remove their annotations."
+            f"nothing for {some_of(missing)}. Add them, or remove their annotations."
         )
 
 
@@ -185,8 +184,8 @@ def class_ids(
     if unknown:
         raise ValueError(
             f"Data set {name}, {used[unknown[0]]}: expected a label out of the "
-            f"{len(vocabulary)} names ({join(vocabulary.names)}), got "
-            f"{join([repr(label) for label in unknown])}. Add it to the names, or to 'ignore'."
+            f"{len(vocabulary)} names ({some_of(vocabulary.names)}), got "
+            f"{some_of([repr(label) for label in unknown])}. Add it to the names, or to 'ignore'."
         )
     return ids
 
@@ -194,9 +193,3 @@ def class_ids(
 def folded(label: str) -> str:
     """A label without what does not count: case and blanks."""
     return " ".join(label.split()).casefold()
-
-
-def join(texts: Sequence[str], shown: int = _SHOWN) -> str:
-    """The first texts, and how many more there are."""
-    more = f" and {len(texts) - shown} more" if len(texts) > shown else ""
-    return ", ".join(texts[:shown]) + more

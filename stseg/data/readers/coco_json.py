@@ -8,11 +8,11 @@ from typing import Any
 
 from stseg.data.readers.annotations import (
     Drawing,
-    join,
     refuse_missing,
     refuse_same_stem,
     stated_size,
 )
+from stseg.utils import some_of
 
 KEYS = ("images", "annotations", "categories")
 
@@ -65,8 +65,8 @@ def categories_by_id(file: Path, content: dict[str, Any]) -> dict[Any, str]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or not pairs or len(dict(pairs)) < len(pairs):
         raise ValueError(
-            f"{file}: expected categories of different names and ids, got {join(twice) or 'none'} "
-            f"among {len(pairs)}. Rename or join them."
+            f"{file}: expected categories of different names and ids, got "
+            f"{some_of(twice) or 'none'} among {len(pairs)}. Rename or join them."
         )
     return dict(pairs)
 

@@ -14,7 +14,6 @@ from stseg.data.readers.annotations import (
     Annotations,
     Drawing,
     hash_of,
-    join,
     read_json,
     refuse_missing,
 )
@@ -27,6 +26,7 @@ from stseg.data.readers.coco_json import (
     known_id,
     left_out,
 )
+from stseg.utils import some_of
 
 
 def read_panoptic(name: str, image_dir: Path, annotation: Path, label_dir: Path) -> Annotations:
@@ -118,7 +118,7 @@ def draw_panoptic(
     if wrong.size:
         raise ValueError(
             f"Panoptic map {png}: expected the segment ids that {drawing.source} lists (or 0), "
-            f"got {join([str(i) for i in wrong])}. Take PNG and JSON of one export, and do not "
+            f"got {some_of(wrong)}. Take PNG and JSON of one export, and do not "
             "resize with smoothing."
         )
     return values[place]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,15 @@ from detectron2.data import DatasetCatalog
 from stseg.config import FOLDERS_KEY, DataEntry, existing_path, is_entry_of_texts, parse_entry
 from stseg.data.datasets.listing import list_pairs
 from stseg.data.datasets.register import register_with_metadata
+from stseg.data.media import is_video
 from stseg.data.names_file import ignore_label as ignore_label_of
-from stseg.data.readers.annotations import join
-from stseg.data.readers.formats import Loaded, load_entry
-from stseg.structures import Vocabulary
+from stseg.data.readers.formats import Loaded, load_entry, load_images
+from stseg.data.readers.label_cache import extract_frames
+from stseg.data.readers.unlabelled import Skipped
+from stseg.structures import Vocabulary, VocabularyLike
+from stseg.utils import some_of
+
+logger = logging.getLogger(__name__)
 
 _SHOWN_NAMES = 60
 
@@ -28,7 +34,8 @@ class _Folder:
     ignore_label: int | None
 
 
-_registered: dict[str, tuple[_Folder | DataEntry, str]] = {}
+#: By name what was registered, and what the caller was told.
+_registered: dict[str, tuple[Any, Any]] = {}
 
 
 def register_folder(
@@ -76,7 +83,7 @@ def register_folder(
         folder.image_dir,
         folder.label_dir or "",
     )
-    _register(name, folder, loaded, "folder")
+    _register(name, folder, loaded, _told(name, "folder", loaded))
 
 
 def register_data(entry: DataEntry | Mapping[str, Any]) -> str:
@@ -99,8 +106,39 @@ def register_data(entry: DataEntry | Mapping[str, Any]) -> str:
     if not isinstance(entry, DataEntry):
         entry = parse_entry(entry, "register_data")
     if not _is_known(entry.name, entry):
-        _register(entry.name, entry, load_entry(entry), entry.format)
+        loaded = load_entry(entry)
+        _register(entry.name, entry, loaded, _told(entry.name, entry.format, loaded))
     return _registered[entry.name][1]
+
+
+def register_images(name: str, folder: str | Path, vocabulary: VocabularyLike) -> Skipped:
+    """Register a folder of images or a video, once listed and checked, with a vocabulary.
+
+    Registering the same folder and vocabulary under the same name again does nothing.
+
+    Args:
+        name: for DATASETS.TRAIN; no other data set's.
+        folder: see `list_images`; or a video file, see `extract_frames`.
+        vocabulary: file or names, in any form that `Vocabulary.parse` reads.
+
+    Returns:
+        Files left out, as (path, reason); logged as a warning as well.
+
+    Raises:
+        FileNotFoundError: if the folder or the vocabulary file is missing.
+        ValueError: if nothing can be read, the names are faulty, or the name is taken.
+    """
+    data = root, parsed = Path(folder).expanduser().absolute(), Vocabulary.parse(vocabulary)
+    if _is_known(name, data):
+        return _registered[name][1]
+    images = extract_frames(root) if root.is_file() and is_video(root) else root
+    loaded, skipped = load_images(images, parsed)
+    _register(name, data, loaded, skipped)
+    if skipped:
+        count, lines = len(skipped), "\n".join(f"  {path}: {reason}" for path, reason in skipped)
+        total = count + len(loaded.load())
+        logger.warning("%s: %d of %d images are left out:\n%s", root, count, total, lines)
+    return skipped
 
 
 def register_from_cfg(cfg: Any) -> list[str]:
@@ -133,7 +171,7 @@ def register_from_cfg(cfg: Any) -> list[str]:
     return lines
 
 
-def _is_known(name: str, data: _Folder | DataEntry) -> bool:
+def _is_known(name: str, data: Any) -> bool:
     """Whether the very same data are registered.
 
     Raises:
@@ -149,17 +187,19 @@ def _is_known(name: str, data: _Folder | DataEntry) -> bool:
     )
 
 
-def _register(name: str, data: _Folder | DataEntry, loaded: Loaded, kind: str) -> None:
-    names = loaded.vocabulary.names
+def _register(name: str, data: Any, loaded: Loaded, told: Any) -> None:
     register_with_metadata(
         name,
         loaded.load,
         vocabulary=loaded.vocabulary,
-        stuff_classes=list(names),
         ignore_labels=loaded.ignore_labels,
-        evaluator_type="sem_seg",
         image_root=str(loaded.image_root),
         sem_seg_root=str(loaded.label_root),
     )
-    parts = [kind, *loaded.notes, f"{len(names)} classes: {join(names, _SHOWN_NAMES)}"]
-    _registered[name] = (data, f"Data set {name}: {'; '.join(parts)}")
+    _registered[name] = (data, told)
+
+
+def _told(name: str, kind: str, loaded: Loaded) -> str:
+    names = loaded.vocabulary.names
+    parts = [kind, *loaded.notes, f"{len(names)} classes: {some_of(names, _SHOWN_NAMES)}"]
+    return f"Data set {name}: {'; '.join(parts)}"

@@ -15,14 +15,15 @@ from stseg.config import DataEntry, existing_path
 from stseg.data.datasets.listing import list_pairs
 from stseg.data.image_io import read_label
 from stseg.data.names_file import ignore_label
-from stseg.data.readers.annotations import Annotations, Drawing, class_ids, folded, hash_of, join
+from stseg.data.readers.annotations import Annotations, Drawing, class_ids, folded, hash_of
 from stseg.data.readers.coco_instances import read_coco
 from stseg.data.readers.coco_panoptic import read_panoptic
 from stseg.data.readers.label_cache import draw_label_maps, extract_frames
 from stseg.data.readers.labelme import IGNORED, read_labelme
-from stseg.data.readers.unlabelled import list_images
+from stseg.data.readers.unlabelled import Skipped, list_images
 from stseg.render import label_encoding
 from stseg.structures import IGNORE_LABEL, Vocabulary
+from stseg.utils import some_of
 
 _NAMES_FILES = ("names.json", "names.txt")
 
@@ -127,13 +128,19 @@ def _video(entry: DataEntry) -> Loaded:
 
 
 def _without_labels(entry: DataEntry, folder: Path) -> Loaded:
-    vocabulary = Vocabulary.parse(_names(entry))
-    records, skipped = list_images(folder)
-    notes = [f"{len(records)} images"]
+    loaded, skipped = load_images(folder, Vocabulary.parse(_names(entry)))
     if skipped:
-        notes.append(f"left out, since they cannot be read: {join([p for p, _ in skipped])}")
-    ignored = (label_encoding(len(vocabulary))[1],)
-    return Loaded(lambda: [dict(r) for r in records], vocabulary, ignored, folder, "", notes)
+        names = some_of([path for path, _ in skipped])
+        loaded.notes.append(f"left out, since they cannot be read: {names}")
+    return loaded
+
+
+def load_images(folder: Path, vocabulary: Vocabulary) -> tuple[Loaded, Skipped]:
+    """Images without labels, and the files left out; see `list_images`."""
+    records, skipped = list_images(folder)
+    ignored, notes = (label_encoding(len(vocabulary))[1],), [f"{len(records)} images"]
+    loaded = Loaded(lambda: [dict(r) for r in records], vocabulary, ignored, folder, "", notes)
+    return loaded, skipped
 
 
 def _labelme(entry: DataEntry) -> Loaded:
@@ -264,6 +271,6 @@ def _json(entry: DataEntry) -> Path:
     if len(found) != 1:
         raise ValueError(
             f"Data set {entry.name}: expected one JSON in {root} or its annotations/, got "
-            f"{join([p.name for p in found]) or 'none'}. Give annotation=FILE."
+            f"{some_of([p.name for p in found]) or 'none'}. Give annotation=FILE."
         )
     return found[0]

@@ -10,7 +10,6 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from stseg.data.image_io import image_size
 from stseg.data.media import video_frames, video_size
@@ -42,7 +42,6 @@ def draw_label_maps(
     ids: Mapping[str, int],
     vocabulary: Vocabulary,
     fill: int,
-    workers: int | None = None,
 ) -> tuple[Path, list[dict[str, str]]]:
     """Draw the label map of every image, unless an earlier call did.
 
@@ -56,7 +55,6 @@ def draw_label_maps(
         ids: class id of every label.
         vocabulary: the classes.
         fill: class id of pixels that no shape covers, or IGNORE_LABEL.
-        workers: threads; by default as many as there are cores, at most 16.
 
     Returns:
         The folder, and the records with "file_name" and "sem_seg_file_name".
@@ -79,26 +77,12 @@ def draw_label_maps(
 
     if todo or not (folder / "names.json").is_file():
         with _writable(folder):
-            _for_all(draw, todo, f"drawing labels of {name}", workers)
+            in_threads(draw, todo, f"drawing labels of {name}")
             write_atomically(folder / "names.json", _names_json(name, vocabulary))
     return folder, [
         {"file_name": drawing.image, "sem_seg_file_name": str(file)}
         for drawing, file in zip(annotations.drawings, files, strict=True)
     ]
-
-
-def _for_all(
-    work: Callable[[Any], None], jobs: Sequence[Any], what: str, workers: int | None
-) -> None:
-    """Work in threads, with a progress bar; after an error no other job is begun."""
-    with ThreadPoolExecutor(workers or min(os.cpu_count() or 1, 16)) as pool:
-        done = pool.map(work, jobs)
-        try:
-            for _ in tqdm(done, desc=what, total=len(jobs), delay=_SECONDS_BEFORE_PROGRESS):
-                pass
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 def _draw_one(
@@ -162,6 +146,12 @@ def extract_frames(video: Path, every: int = 1) -> Path:
                 write_atomically(folder / f"{video.stem}_{number:06d}.jpg", raw.tobytes())
         write_atomically(done, b"")
     return folder
+
+
+def in_threads(work: Callable[[Any], Any], jobs: Sequence[Any], what: str) -> list[Any]:
+    """What comes of each job, in order, with a progress bar; no job is begun after an error."""
+    workers = min(os.cpu_count() or 1, 16)
+    return thread_map(work, jobs, max_workers=workers, desc=what, delay=_SECONDS_BEFORE_PROGRESS)
 
 
 @contextmanager

@@ -1,46 +1,28 @@
-"""Any folder of images, or a video, as a data set without labels.
-
-Files that cannot be decoded are left out.
-"""
+"""The images of any folder. Files that cannot be decoded are left out."""
 
 from __future__ import annotations
 
-import logging
 import os
 import struct
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from detectron2.data import DatasetCatalog
-from tqdm import tqdm
-
-from stseg.data.datasets.register import register_with_metadata
 from stseg.data.image_io import IMAGE_SUFFIXES, read_image
-from stseg.data.media import is_video
-from stseg.data.readers.label_cache import extract_frames
-from stseg.render import label_encoding
-from stseg.structures import Vocabulary, VocabularyLike
-
-logger = logging.getLogger(__name__)
+from stseg.data.readers.label_cache import in_threads
 
 Skipped = list[tuple[str, str]]
 # Beside broken files: rare modes and damaged EXIF fields that Pillow meets after decoding.
 _UNREADABLE = (OSError, ValueError, SyntaxError, struct.error, MemoryError)
-_SECONDS_BEFORE_PROGRESS = 5.0
-
-_registered: dict[str, tuple[Path, Vocabulary, Skipped]] = {}
 
 
 def list_images(
-    folder: str | Path, *, recursive: bool = False, workers: int | None = None
+    folder: str | Path, *, recursive: bool = False
 ) -> tuple[list[dict[str, Any]], Skipped]:
     """Find the images of a folder and decode each of them once, completely.
 
     Args:
         folder: relative paths start at the working directory. Other files in it do no harm.
         recursive: look into folders below, too; hidden ones are left out.
-        workers: threads that decode; by default as many as there are cores, at most 16.
 
     Returns:
         Records with "file_name" in the order of their paths, and the files left out, each as
@@ -58,16 +40,7 @@ def list_images(
     paths = _image_files(root, recursive)
     if not paths:
         raise ValueError(_nothing_found(root, recursive))
-    if workers is None:
-        workers = min(os.cpu_count() or 1, 16)
-    with ThreadPoolExecutor(workers) as pool:
-        progress = tqdm(
-            pool.map(_why_unreadable, paths),
-            desc="checking images",
-            total=len(paths),
-            delay=_SECONDS_BEFORE_PROGRESS,
-        )
-        reasons = list(progress)
+    reasons = in_threads(_why_unreadable, paths, "checking images")
     skipped = [(path, why) for path, why in zip(paths, reasons, strict=True) if why]
     records = [{"file_name": path} for path, why in zip(paths, reasons, strict=True) if not why]
     if not records:
@@ -76,61 +49,6 @@ def list_images(
             f"broken files. The first: {skipped[0][1]}"
         )
     return records, skipped
-
-
-def register_images(
-    name: str, folder: str | Path, vocabulary: VocabularyLike, *, recursive: bool = False
-) -> Skipped:
-    """Register a folder of images or a video, once listed and checked, with a vocabulary.
-
-    Registering the same folder and vocabulary under the same name again does nothing.
-
-    Args:
-        name: for DATASETS.TRAIN; no other data set's.
-        folder: see `list_images`; or a video file, see `extract_frames`.
-        vocabulary: file or names, in any form that `Vocabulary.parse` reads.
-        recursive: see `list_images`.
-
-    Returns:
-        Files left out, as (path, reason); logged as a warning as well.
-
-    Raises:
-        FileNotFoundError: if the folder or the vocabulary file is missing.
-        ValueError: if nothing can be read, the names are faulty, or the name is taken.
-    """
-    parsed = Vocabulary.parse(vocabulary)
-    root = Path(folder).expanduser().absolute()
-    if name in DatasetCatalog:
-        known = _registered.get(name)
-        if known is not None and known[:2] == (root, parsed):
-            return known[2]
-        raise ValueError(
-            f"Data set {name!r}: expected a new name, got one that is registered for other data. "
-            "Choose another."
-        )
-    images = extract_frames(root) if root.is_file() and is_video(root) else root
-    records, skipped = list_images(images, recursive=recursive)
-    register_with_metadata(
-        name,
-        lambda: [dict(record) for record in records],
-        vocabulary=parsed,
-        stuff_classes=list(parsed.names),
-        ignore_labels=(label_encoding(len(parsed))[1],),
-        evaluator_type="sem_seg",
-        image_root=str(images),
-        sem_seg_root="",
-    )
-    _registered[name] = (root, parsed, skipped)
-    if skipped:
-        lines = "\n".join(f"  {path}: {reason}" for path, reason in skipped)
-        logger.warning(
-            "%s: %d of %d images are left out:\n%s",
-            root,
-            len(skipped),
-            len(skipped) + len(records),
-            lines,
-        )
-    return skipped
 
 
 def _image_files(root: Path, recursive: bool) -> list[str]:

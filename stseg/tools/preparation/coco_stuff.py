@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from stseg.tools.preparation import label_encoders as encoders
@@ -25,20 +26,15 @@ def _maps(root: Path, split: str, folder: str, encoder: Encoder) -> list[Task]:
     ]
 
 
-def _train(root: Path) -> list[Task]:
-    return _maps(root, "train2017", "annotations_detectron2", encoders.coco_stuff)
-
-
-def _val(root: Path) -> list[Task]:
-    return _maps(root, "val2017", "annotations_detectron2", encoders.coco_stuff)
-
-
-def _train_base(root: Path) -> list[Task]:
-    return _maps(root, "train2017", "annotations_detectron2_base", encoders.coco_stuff_base)
-
+_whole = partial(_maps, folder="annotations_detectron2", encoder=encoders.coco_stuff)
+_base = partial(_maps, folder="annotations_detectron2_base", encoder=encoders.coco_stuff_base)
 
 COCO_STUFF = Benchmark(
     title="COCO-Stuff 164k",
     download=_DOWNLOAD,
-    splits={"train2017": _train, "val2017": _val, "train2017_base": _train_base},
+    splits={
+        "train2017": partial(_whole, split="train2017"),
+        "val2017": partial(_whole, split="val2017"),
+        "train2017_base": partial(_base, split="train2017"),
+    },
 )

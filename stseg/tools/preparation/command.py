@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from stseg.data import data_root
 from stseg.tools.preparation.runner import Outcome, check, prepare, unexpected
 from stseg.tools.preparation.tasks import Benchmark, MissingDataError, Task
 
@@ -71,7 +72,7 @@ def _parser(benchmark: Benchmark) -> argparse.ArgumentParser:
     parser.add_argument(
         "--root",
         type=Path,
-        default=Path(os.environ.get("DETECTRON2_DATASETS") or "datasets").expanduser(),
+        default=data_root(),
         help="folder that holds all benchmarks ($DETECTRON2_DATASETS, else ./datasets)",
     )
     parser.add_argument("--out", type=Path, help="other root for what is written (the root)")

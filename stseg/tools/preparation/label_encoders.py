@@ -7,36 +7,15 @@ a ValueError, for it means another variant of the data; the caller adds the name
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
-_VOCAB = Path(__file__).parents[2] / "data" / "datasets" / "vocab"
+from stseg.data import load_id_table, load_unseen
+
 _REFUSED = -1
 
 VOC_CLASSES = 20
-
-
-@cache
-def _facts(path: str) -> dict[str, Any]:
-    """A file below `stseg/data/datasets/vocab`; "source" in it says whose. Needs no Detectron2."""
-    return json.loads((_VOCAB / f"{path}.json").read_text(encoding="utf-8"))
-
-
-def id_table(stem: str) -> tuple[int, ...]:
-    """A table of ids; the k-th number in `*_ids` is what the download calls class k."""
-    return tuple(_facts(stem)["ids"])
-
-
-def unseen_ids(split: str) -> tuple[int, ...]:
-    """Ids of the classes that a zero-shot split keeps from training."""
-    content = _facts(f"splits/{split}")
-    names = _facts(content["of"])["classes"]
-    return tuple(names.index(name) for name in content["unseen"])
 
 
 def coco_stuff(raw: np.ndarray) -> np.ndarray:
@@ -45,13 +24,13 @@ def coco_stuff(raw: np.ndarray) -> np.ndarray:
     Args:
         raw: (H, W) in 0..181 or 255; 11 of the 182 values stand for no class.
     """
-    table = _table(256, id_table("coco_stuff_ids"), 255, unlabelled=[*range(182), 255])
+    table = _table(256, load_id_table("coco_stuff_ids"), 255, unlabelled=[*range(182), 255])
     return _translate(raw, table, np.uint8, "0 to 181 (official id - 1) and 255")
 
 
 def coco_stuff_base(raw: np.ndarray) -> np.ndarray:
     """As `coco_stuff`, without the 15 unseen classes of the 156/15 split; other ids stay."""
-    return _without(coco_stuff(raw), unseen_ids("coco_stuff_156_15"))
+    return _without(coco_stuff(raw), load_unseen("coco_stuff_156_15"))
 
 
 def ade20k_150(raw: np.ndarray) -> np.ndarray:
@@ -77,7 +56,7 @@ def ade20k_847(rgb: np.ndarray) -> np.ndarray:
         )
     places = rgb[..., 0].astype(np.int32) // 10 * 256 + rgb[..., 1]
     # The list has 3688 objects; those that are not among the 847 have no class here.
-    table = _table(65536, id_table("ade20k_847_ids"), 65535, unlabelled=range(65536))
+    table = _table(65536, load_id_table("ade20k_847_ids"), 65535, unlabelled=range(65536))
     return _translate(places, table, np.uint16, "places in the list of objects")
 
 
@@ -87,7 +66,7 @@ def pascal_context_59(raw: np.ndarray) -> np.ndarray:
     Args:
         raw: (H, W) in 0..459, numbers of PASCAL-Context (1-based), 0 where nothing is annotated.
     """
-    frequent = id_table("tables/pascal_context_459_to_59")  # of the number less one
+    frequent = load_id_table("pascal_context_459_to_59")  # of the number less one
     numbers = [frequent.index(k) + 1 for k in range(max(frequent) + 1)]
     table = _table(460, numbers, 255, unlabelled=range(460))
     return _translate(raw, table, np.uint8, "0 to 459")
@@ -125,7 +104,7 @@ def voc_21(raw: np.ndarray) -> np.ndarray:
 
 def voc_20_base(raw: np.ndarray) -> np.ndarray:
     """As `voc_20`, without the five unseen classes of the 15/5 split; other ids stay."""
-    return _without(voc_20(raw), unseen_ids("voc_15_5"))
+    return _without(voc_20(raw), load_unseen("voc_15_5"))
 
 
 def cityscapes_19(raw: np.ndarray) -> np.ndarray:
@@ -134,7 +113,7 @@ def cityscapes_19(raw: np.ndarray) -> np.ndarray:
     Args:
         raw: (H, W) in 0..33 or 255.
     """
-    table = _table(256, id_table("cityscapes_19_ids"), 255, unlabelled=[*range(34), 255])
+    table = _table(256, load_id_table("cityscapes_19_ids"), 255, unlabelled=[*range(34), 255])
     return _translate(raw, table, np.uint8, "0 to 33 and 255")
 
 
@@ -167,7 +146,7 @@ def _unknown(ids: np.ndarray, known: str) -> str:
     return f"expected ids {known}, got {shown}. Another variant of the data lies here."
 
 
-def _without(prepared: np.ndarray, novel: Sequence[int]) -> np.ndarray:
+def _without(prepared: np.ndarray, novel: Collection[int]) -> np.ndarray:
     """Unseen classes have no class, so that training never meets them."""
     table = np.arange(256, dtype=np.uint8)
     table[list(novel)] = 255

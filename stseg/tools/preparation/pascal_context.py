@@ -14,7 +14,6 @@ from stseg.tools.preparation.tasks import (
     Benchmark,
     MissingDataError,
     Task,
-    first_file,
     raw_file,
     raw_files,
     read_stems,
@@ -129,7 +128,7 @@ def _maps_459(root: Path, split: str) -> list[Task]:
 
 def _names(root: Path, split: str) -> list[str]:
     lists = (f"pascalcontext_{split}.txt", "trainval_merged.json", f"ImageSets/Main/{split}.txt")
-    source = first_file(root, [f"{_FOLDER}/{name}" for name in lists])
+    source = raw_file(root, *(f"{_FOLDER}/{name}" for name in lists))
     if source.suffix == ".txt":
         return read_stems(source)
     images, _ = _read_detail(source)

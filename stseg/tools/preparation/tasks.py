@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,24 +58,12 @@ def raw_files(root: Path, folder: str, pattern: str = "*.png") -> list[Path]:
     return found
 
 
-def raw_file(root: Path, path: str) -> Path:
-    """A file of the download.
-
-    Raises:
-        MissingDataError: if it is not there.
-    """
-    if not (root / path).is_file():
-        raise MissingDataError(f"expected {root / path}, got nothing there")
-    return root / path
-
-
-def first_file(root: Path, paths: Iterable[str]) -> Path:
-    """The first of several files that is there.
+def raw_file(root: Path, *paths: str) -> Path:
+    """A file of the download: the first of several paths that is there.
 
     Raises:
         MissingDataError: if none is.
     """
-    paths = list(paths)
     for path in paths:
         if (root / path).is_file():
             return root / path

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from stseg.tools.preparation import label_encoders as encoders
 from stseg.tools.preparation.image_files import Encoder, recode
-from stseg.tools.preparation.tasks import Benchmark, Task, first_file, raw_files, read_stems
+from stseg.tools.preparation.tasks import Benchmark, Task, raw_file, raw_files, read_stems
 
 _DOWNLOAD = """\
 Official source: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/
@@ -31,7 +32,7 @@ _ALL: dict[str, Encoder] = {
 
 def _maps(root: Path, split: str, lists: tuple[str, ...], kinds: dict[str, Encoder]) -> list[Task]:
     """One task per listed image, also where no class is left: the list says what the split is."""
-    listed = read_stems(first_file(root, [f"{_LISTS}/{name}" for name in lists]))
+    listed = read_stems(raw_file(root, *(f"{_LISTS}/{name}" for name in lists)))
     raw_files(root, f"{_FOLDER}/SegmentationClassAug")  # says what to fetch if there are none
     return [
         Task(
@@ -44,23 +45,14 @@ def _maps(root: Path, split: str, lists: tuple[str, ...], kinds: dict[str, Encod
     ]
 
 
-_TRAIN = ("trainaug.txt", "train_aug.txt", "train.txt")
-
-
-def _train(root: Path) -> list[Task]:
-    return _maps(root, "train", _TRAIN, _ALL)
-
-
-def _val(root: Path) -> list[Task]:
-    return _maps(root, "val", ("val.txt",), _ALL)
-
-
-def _train_base(root: Path) -> list[Task]:
-    return _maps(root, "train", _TRAIN, {"annotations_detectron2_base": encoders.voc_20_base})
-
+_train = partial(_maps, split="train", lists=("trainaug.txt", "train_aug.txt", "train.txt"))
 
 VOC = Benchmark(
     title="PASCAL VOC 2012",
     download=_DOWNLOAD,
-    splits={"train": _train, "val": _val, "train_base": _train_base},
+    splits={
+        "train": partial(_train, kinds=_ALL),
+        "val": partial(_maps, split="val", lists=("val.txt",), kinds=_ALL),
+        "train_base": partial(_train, kinds={"annotations_detectron2_base": encoders.voc_20_base}),
+    },
 )

@@ -3,7 +3,7 @@ from .finding import Finding
 from .inspection import Report, Settings, demand, judge, verify
 from .official import OFFICIAL, Official
 from .pairing import list_folder
-from .registered import distinct_names, find_registered, known_names
+from .registered import find_registered
 from .scan import FileFacts, Histogram
 from .tables import details, overview
 
@@ -20,11 +20,9 @@ __all__ = [
     "Target",
     "demand",
     "details",
-    "distinct_names",
     "find_registered",
     "folder_target",
     "judge",
-    "known_names",
     "list_folder",
     "overview",
     "verify",

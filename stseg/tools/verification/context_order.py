@@ -6,13 +6,12 @@ first. 54 of 59 positions differ, and no id is out of range in either.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from stseg.data import read_ids
+from stseg.data import load_class_list, read_ids
 from stseg.tools.verification.data_set import Target
 from stseg.tools.verification.finding import Finding, about_files
 from stseg.tools.verification.scan import FileFacts, Histogram, spread
@@ -25,7 +24,6 @@ IMAGES, SHARE, TIMES = 10, 0.1, 3.0
 AGREEMENT, WITNESSES = 0.9, 16
 
 _SIGNS = ("sky", "tree", "grass")
-_VOCAB = Path(__file__).parents[2] / "data" / "datasets" / "vocab"
 # The 59 names VOC-20b asks for stand in the order of ov-seg.
 _SORTED, _VOC_FIRST, _ALL = "pascal_context_59", "voc_20b", "pascal_context_459"
 
@@ -58,13 +56,11 @@ def order_findings(
 
 def read_names(stem: str) -> tuple[str, ...]:
     """Names of a shipped class list, blanks and synonyms left out."""
-    content = json.loads((_VOCAB / f"{stem}.json").read_text(encoding="utf-8"))
-    return tuple(map(_plain, content["classes"]))
+    return tuple(map(_plain, load_class_list(stem)))
 
 
-def _plain(name: str | Sequence[str]) -> str:
-    first = name.split(",")[0] if isinstance(name, str) else name[0]
-    squashed = first.replace(" ", "").lower()
+def _plain(name: str) -> str:
+    squashed = name.split(",")[0].replace(" ", "").lower()
     return "diningtable" if squashed == "table" else squashed
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 _EXAMPLES = 5
 
 
@@ -47,9 +45,3 @@ def about_files(
         return []
     filled = text.replace("{count}", str(len(files)))
     return [Finding(code, filled, cure, tuple(files[:_EXAMPLES]), len(files), is_note)]
-
-
-def join_ids(ids: Sequence[int] | np.ndarray, limit: int = 8) -> str:
-    """The first ids as text."""
-    shown = ", ".join(str(int(i)) for i in ids[:limit])
-    return shown + (f" and {len(ids) - limit} more" if len(ids) > limit else "")

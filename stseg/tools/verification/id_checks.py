@@ -7,9 +7,10 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from stseg.tools.verification.data_set import Target
-from stseg.tools.verification.finding import Finding, about_files, join_ids
+from stseg.tools.verification.finding import Finding, about_files
 from stseg.tools.verification.official import official_for
 from stseg.tools.verification.scan import FileFacts, Histogram
+from stseg.utils import some_of
 
 #: Share of ignored pixels from which a whole data set is suspect. The most has VOC-20, where
 #: background is ignored, about three quarters; its 15/5 training split somewhat more.
@@ -34,8 +35,8 @@ def check_ids(
     withheld = histogram.ids[np.isin(histogram.ids, target.withheld)]
     last = len(target.names) - 1
     text = (
-        f"expected ids 0 to {last} or the ignored {join_ids(target.ignore)}, got "
-        f"{join_ids(outside)} ({_percent(histogram.share(*outside))} of the pixels) in {{count}} "
+        f"expected ids 0 to {last} or the ignored {some_of(target.ignore, 8)}, got "
+        f"{some_of(outside, 8)} ({_percent(histogram.share(*outside))} of the pixels) in {{count}} "
         "label maps"
     )
     leak = ", ".join(f"{i} {target.names[i]}" for i in withheld[:8].tolist())
@@ -70,7 +71,7 @@ def check_histogram(
             Finding(
                 "mostly-ignored",
                 f"expected classes in the label maps, got {_percent(ignored)} of the pixels "
-                f"ignored ({join_ids(target.ignore)})",
+                f"ignored ({some_of(target.ignore, 8)})",
                 f"Wrong maps, or an ignored id that is a class. {target.remedy}",
             )
         )
@@ -97,13 +98,12 @@ def _never_seen(target: Target, histogram: Histogram, whole: bool) -> list[Findi
     if official and not whole:
         return []  # a sample: the table says how many classes it has
     wrong = whole and allowed is not None and len(unseen) > allowed
-    names = ", ".join(f"{i} {target.names[i].split(',')[0]}" for i in unseen[:8])
-    more = f" and {len(unseen) - 8} more" if len(unseen) > 8 else ""
+    names = [f"{i} {target.names[i].split(',')[0]}" for i in unseen]
     return [
         Finding(
             "classes-never-seen",
             f"{len(unseen)} of {len(target.names)} classes are in none of the "
-            f"{histogram.num_images} label maps: {names}{more}",
+            f"{histogram.num_images} label maps: {some_of(names, 8)}",
             target.remedy if wrong else "",
             is_note=not wrong,
         )
@@ -122,8 +122,8 @@ def _hint(target: Target, outside: np.ndarray, histogram: Histogram) -> str:
         )
     if set(outside.tolist()) <= {255, 65535}:
         return (
-            f"{join_ids(outside)} usually means 'no class': say so with \"ignore\" in the names "
-            f"file, now {join_ids(target.ignore)}. {target.cure}"
+            f"{some_of(outside, 8)} usually means 'no class': say so with \"ignore\" in the names "
+            f"file, now {some_of(target.ignore, 8)}. {target.cure}"
         )
     return target.remedy
 

@@ -25,17 +25,6 @@ from stseg.tools.verification.pairing import list_folder, wrong_suffixes
 _BASE = "_detectron2_base"
 
 
-def known_names() -> list[str]:
-    """Names of every data set that this project registered, or that has its metadata."""
-    return [n for n in DatasetCatalog.list() if hasattr(MetadataCatalog.get(n), "vocabulary")]
-
-
-def distinct_names() -> list[str]:
-    """The same without the names that only ask for the files of another one in other words."""
-    variants = {spec.name for spec in VARIANTS}
-    return [name for name in known_names() if name not in variants]
-
-
 def find_registered(name: str) -> Listed:
     """What a registered data set ought to be, and its files as training sees them.
 

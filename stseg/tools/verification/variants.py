@@ -14,8 +14,9 @@ import numpy as np
 
 from stseg.tools.verification.context_order import order_findings
 from stseg.tools.verification.data_set import Target
-from stseg.tools.verification.finding import Finding, about_files, join_ids
+from stseg.tools.verification.finding import Finding, about_files
 from stseg.tools.verification.scan import FileFacts, Histogram
+from stseg.utils import some_of
 
 #: VOC: so many label maps at least, and so large a share of them must hold the leading id.
 VOC_IMAGES, VOC_PRESENCE = 3, 0.9
@@ -59,7 +60,7 @@ def _coco(target: Target, facts: Sequence[FileFacts], histogram: Histogram) -> l
     ids = _present(histogram, 171, 182)
     text = (
         "expected prepared maps (ids 0 to 170), got {count} unprepared ones of the download "
-        f"(stuffthingmaps, 182 ids): they hold {join_ids(ids)}"
+        f"(stuffthingmaps, 182 ids): they hold {some_of(ids, 8)}"
     )
     return _variant("unprepared-coco", text, target.remedy, _holders(facts, ids), ids)
 
@@ -81,14 +82,14 @@ def _ade_847(target: Target, facts: Sequence[FileFacts], histogram: Histogram) -
     ids = _present(histogram, 848, 4095)
     text = (
         "expected ids 0 to 846, got {count} label maps with ids of the full list of objects: "
-        f"{join_ids(ids)}"
+        f"{some_of(ids, 8)}"
     )
     return _variant("unprepared-ade-full", text, target.remedy, _holders(facts, ids), ids)
 
 
 def _cityscapes(target: Target, facts: Sequence[FileFacts], histogram: Histogram) -> list[Variant]:
     ids = _present(histogram, 19, 33)
-    text = f"expected train ids 0 to 18, got {{count}} label maps with raw ids: {join_ids(ids)}"
+    text = f"expected train ids 0 to 18, got {{count}} label maps with raw ids: {some_of(ids, 8)}"
     return _variant("unprepared-cityscapes", text, target.remedy, _holders(facts, ids), ids)
 
 
@@ -115,7 +116,7 @@ def _context_459(target: Target, facts: Sequence[FileFacts], histogram: Histogra
     unknown = [i for i in found if i not in target.ignore]
     if unknown or len(found) == 2:
         text = (
-            f"expected {join_ids(target.ignore)} as the id without a class, got {join_ids(found)}: "
+            f"expected {some_of(target.ignore)} as the id without a class, got {some_of(found)}: "
             "SED and CAT-Seg use 459, SAN, EBSeg and FC-CLIP 65535"
         )
         cure = (
@@ -127,7 +128,7 @@ def _context_459(target: Target, facts: Sequence[FileFacts], histogram: Histogra
         return _variant("context-459-ignore", text, cure, files, unknown)
     note = Finding(
         "context-459-ignore",
-        f"pixels without a class are {join_ids(found)}; other projects may expect "
+        f"pixels without a class are {some_of(found)}; other projects may expect "
         f"{'65535' if found == [459] else '459'}",
         is_note=True,
     )

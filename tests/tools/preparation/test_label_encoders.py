@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 
 from stseg.data.datasets.class_lists import VOCAB_DIR as VOCAB
-from stseg.data.datasets.class_lists import load_class_list, load_unseen
+from stseg.data.datasets.class_lists import load_class_list, load_id_table, load_unseen
 from stseg.tools.preparation import label_encoders as encoders
 
 
 @pytest.mark.parametrize("table", ["coco_stuff_ids", "ade20k_847_ids", "cityscapes_19_ids"])
 def test_an_id_table_has_one_id_per_class_and_names_its_source(table):
-    content = json.loads((VOCAB / f"{table}.json").read_text())
+    content = json.loads((VOCAB / "tables" / f"{table}.json").read_text())
     classes = json.loads((VOCAB / f"{content['classes_from']}.json").read_text())["classes"]
     assert len(content["ids"]) == len(set(content["ids"])) == len(classes)
     assert content["source"]
 
 
 def test_base_maps_lack_the_unseen_classes_and_nothing_else():
-    raw = np.array([encoders.id_table("coco_stuff_ids")])
+    raw = np.array([load_id_table("coco_stuff_ids")])
     base, unseen = encoders.coco_stuff_base(raw)[0], set(load_unseen("coco_stuff_156_15"))
     assert set(np.flatnonzero(base == 255)) == unseen and len(unseen) == 15
     assert all(base[k] == k for k in set(range(171)) - unseen)
@@ -76,7 +76,7 @@ def test_grey_labels_are_no_labels_of_full_ade20k():
 
 
 def test_every_class_of_full_ade20k_is_reached_whatever_the_instance():
-    places = np.array(encoders.id_table("ade20k_847_ids"))
+    places = np.array(load_id_table("ade20k_847_ids"))
     for low, blue in ((0, 0), (9, 77)):
         rgb = np.stack([places // 256 * 10 + low, places % 256, 0 * places + blue], -1)
         prepared = encoders.ade20k_847(rgb[None].astype(np.uint8))
