@@ -1,5 +1,5 @@
 from .bootstrap import Bootstrap, PairedTest, paired_test
-from .boundary import BoundaryCounts
+from .boundary import BoundaryCounts, TrimapCounts
 from .build import EVALUATOR_REGISTRY, build_evaluator
 from .calibration import ConfidenceHistogram
 from .confusion import ConfusionMatrix
@@ -32,6 +32,7 @@ __all__ = [
     "Score",
     "SemSegEvaluator",
     "Settings",
+    "TrimapCounts",
     "build_evaluator",
     "comparable",
     "figures",

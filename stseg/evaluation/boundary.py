@@ -1,4 +1,4 @@
-"""How well the outlines fit: boundary IoU for any number of classes. NumPy only.
+"""How well the outlines fit: boundary IoU and trimap IoU, for any number of classes. NumPy only.
 
 Boundary IoU after Cheng et al., "Boundary IoU" (CVPR 2021): a class's band is its mask minus the
 mask eroded by a 3x3 square `distance` times, with nothing outside the image. Detectron2 erodes the
@@ -14,11 +14,11 @@ make no edge, are counted nowhere, and what was predicted there matters nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from stseg.evaluation.confusion import masked_ids, mean_or_nan, ratio_or_nan
+from stseg.evaluation.confusion import ConfusionMatrix, masked_ids, mean_or_nan, ratio_or_nan
 from stseg.structures import IGNORE_LABEL
 
 
@@ -66,11 +66,7 @@ class BoundaryCounts:
             TypeError: if either holds other than integers.
             ValueError: if shapes differ or are not 2-D, or an id is out of range.
         """
-        if label.ndim != 2:
-            raise ValueError(f"{name}: expected maps of (H, W), got shape {label.shape}.")
-        answer, truth, counted = masked_ids(prediction, label, ignore, self.num_classes, name)
-        # Half the memory to run over.
-        answer, truth = answer.astype(np.int32), truth.astype(np.int32)
+        answer, truth, counted = _checked_maps(prediction, label, ignore, self.num_classes, name)
         distance = band_width(truth.shape, self.distance_ratio)
         in_answer = inner_band(answer, counted, distance)
         in_truth = inner_band(truth, counted, distance)
@@ -113,6 +109,62 @@ class BoundaryCounts:
         return {
             "boundary_mIoU_gt": mean_or_nan(iou[self.truth > 0]),
             "boundary_mIoU_union": mean_or_nan(iou[union > 0]),
+        }
+
+
+class TrimapCounts:
+    """Confusion matrices of the pixels close to an edge between labels.
+
+    After Kohli et al., "Robust Higher Order Potentials" (IJCV 2009): a pixel belongs to the band of
+    width w if a pixel with another label lies within w rows and w columns of it. Ignored pixels
+    make no edge, nor does the image border, so the prediction has no say in what is counted.
+
+    Attributes:
+        matrices: one per width, narrow to wide as given.
+    """
+
+    def __init__(self, num_classes: int, widths: Sequence[int] = (1, 2, 4, 8, 16)) -> None:
+        """Start with zeros.
+
+        Args:
+            num_classes: N, at least 1.
+            widths: distances to the edge in pixels, each at least 1. Memory is N x N per width.
+        """
+        if not widths or min(widths) < 1 or len(set(widths)) != len(widths):
+            raise ValueError(f"widths: expected different widths of at least 1, got {widths}.")
+        self.num_classes = num_classes
+        self.widths = tuple(widths)
+        self.matrices = tuple(ConfusionMatrix(num_classes) for _ in self.widths)
+
+    def update(
+        self,
+        prediction: np.ndarray,
+        label: np.ndarray,
+        ignore: int | Iterable[int] = IGNORE_LABEL,
+        name: str = "Trimap IoU",
+    ) -> None:
+        """Count one image; arguments and errors as in `BoundaryCounts.update`."""
+        answer, truth, counted = _checked_maps(prediction, label, ignore, self.num_classes, name)
+        for width, matrix in zip(self.widths, self.matrices, strict=True):
+            band = counted & ~_is_uniform(truth, counted, width)
+            matrix.update(answer[band], truth[band], ignore=(), name=name)
+
+    def merge(self, other: TrimapCounts) -> None:
+        """Add the counts of another object of the same classes and widths.
+
+        Raises:
+            ValueError: if classes or widths differ.
+        """
+        if other.widths != self.widths:
+            raise ValueError(f"Trimap: expected widths {self.widths}, got {other.widths}.")
+        for ours, theirs in zip(self.matrices, other.matrices, strict=True):
+            ours.merge(theirs)
+
+    def summary(self) -> dict[str, float]:
+        """Of every width w: "trimap_mIoU_gt_<w>" in [0, 1], NaN where no pixel was counted."""
+        return {
+            f"trimap_mIoU_gt_{width}": matrix.summary()["mIoU_gt"]
+            for width, matrix in zip(self.widths, self.matrices, strict=True)
         }
 
 
@@ -163,3 +215,17 @@ def _running(
         values = extreme(values[:-step], values[step:])
         width += step
     return np.moveaxis(values, 0, axis)
+
+
+def _checked_maps(
+    prediction: np.ndarray,
+    label: np.ndarray,
+    ignore: int | Iterable[int],
+    num_classes: int,
+    name: str,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `masked_ids` returns, ids as (H, W) int32: half the memory to run over."""
+    if label.ndim != 2:
+        raise ValueError(f"{name}: expected maps of (H, W), got shape {label.shape}.")
+    answer, truth, counted = masked_ids(prediction, label, ignore, num_classes, name)
+    return answer.astype(np.int32), truth.astype(np.int32), counted

@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from stseg.evaluation.boundary import BoundaryCounts, band_width, inner_band
+from stseg.evaluation.boundary import BoundaryCounts, TrimapCounts, band_width, inner_band
 
 
 def eroded(mask):
@@ -128,7 +128,7 @@ def test_the_width_is_two_percent_of_the_diagonal():
     assert band_width((3, 4), 0.02) == 1
 
 
-def brute_force_near_another(ids, counted, distance):
+def brute_force_near_another(ids, counted, distance, outside_differs):
     """Window by window, from the definition with ignored pixels."""
     rows, columns = ids.shape
     near = np.zeros(ids.shape, dtype=bool)
@@ -136,7 +136,9 @@ def brute_force_near_another(ids, counted, distance):
         top, left = max(0, y - distance), max(0, x - distance)
         window = np.s_[top : y + distance + 1, left : x + distance + 1]
         leaves = min(y, x, rows - 1 - y, columns - 1 - x) < distance
-        near[y, x] = (counted[window] & (ids[window] != ids[y, x])).any() or leaves
+        near[y, x] = (counted[window] & (ids[window] != ids[y, x])).any() or (
+            leaves and outside_differs
+        )
     return near
 
 
@@ -149,7 +151,9 @@ def test_ignored_pixels_make_no_edge_and_are_counted_nowhere(seed):
     counted = label != 255
     for distance in (1, 3):
         counts = boundary_iou(prediction, label, 3, distance / np.hypot(20, 20), ignore=255)
-        bands = [brute_force_near_another(ids, counted, distance) for ids in (prediction, label)]
+        bands = [
+            brute_force_near_another(ids, counted, distance, True) for ids in (prediction, label)
+        ]
         assert counts.predicted.tolist() == np.bincount(prediction[bands[0]], minlength=3).tolist()
         assert counts.truth.tolist() == np.bincount(label[bands[1]], minlength=3).tolist()
         anything = np.where(counted, prediction, rng.integers(-9, 999, label.shape))
@@ -183,20 +187,29 @@ def test_the_two_means_part_where_a_class_is_predicted_and_absent():
 def test_maps_of_any_size_are_counted(shape):
     ids = np.zeros(shape, dtype=np.uint8)
     assert boundary_iou(ids, ids, 1).both.tolist() == [ids.size]
+    trimap = TrimapCounts(1)
+    trimap.update(ids, ids)
+    assert trimap.matrices[0].counts.sum() == 0
 
 
 def test_merging_equals_counting_together():
     rng = np.random.default_rng(0)
     whole, parts = BoundaryCounts(4), [BoundaryCounts(4), BoundaryCounts(4)]
+    wholes, trimaps = TrimapCounts(4, [1, 3]), [TrimapCounts(4, [1, 3]), TrimapCounts(4, [1, 3])]
     for i in range(4):
         pair = rng.integers(0, 4, (2, 9, 9))
-        for counts in (whole, parts[i % 2]):
+        for counts in (whole, parts[i % 2], wholes, trimaps[i % 2]):
             counts.update(*pair)
     parts[1].merge(parts[0])
+    trimaps[1].merge(trimaps[0])
     for name in ("both", "truth", "predicted"):
         assert (getattr(parts[1], name) == getattr(whole, name)).all()
+    for a, b in zip(trimaps[1].matrices, wholes.matrices, strict=True):
+        assert (a.counts == b.counts).all()
     with pytest.raises(ValueError, match=r"expected \(classes, ratio\) \(4, 0.02\), got \(4, 0.1"):
         whole.merge(BoundaryCounts(4, 0.1))
+    with pytest.raises(ValueError, match=r"expected widths \(1, 3\), got \(1,\)"):
+        wholes.merge(TrimapCounts(4, [1]))
 
 
 def test_faulty_input_is_named():
@@ -209,6 +222,49 @@ def test_faulty_input_is_named():
         boundary_iou(ids, ids[:2], 2)
     with pytest.raises(ValueError, match="distance_ratio"):
         BoundaryCounts(2, 0.0)
+    for widths in ([], [0], [1, 1]):
+        with pytest.raises(ValueError, match="widths"):
+            TrimapCounts(2, widths)
+
+
+def test_a_trimap_by_hand():
+    label = np.zeros((10, 10), dtype=int)
+    label[:, 5:] = 1
+    prediction = np.zeros((10, 10), dtype=int)
+    prediction[:, 6:] = 1  # one column late
+    trimap = TrimapCounts(2, widths=[1, 2, 50])
+    trimap.update(prediction, label)
+    assert trimap.matrices[0].counts.tolist() == [[10, 0], [10, 0]]
+    assert trimap.matrices[1].counts.tolist() == [[20, 0], [10, 10]]
+    assert trimap.matrices[2].counts.tolist() == [[50, 0], [10, 40]]
+    assert trimap.summary() == pytest.approx(
+        {
+            "trimap_mIoU_gt_1": (1 / 2 + 0) / 2,
+            "trimap_mIoU_gt_2": (2 / 3 + 1 / 2) / 2,
+            "trimap_mIoU_gt_50": (5 / 6 + 4 / 5) / 2,
+        }
+    )
+
+
+def test_a_trimap_wider_than_the_image_takes_every_pixel_of_an_image_with_an_edge():
+    trimap = TrimapCounts(3, widths=[50])
+    for label in ([[0, 1]], [[0], [1]], [[0, 0, 1]], [[2, 2, 2]]):
+        trimap.update(np.array(label), np.array(label))
+    assert trimap.matrices[0].counts.tolist() == [[4, 0, 0], [0, 3, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_trimap_equals_brute_force_with_ignored_pixels(seed):
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, 300, (4, 4)).repeat(4, 0).repeat(4, 1)
+    label[rng.random(label.shape) < 0.3] = 65535
+    prediction = rng.integers(0, 300, label.shape)
+    trimap = TrimapCounts(300, widths=[2])
+    trimap.update(prediction, label, ignore=65535)
+    band = brute_force_near_another(label, label != 65535, 2, False)
+    expected = np.zeros((300, 300), dtype=int)
+    np.add.at(expected, (label[band], prediction[band]), 1)
+    assert (trimap.matrices[0].counts == expected).all()
 
 
 def test_847_classes_stay_far_below_two_gigabytes():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stseg.evaluation import ConfusionMatrix
-from stseg.evaluation.boundary import BoundaryCounts
+from stseg.evaluation.boundary import BoundaryCounts, TrimapCounts
 from stseg.evaluation.calibration import ConfidenceHistogram
 from stseg.evaluation.metrics import figures, per_class, top_confusions
 from stseg.evaluation.open_vocab import open_iou
@@ -41,12 +41,18 @@ def counted(kind, num_classes, pairs):
 
 def table(counts):
     """All numbers of an accumulator."""
+    if isinstance(counts, TrimapCounts):
+        return np.stack([m.counts for m in counts.matrices])
     if isinstance(counts, BoundaryCounts):
         return np.stack([counts.both, counts.truth, counts.predicted])
     return counts.counts
 
 
-KINDS = pytest.mark.parametrize("kind", [ConfusionMatrix, BoundaryCounts])
+def trimap(num_classes):
+    return TrimapCounts(num_classes, widths=[1, 3])
+
+
+KINDS = pytest.mark.parametrize("kind", [ConfusionMatrix, BoundaryCounts, trimap])
 
 
 @KINDS
@@ -112,6 +118,7 @@ def test_figures_stay_between_zero_and_one_and_in_order(case, data):
     with np.errstate(all="raise"):
         result = figures(matrix, seen=data.draw(marks), classes=data.draw(marks))
         result |= counted(BoundaryCounts, num_classes, pairs).summary()
+        result |= counted(trimap, num_classes, pairs).summary()
     for name, value in result.items():
         assert np.isnan(value) or 0 <= value <= 1, name
     assert np.isnan(result["pACC"]) == (matrix.counts.sum() == 0)
