@@ -6,11 +6,15 @@ wrapping into other cells, and both definitions of mean IoU in use are reported 
 
 from __future__ import annotations
 
+import os
+import zipfile
+import zlib
 from collections.abc import Iterable
 
 import numpy as np
 
 from stseg.structures import IGNORE_LABEL
+from stseg.utils import write_atomically
 
 
 class ConfusionMatrix:
@@ -67,6 +71,40 @@ class ConfusionMatrix:
                 f"{other.num_classes}."
             )
         self.counts += other.counts
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the counts as a compressed .npz; a kill leaves the old file or the new one.
+
+        Args:
+            path: local file; its folder exists.
+        """
+        write_atomically(path, lambda file: np.savez_compressed(file, counts=self.counts))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> ConfusionMatrix:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if the file holds anything else than counts.
+        """
+        path = os.fspath(path)
+        try:
+            with open(path, "rb") as file:
+                counts = np.load(file, allow_pickle=False)["counts"]
+        except (ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(
+                f"{path}: expected a file of ConfusionMatrix.save, got another ({error})."
+            ) from error
+        square = counts.ndim == 2 and counts.shape[0] == counts.shape[1] > 0
+        if counts.dtype != np.int64 or not square or counts.min() < 0:
+            raise ValueError(
+                f"{path}: expected square int64 counts of at least 0, got {counts.dtype} of shape "
+                f"{counts.shape}."
+            )
+        matrix = cls(counts.shape[0])
+        matrix.counts += counts
+        return matrix
 
     @property
     def present(self) -> np.ndarray:

@@ -122,3 +122,47 @@ def test_the_core_imports_without_torch_and_detectron2():
         "else: raise AssertionError('no error')\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_saved_matrix_comes_back_and_keeps_counting(tmp_path):
+    matrix = ConfusionMatrix(847)
+    rng = np.random.default_rng(0)
+    matrix.update(*rng.integers(0, 847, (2, 900)))
+    matrix.save(tmp_path / "a.npz")
+    loaded = ConfusionMatrix.load(str(tmp_path / "a.npz"))
+    assert loaded.num_classes == 847 and (loaded.counts == matrix.counts).all()
+    loaded.update(*rng.integers(0, 847, (2, 9)))
+    loaded.save(tmp_path / "a.npz")
+    assert ConfusionMatrix.load(tmp_path / "a.npz").counts.sum() == 909
+    assert [p.name for p in tmp_path.iterdir()] == ["a.npz"]
+
+
+def _truncated(path):
+    ConfusionMatrix(200).save(path)
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+@pytest.mark.parametrize(
+    ("fill", "words"),
+    [
+        (lambda p: p.write_bytes(b"no archive"), "expected a file of ConfusionMatrix.save"),
+        (lambda p: p.write_bytes(b""), "expected a file of ConfusionMatrix.save"),
+        (_truncated, "expected a file of ConfusionMatrix.save"),
+        (lambda p: np.savez(p, other=np.zeros(3)), "expected a file of ConfusionMatrix.save"),
+        (lambda p: np.savez(p, counts=np.array([{}])), "expected a file of ConfusionMatrix.save"),
+        (lambda p: np.save(p.open("wb"), np.zeros((2, 2))), "a file of ConfusionMatrix.save"),
+        (lambda p: np.savez(p, counts=np.zeros((2, 3), np.int64)), "square int64 counts"),
+        (lambda p: np.savez(p, counts=np.zeros((2, 2))), "square int64 counts"),
+        (lambda p: np.savez(p, counts=np.full((2, 2), -1)), "square int64 counts"),
+        (lambda p: np.savez(p, counts=np.zeros((0, 0), np.int64)), "square int64 counts"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_by_name(tmp_path, fill, words):
+    fill(tmp_path / "b.npz")
+    with pytest.raises(ValueError, match=f"b.npz: .*{words}"):
+        ConfusionMatrix.load(tmp_path / "b.npz")
+
+
+def test_a_missing_file_is_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"c\.npz"):
+        ConfusionMatrix.load(tmp_path / "c.npz")
