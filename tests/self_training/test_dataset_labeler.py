@@ -9,14 +9,17 @@ from detectron2.config import CfgNode
 from PIL import Image
 from torch import nn
 
+from stseg.checkpoint import WeightFacts
 from stseg.data.readers import register_images
 from stseg.modeling.meta_arch import STSeg
+from stseg.modeling.scores import Tiles
 from stseg.self_training import dataset_labeler as module
-from stseg.self_training.dataset_labeler import predict, predict_labels
+from stseg.self_training.dataset_labeler import DatasetLabeler, predict, predict_labels
 from stseg.self_training.from_config import build_dataset_labeler
 from stseg.self_training.labeler import LABELER_REGISTRY, Labeler
 from stseg.self_training.target import Target
 from stseg.structures import IGNORE_LABEL, Vocabulary
+from tests.helpers.systems import CaptionFake
 from tests.helpers.tiny_model import register, tiny_cfg
 
 
@@ -300,3 +303,27 @@ def test_a_labeler_of_ones_own_is_chosen_by_its_name(folder_of, tmp_path):
     cfg.SELF_TRAINING.LABELER = "nobody"
     with pytest.raises(ValueError, match=r"LABELER: expected one of build_sam_labeler.*'nobody'"):
         build_dataset_labeler(cfg, target, nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize("tiles", [None, Tiles((16, 16), 0.5)])
+def test_the_gate_goes_by_the_temperature_of_the_weights(tiles):
+    torch.manual_seed(0)
+    model = CaptionFake().eval()
+    model.tiles = tiles
+    words = Vocabulary.parse("sky; tree; cat")
+    item = {"image": 255 * torch.rand(3, 24, 32), "vocabulary": words, "height": 24, "width": 32}
+    target = Target("target", (), words)
+    labeler = DatasetLabeler(target=target, labeler=Labeler(words.names), items=list)
+    with torch.no_grad():
+        (plain,) = model([item])
+        before = labeler.label(model, item)
+        model.facts = WeightFacts(temperature=3.0)
+        after = labeler.label(model, item)
+    best = plain["sem_seg"].amax(0)
+    assert best.max() > 0.9
+    assert (before.label_map != IGNORE_LABEL).any()
+    assert (after.label_map == IGNORE_LABEL).all()  # nothing passes any more
+    sure = torch.sigmoid(torch.logit(best) / 3)
+    scores = {record.class_id: record.score for record in after.classes}
+    assert max(scores.values()) == pytest.approx(float(sure.max()), abs=1e-5)
+    assert np.array_equal(before.initial, after.initial)

@@ -170,8 +170,10 @@ class OpenVocabSegmentor(nn.Module):
 
         None where neither is known, or where the system does not ask.
         """
+        if not self.asks_seen:
+            return None
         marks = vocabulary.seen
-        if marks is None and self.asks_seen and self.facts.trained_on:
+        if marks is None and self.facts.trained_on:
             marks = _marks(self.facts.trained_on, vocabulary.synonyms)
         return None if marks is None else torch.tensor(marks, device=self.device)
 
