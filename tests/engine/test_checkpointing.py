@@ -195,3 +195,12 @@ def test_an_evaluation_that_was_stopped_asks_the_model_for_the_rest_only(
     asked.clear()
     assert run_train_net("--eval-only", opts=opts) == whole
     assert set(first) < set(asked)  # a finished evaluation begins anew
+
+
+def test_only_a_system_of_this_project_with_weights_is_calibrated(run_train_net, tmp_path):
+    run_train_net()
+    final = str(tmp_path / "run" / "model_final.pth")
+    target = str(tmp_path / "calibrated.pth")
+    with pytest.raises(ValueError, match=r"--calibrate: .*got EngineTestNet and MODEL.WEIGHTS"):
+        run_train_net("--eval-only", "--calibrate", target, opts=("MODEL.WEIGHTS", final))
+    assert not (tmp_path / "calibrated.pth").exists()

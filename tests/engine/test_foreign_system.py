@@ -94,6 +94,10 @@ def test_a_system_of_its_own_goes_through_every_command(command, tmp_path, capsy
     assert {**calibrated, "ECE": 0, "AURC": 0} == {**figures(whole), "ECE": 0, "AURC": 0}
     assert calibrated == figures(command("again", ["--eval-only"], MODEL__WEIGHTS=str(sure)))
 
+    for taken in (final, str(tmp_path / "set" / "images" / "scene0.png")):
+        with pytest.raises(SystemExit, match=r"--calibrate: expected "):
+            command("no", ["--eval-only", "--calibrate", taken], MODEL__WEIGHTS=final)
+
     small = tmp_path / "small.pth"
     assert export_weights(str(sure), str(small), str(whole / "config.yaml")) == {}
     image = np.asarray(Image.open(tmp_path / "set" / "images" / "scene0.png"))

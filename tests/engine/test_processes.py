@@ -19,6 +19,8 @@ from stseg.engine.processes import launch
         (["--num-machines", "2", "--machine-rank", "2"], "--machine-rank: expected 0 to 1"),
         (["--num-machines", "2"], "--dist-url: expected tcp://HOST:PORT"),
         (["SOLVER.MAX_ITER"], "KEY VALUE: expected pairs"),
+        (["--calibrate", "a.pth"], "--calibrate: expected --eval-only, .* with it, got 'a.pth'"),
+        (["--eval-only", "--dry-run", "2", "--calibrate", "a.pth"], "neither --dry-run nor"),
     ],
 )
 def test_a_flag_out_of_range_is_named(flags, message):
