@@ -108,18 +108,21 @@ def _has_dea(shapes: Shapes) -> bool:
     return any(name.startswith("dea.") for name in shapes)
 
 
+def _templates(shapes: Shapes) -> list[str]:
+    """The set that ships with so many; else words that no config takes, but people understand."""
+    count = shapes["head.embed.weight"][1]
+    return {1: ["single"], 80: ["imagenet_80"]}.get(count, [f"{count} templates"])
+
+
 def _text_dims(shapes: Shapes) -> list[int] | None:
     has_text = any(name.startswith("head.text_guidance.") for name in shapes)
     return _of_stages("head.text_guidance.{}.0.weight", 0)(shapes) if has_text else [0, 0, 0]
 
 
-#: Sets that ship, by their number.
-_TEMPLATES = {1: ["single"], 80: ["imagenet_80"]}
-
 _READERS: dict[str, Callable[[Shapes], Any]] = {
     "MODEL.CLIP.NAME": _clip_name,
     "MODEL.STSEG.DEA.ENABLED": _has_dea,
-    "MODEL.TEXT.TEMPLATES": lambda shapes: _TEMPLATES.get(shapes["head.embed.weight"][1]),
+    "MODEL.TEXT.TEMPLATES": _templates,
     "MODEL.SEM_SEG_HEAD.HIDDEN_DIM": lambda shapes: shapes["head.embed.weight"][0],
     "MODEL.SEM_SEG_HEAD.DECODER_DIMS": _of_stages("head.stages.{}.fuse.layers.0.weight", 0),
     "MODEL.SEM_SEG_HEAD.GUIDANCE_DIMS": _of_stages("head.image_guidance.{}.0.weight", 0),

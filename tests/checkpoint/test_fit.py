@@ -79,6 +79,12 @@ def test_dea_in_the_file_alone_or_in_the_model_alone(tiny, tmp_path):
     assert "would fit a config with MODEL.STSEG.DEA.ENABLED False." in text
 
 
+def test_other_templates_are_told_by_their_number_or_the_set_that_has_it(tiny, tmp_path):
+    usual, two = tiny(), tiny(MODEL__TEXT__TEMPLATES=["single", "a {}."])
+    assert "MODEL.TEXT.TEMPLATES ['imagenet_80']." in message(two, state_of(usual), tmp_path)
+    assert "MODEL.TEXT.TEMPLATES ['2 templates']." in message(usual, state_of(two), tmp_path)
+
+
 def test_a_frozen_part_may_be_left_out_whole_but_not_in_part(tiny, tmp_path):
     model = tiny()
     state = {n: v for n, v in state_of(model).items() if not n.startswith("text_encoder.")}
