@@ -218,12 +218,11 @@ def _loss_of_certainty(evidence: Evidence, settings: GuardSettings) -> list[str]
             f"Entropy rose from {evidence.entropy_start:.3f} to {evidence.entropy_now:.3f} "
             f"(at most by {settings.max_entropy_rise:.3f})."
         )
-    if evidence.stability_now is not None:
-        if evidence.stability_start - evidence.stability_now > settings.max_stability_drop:
-            reasons.append(
-                f"Stability on mirrored copies fell from {evidence.stability_start:.1%} to "
-                f"{evidence.stability_now:.1%} (at most by {settings.max_stability_drop:.1%})."
-            )
+    if evidence.stability_start - evidence.stability_now > settings.max_stability_drop:
+        reasons.append(
+            f"Stability on mirrored copies fell from {evidence.stability_start:.1%} to "
+            f"{evidence.stability_now:.1%} (at most by {settings.max_stability_drop:.1%})."
+        )
     if evidence.source_miou_start is not None and evidence.source_miou_now is not None:
         if evidence.source_miou_start - evidence.source_miou_now > settings.max_source_drop:
             reasons.append(
@@ -242,8 +241,6 @@ def _gain(evidence: Evidence, settings: GuardSettings) -> tuple[bool, tuple[str,
         evidence.entropy_error,
         settings,
     )
-    if evidence.stability_now is None:
-        return less_entropy, (entropy_text, "Stability on mirrored copies was not measured.")
     more_stable, stability_text = _sign(
         "Instability on mirrored copies",
         1 - evidence.stability_start,
