@@ -18,6 +18,11 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 
+def spread(count: int, size: int) -> list[int]:
+    """`count` indices spread evenly over `size`, fewer where there are fewer."""
+    return sorted({k * size // count for k in range(count)}) if size else []
+
+
 class StreamSampler(Sampler[tuple[int, int]]):
     """Yields (position in an endless stream, index of the sample) for one process.
 

@@ -9,7 +9,8 @@ from detectron2.evaluation import inference_context
 from detectron2.utils import comm
 from torch import Tensor, nn
 
-from stseg.self_training.dataset_labeler import Items, predict, predict_labels, spread
+from stseg.data import spread
+from stseg.self_training.dataset_labeler import Items, predict, predict_labels
 from stseg.self_training.snapshot import ImageOutput, Snapshot, snapshot_of
 from stseg.self_training.target import Target
 from stseg.utils import kept_random_state, phase

@@ -13,7 +13,7 @@ from os import PathLike
 
 import numpy as np
 
-from stseg.self_training.pseudo_label import labels_at_size
+from stseg.render import labels_at_size
 from stseg.structures import IGNORE_LABEL
 from stseg.utils import write_atomically
 

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from stseg.data import read_label
-from stseg.render import encode_labels, label_encoding
-from stseg.self_training.pseudo_label import ClassRecord, PseudoLabel, labels_at_size
+from stseg.render import encode_labels, label_encoding, labels_at_size
+from stseg.self_training.pseudo_label import ClassRecord, PseudoLabel
 from stseg.self_training.store_key import StoreKey
 from stseg.self_training.store_records import ImageRecord, encode_json, summarise
 from stseg.structures import IGNORE_LABEL
