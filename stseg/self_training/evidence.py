@@ -6,7 +6,6 @@ Shapes: N images, T classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -223,9 +222,3 @@ def _percent(value: float | None) -> str:
 
 def _number(value: float | None, digits: int = 4) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
-
-
-def quoted(names: Sequence[str], limit: int = 5) -> str:
-    """The first names as text, for a reason."""
-    shown = ", ".join(repr(name) for name in names[:limit])
-    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")

@@ -37,9 +37,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from stseg.config import check
-from stseg.self_training.evidence import Evidence, compare, quoted
+from stseg.self_training.evidence import Evidence, compare
 from stseg.self_training.snapshot import Snapshot
-from stseg.utils import phase
+from stseg.utils import phase, some_of
 
 ADAPTED = "adapted"
 NO_GAIN = "no gain: kept the starting weights"
@@ -184,7 +184,7 @@ def _change_of_mind(evidence: Evidence, settings: GuardSettings) -> list[str]:
                 f"(at least {settings.min_agreement:.1%})."
             )
     deserted = [
-        row.name
+        repr(row.name)
         for row in evidence.classes
         if row.kept_sure is not None
         and row.sure_start >= settings.min_area
@@ -193,19 +193,19 @@ def _change_of_mind(evidence: Evidence, settings: GuardSettings) -> list[str]:
     if deserted:
         reasons.append(
             f"Less than {settings.min_class_agreement:.0%} of the sure pixels are kept of "
-            f"{quoted(deserted)}."
+            f"{some_of(deserted)}."
         )
     if evidence.drift > settings.max_drift:
         reasons.append(
             f"The class histogram moved by {evidence.drift:.1%} (at most {settings.max_drift:.1%})."
         )
     vanished = [
-        row.name
+        repr(row.name)
         for row in evidence.classes
         if row.area_start >= settings.min_area and row.area_now < settings.min_kept * row.area_start
     ]
     if vanished:
-        reasons.append(f"Less than {settings.min_kept:.0%} is left of {quoted(vanished)}.")
+        reasons.append(f"Less than {settings.min_kept:.0%} is left of {some_of(vanished)}.")
     return reasons
 
 

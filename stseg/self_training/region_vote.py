@@ -54,7 +54,7 @@ def find_regions(
     mask_decoder: MaskDecoder,
     embedding: Tensor,
     frame: Frame,
-    settings: RegionSettings | None = None,
+    settings: RegionSettings,
 ) -> np.ndarray:
     """Segment an image from a grid of points.
 
@@ -68,7 +68,6 @@ def find_regions(
     Returns:
         (N, H, W) bool, best rated first; N may be 0. Regions may overlap.
     """
-    settings = settings or RegionSettings()
     grid = build_point_grid(settings.points_per_side) * (frame.width, frame.height) - 0.5
     asked = [Prompt(points=frame.points(xy[None]), labels=(1,)) for xy in grid]
     # What lies in the padding is no part of the image.
