@@ -51,11 +51,10 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
 
     from stseg.checkpoint import load_for_evaluation, spare_encoder_files
     from stseg.config import parse_entry, parse_flag, setup_cfg
-    from stseg.data import dataset_label_reader, dataset_vocabulary, register_data
+    from stseg.data import dataset_label_reader, dataset_vocabulary, register_data, spread
     from stseg.modeling import build_model
+    from stseg.render import labels_at_size
     from stseg.self_training import Target, build_dataset_labeler
-    from stseg.self_training.dataset_labeler import spread
-    from stseg.self_training.pseudo_label import labels_at_size
 
     entry = parse_entry(parse_flag(args.data), "--data")
     register_data(entry)

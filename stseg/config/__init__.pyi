@@ -7,10 +7,9 @@ from .data_entries import (
     parse_entry,
     parse_flag,
 )
-from .keys import add_stseg_config
 from .rules import SHARE
 from .self_training import IMAGES_NAME, check_ignored
-from .table import check, check_values
+from .table import add_stseg_config, check, check_values, leaves
 
 __all__ = [
     "DataEntry",
@@ -23,6 +22,7 @@ __all__ = [
     "check_values",
     "existing_path",
     "is_entry_of_texts",
+    "leaves",
     "parse_entry",
     "parse_flag",
     "setup_cfg",

@@ -11,9 +11,8 @@ import yaml
 from detectron2.config import CfgNode, get_cfg
 
 from stseg.config.data_entries import parse_flag
-from stseg.config.keys import add_stseg_config
 from stseg.config.self_training import IMAGES_NAME
-from stseg.config.table import check_values, leaves
+from stseg.config.table import add_stseg_config, check_values, leaves
 
 logger = logging.getLogger(__name__)
 

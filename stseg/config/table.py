@@ -1,4 +1,4 @@
-"""The one table of what config keys may be, gathered from beside the keys.
+"""All config keys at once, and the one table of what they may be, gathered from beside the keys.
 
 Config files are checked with it, and constructors check their arguments with the same rows, so that
 a value means the same in YAML and in Python.
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 
 #: Rule of every key that has a range.
 RULES: dict[str, Rule] = {**data.RULES, **model.RULES, **self_training.RULES, **solver.RULES}
+
+
+def add_stseg_config(cfg: CfgNode) -> None:
+    """Add stseg's keys, with defaults that run, to `detectron2.config.get_cfg()`'s config."""
+    data.add_data_config(cfg)
+    model.add_model_config(cfg)
+    self_training.add_self_training_config(cfg)
+    solver.add_solver_config(cfg)
 
 
 def check(key: str, value: Any) -> Any:

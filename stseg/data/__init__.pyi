@@ -35,7 +35,7 @@ from .media import find_media, is_video, open_video, unique_stems, video_frames,
 from .names_file import ignore_label
 from .readers.folders import register_data, register_folder, register_from_cfg, register_images
 from .readers.unlabelled import Skipped, list_images
-from .sampling import balance_weights
+from .sampling import balance_weights, spread
 
 __all__ = [
     "DatasetSpec",
@@ -83,6 +83,7 @@ __all__ = [
     "register_folder",
     "register_from_cfg",
     "register_images",
+    "spread",
     "to_rgb",
     "unique_stems",
     "video_frames",

@@ -52,9 +52,7 @@ class MixedSampler(StreamSampler):
         *,
         batch_size: int,
         source_per_batch: int,
-        start: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
+        **place: int,
     ) -> None:
         """Describe the stream.
 
@@ -63,11 +61,9 @@ class MixedSampler(StreamSampler):
             source: the same for the source samples; give it another seed.
             batch_size: samples per step over all processes.
             source_per_batch: how many of them are source samples.
-            start: positions that all processes together have consumed already.
-            rank: of this process, in [0, world_size).
-            world_size: number of processes.
+            **place: `start`, `rank` and `world_size` of `StreamSampler`.
         """
-        super().__init__(start=start, rank=rank, world_size=world_size)
+        super().__init__(**place)
         self.target, self.source = target, source
         self.batch_size, self.source_per_batch = batch_size, source_per_batch
 

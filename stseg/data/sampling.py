@@ -18,6 +18,11 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 
+def spread(count: int, size: int) -> list[int]:
+    """`count` indices spread evenly over `size`, fewer where there are fewer."""
+    return sorted({k * size // count for k in range(count)}) if size else []
+
+
 class StreamSampler(Sampler[tuple[int, int]]):
     """Yields (position in an endless stream, index of the sample) for one process.
 
@@ -63,28 +68,24 @@ class PositionSampler(StreamSampler):
         size: int,
         seed: int,
         *,
-        start: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
         weights: Sequence[float] | np.ndarray | None = None,
+        **place: int,
     ) -> None:
         """Describe the stream.
 
         Args:
             size: number of samples.
             seed: of the orders; the same in all processes.
-            start: positions that all processes together have consumed already.
-            rank: of this process, in [0, world_size).
-            world_size: number of processes.
             weights: (size,) how often each sample is wanted, relative to the others, 0 for never;
                 None: each once per order.
+            **place: `start`, `rank` and `world_size` of `StreamSampler`.
 
         Raises:
             ValueError: without samples, or if the weights do not fit.
         """
         if size < 1:
             raise ValueError(f"Training data: expected at least one sample, got {size}.")
-        super().__init__(start=start, rank=rank, world_size=world_size)
+        super().__init__(**place)
         self.size, self.seed = size, seed
         self.weights = None if weights is None else _checked_weights(weights, size)
         self._order = -1, np.empty(0, dtype=np.int64)

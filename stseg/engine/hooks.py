@@ -1,6 +1,6 @@
 """Hooks of a training run.
 
-Their order is: timer < schedule < average < checkpoint < self-training < evaluation < best <
+Their order is: timer < schedule < moving average < checkpoint < self-training < evaluation < best <
 pictures < writers. Evaluation comes after the checkpoint, so what made it fail can be debugged;
 writers come last, so they see everything. State lives on all ranks alike unless said otherwise.
 """
@@ -18,21 +18,9 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 
 from stseg.checkpoint import Checkpointer, write_json
-from stseg.engine.ema import WeightAverage
 from stseg.utils import get_random_state, write_atomically
 
 logger = logging.getLogger(__name__)
-
-
-class AverageWeights(HookBase):
-    """Update the moving average after every iteration. All ranks; before the checkpoint."""
-
-    def __init__(self, average: WeightAverage) -> None:
-        self._average = average
-
-    def after_step(self) -> None:
-        """Take in the weights of this iteration."""
-        self._average.update()
 
 
 class Checkpoints(hooks.PeriodicCheckpointer):

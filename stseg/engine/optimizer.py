@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 import torch
@@ -102,12 +102,9 @@ def _matches(pattern: str, name: str) -> bool:
     return name == pattern or name.startswith(pattern + ".")
 
 
-def _factor(multipliers: Iterable, name: str) -> float:
-    factor = 1.0
-    for pattern, value in multipliers:
-        if _matches(pattern, name):
-            factor = float(value)
-    return factor
+def _factor(multipliers: Sequence, name: str) -> float:
+    """That of the last pattern that fits, 1 without one."""
+    return next((float(v) for pattern, v in multipliers[::-1] if _matches(pattern, name)), 1.0)
 
 
 def _check_multipliers(multipliers: Iterable, names: list[str]) -> None:

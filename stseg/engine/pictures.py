@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 
-from stseg.data import dataset_label_reader, read_image
+from stseg.data import dataset_label_reader, read_image, spread
 from stseg.engine.hooks import AtEvaluation
 from stseg.modeling.scores import label_maps
 from stseg.render import draw_overlay
@@ -73,8 +73,7 @@ def pick_samples(loader: DataLoader, dataset_name: str, count: int) -> list[Samp
         count: fewer are taken where the data set is smaller.
     """
     metadata = MetadataCatalog.get(dataset_name)
-    size = len(loader.dataset)
-    picks = sorted({k * size // count for k in range(count)})
+    picks = spread(count, len(loader.dataset))
     return [_sample(loader.dataset[k], metadata, dataset_name) for k in picks]
 
 

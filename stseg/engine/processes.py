@@ -26,31 +26,17 @@ def launch(main: Callable[..., Any], args: argparse.Namespace) -> Any:
     Returns:
         What `main` returns if it runs in this process, else None.
     """
-    if args.num_gpus > 0:
-        per_machine, start = args.num_gpus, _launch_gpus
-    else:
-        per_machine, start = args.num_cpu_processes, _launch_cpu
+    per_machine = args.num_gpus or args.num_cpu_processes
     if per_machine * args.num_machines == 1:
         return main(args)
     url = f"tcp://127.0.0.1:{free_port()}" if args.dist_url == "auto" else args.dist_url
-    return start(main, args, url)
-
-
-def _launch_gpus(main: Callable[..., Any], args: argparse.Namespace, url: str) -> None:
-    launch_on_gpus(
-        _run,
-        args.num_gpus,
-        args.num_machines,
-        args.machine_rank,
-        dist_url=url,
-        args=(main, args, multiprocessing.get_start_method()),
-    )
-
-
-def _launch_cpu(main: Callable[..., Any], args: argparse.Namespace, url: str) -> None:
+    told = (main, args, multiprocessing.get_start_method())
+    if args.num_gpus > 0:
+        return launch_on_gpus(
+            _run, per_machine, args.num_machines, args.machine_rank, dist_url=url, args=told
+        )
     # Detectron2's launcher takes NCCL, which needs GPUs, wherever there is one.
-    method = multiprocessing.get_start_method()
-    mp.start_processes(cpu_worker, nprocs=args.num_cpu_processes, args=(main, args, method, url))
+    return mp.start_processes(cpu_worker, nprocs=per_machine, args=(*told, url))
 
 
 def cpu_worker(

@@ -14,6 +14,8 @@ from typing import Any
 from detectron2.config import CfgNode
 from filelock import FileLock, Timeout
 
+from stseg.config import leaves
+
 #: What a run makes in its folder, but for the preview that a person may have looked at before.
 _MADE = (
     "config.yaml",
@@ -146,7 +148,8 @@ class RunIdentity:
 
     def __init__(self, cfg: CfgNode) -> None:
         """Read the keys."""
-        self._values = {key: _plain(_value(cfg, key)) for key in _IDENTITY}
+        values = dict(leaves(cfg))
+        self._values = {k: list(v) if isinstance(v := values[k], tuple) else v for k in _IDENTITY}
 
     def state_dict(self) -> dict[str, Any]:
         """Key to value, plain."""
@@ -169,13 +172,3 @@ class RunIdentity:
                 f"{'; '.join(differing)}. Give the settings it was started with, or another "
                 "OUTPUT_DIR."
             )
-
-
-def _value(cfg: CfgNode, key: str) -> Any:
-    for part in key.split("."):
-        cfg = cfg[part]
-    return cfg
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

@@ -1,6 +1,7 @@
 """One optimizer step: micro-batches, mixed precision, several processes, finite losses."""
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -48,14 +49,12 @@ def check_losses(losses: Mapping[str, Tensor], where: str) -> None:
         FloatingPointError: names them.
     """
     values = torch.stack(list(losses.values())).float().cpu()  # one transfer for all
-    if torch.isfinite(values).all():
-        return
-    bad = {name: value for name, value in zip(losses, values.tolist(), strict=True)}
-    bad = {name: value for name, value in bad.items() if value - value != 0}
-    raise FloatingPointError(
-        f"losses: expected finite numbers, got {bad} {where}. The weights are left as they were. "
-        "Lower SOLVER.BASE_LR, or train without SOLVER.AMP.ENABLED."
-    )
+    named = zip(losses, values.tolist(), strict=True)
+    if bad := {name: value for name, value in named if not math.isfinite(value)}:
+        raise FloatingPointError(
+            f"losses: expected finite numbers, got {bad} {where}. The weights are left as they "
+            "were. Lower SOLVER.BASE_LR, or train without SOLVER.AMP.ENABLED."
+        )
 
 
 def check_gradients(parameters: Iterable[tuple[str, nn.Parameter]], where: str) -> None:

@@ -24,7 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from stseg.checkpoint import Checkpointer, WeightFacts, check_weights, checked_average
 from stseg.data import build_test_loader, build_train_loader, dataset_vocabulary
 from stseg.engine.ema import WeightAverage
-from stseg.engine.hooks import AverageWeights, Checkpoints, KeepBest, Writers, trim_metrics
+from stseg.engine.hooks import Checkpoints, KeepBest, Writers, trim_metrics
 from stseg.engine.optimizer import build_lr_scheduler, build_optimizer
 from stseg.engine.pictures import Pictures, pick_samples
 from stseg.engine.result_log import report, summary
@@ -143,8 +143,8 @@ class Trainer(TrainsInRounds, DefaultTrainer):
         """The hooks in the order that `stseg.engine.hooks` explains."""
         cfg, period = self.cfg, self.cfg.TEST.EVAL_PERIOD
         found: list[HookBase] = [hooks.IterationTimer(), hooks.LRScheduler()]
-        if self.average is not None:
-            found.append(AverageWeights(self.average))
+        if average := self.average:
+            found.append(hooks.CallbackHook(after_step=lambda trainer: average.update()))
         boundary = cfg.SELF_TRAINING.ROUND_ITERS if self._has_rounds else 0
         self._checkpoints = Checkpoints(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, boundary)
         found.append(self._checkpoints)

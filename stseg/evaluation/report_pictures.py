@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
-from stseg.render import UNKNOWN_COLOUR, class_colours
+from stseg.render import UNKNOWN_COLOUR, class_colours, image_bytes, labels_at_size
 from stseg.structures import IGNORE_LABEL
 
 #: Longest side of a picture in pixels.
@@ -39,9 +38,7 @@ class Picture:
     @property
     def jpeg(self) -> bytes:
         """The file's bytes; full colour resolution, for label maps are all edges."""
-        buffer = io.BytesIO()
-        Image.fromarray(self.pixels).save(buffer, "JPEG", quality=85, subsampling=0)
-        return buffer.getvalue()
+        return image_bytes(self.pixels, "JPEG", quality=85, subsampling=0)
 
 
 @dataclass(frozen=True)
@@ -72,14 +69,15 @@ def draw_pictures(
         photo: (h, w, 3) uint8 RGB; brought to the size of the maps.
     """
     scored = label != IGNORE_LABEL
+    share = (scored & (prediction != label)).sum() / max(scored.sum(), 1)
+    size = _size(label.shape)
+    label, prediction = labels_at_size(label, size), labels_at_size(prediction, size)
+    scored = label != IGNORE_LABEL
     wrong = scored & (prediction != label)
-    share = wrong.sum() / max(scored.sum(), 1)
-    shown = _grid(label.shape)
-    scored, wrong = scored[shown], wrong[shown]
     mistakes = np.array([_RIGHT, _WRONG], dtype=np.uint8)[wrong.astype(np.intp)]
     maps: dict[str, np.ndarray] = {
-        "Label": class_colours(label[shown]),
-        "Prediction": class_colours(prediction[shown]),
+        "Label": class_colours(label),
+        "Prediction": class_colours(prediction),
         f"Mistakes: {100 * share:.1f} % of the scored pixels": mistakes,
     }
     pictures = []
@@ -105,17 +103,9 @@ def join_pictures(pictures: Sequence[Picture]) -> Picture:
     return Picture(caption, np.concatenate(parts, axis=1))
 
 
-def _grid(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns that bring a map to at most `SIDE`, by nearest neighbour.
-
-    Small maps grow by a whole factor.
-    """
+def _size(shape: tuple[int, ...]) -> list[int]:
+    """Height and width of at most `SIDE`; small maps grow by a whole factor."""
     factor = SIDE / max(shape)
     if factor >= 1:
         factor = int(factor)
-    sizes = [max(1, round(side * factor)) for side in shape]
-    rows, columns = (
-        ((np.arange(size) + 0.5) * side / size).astype(int)
-        for size, side in zip(sizes, shape, strict=True)
-    )
-    return rows[:, None], columns[None]
+    return [max(1, round(side * factor)) for side in shape]

@@ -6,16 +6,15 @@ Templates escape all that they show, so text may come from anywhere; Python hold
 from __future__ import annotations
 
 import base64
-import io
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from stseg.render.colours import class_colours
+from stseg.render.pixels import image_bytes
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -35,9 +34,8 @@ class Figure:
     @classmethod
     def of(cls, caption: str, pixels: np.ndarray, quality: int) -> Figure:
         """The figure of (H, W, 3) uint8 RGB."""
-        buffer = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "JPEG", quality=quality)
-        return cls(caption, pixels.shape[1], pixels.shape[0], buffer.getvalue())
+        jpeg = image_bytes(pixels, "JPEG", quality=quality)
+        return cls(caption, pixels.shape[1], pixels.shape[0], jpeg)
 
 
 def render_page(template: str, **values: Any) -> bytes:

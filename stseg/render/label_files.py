@@ -1,14 +1,13 @@
 """The three files of a segmentation: label PNG, JSON table, overlay."""
 
-import io
 import json
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image
 
 from stseg.render.overlay import area_shares, draw_overlay
+from stseg.render.pixels import image_bytes
 from stseg.utils import IGNORE_LABEL, write_atomically
 
 FORMAT, FORMAT_VERSION = "stseg.segmentation", 1
@@ -51,7 +50,7 @@ def save_segmentation(
     }
     if image is not None:
         overlay = draw_overlay(image, segmentation.label_map, segmentation.names)
-        files[f"{stem}_overlay.jpg"] = _encode(overlay, "JPEG", quality=92)
+        files[f"{stem}_overlay.jpg"] = image_bytes(overlay, "JPEG", quality=92)
     _check_names(directory, stem, list(files))
     for name, content in files.items():
         write_atomically(directory / name, content)
@@ -135,14 +134,8 @@ def encode_labels(labels: np.ndarray, num_classes: int) -> bytes:
             f"got [{labels.min()}, {labels.max()}]."
         )
     values = np.where(labels == IGNORE_LABEL, unknown_value, labels)
-    return _encode(values.astype(np.uint8 if bits == 8 else np.uint16), "PNG")
+    return image_bytes(values.astype(np.uint8 if bits == 8 else np.uint16), "PNG")
 
 
 def _json(content: dict[str, Any]) -> bytes:
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
-
-
-def _encode(array: np.ndarray, file_format: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(array)).save(buffer, file_format, **options)
-    return buffer.getvalue()

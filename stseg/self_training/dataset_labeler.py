@@ -231,8 +231,3 @@ def _settings_of(labeler: Labeler, side: int, quantile: float, refine_file: bool
         refine = [sam_digest(sam), *parts, sam.frame, sam.purity, refine_file]
     gate = [labeler.scoring, labeler.thresholds.tolist(), quantile, sorted(labeler.vetoed)]
     return {"version": LABELLING_VERSION, "gate": gate, "refine": refine, "max_side": side}
-
-
-def spread(count: int, size: int) -> list[int]:
-    """`count` indices spread evenly over `size`, fewer where there are fewer."""
-    return sorted({k * size // count for k in range(count)})

@@ -6,7 +6,6 @@ Shapes: N images, T classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -72,8 +71,8 @@ class Evidence:
     entropy_start: float
     entropy_now: float
     entropy_error: float | None
-    stability_start: float | None
-    stability_now: float | None
+    stability_start: float
+    stability_now: float
     stability_error: float | None
     source_miou_start: float | None
     source_miou_now: float | None
@@ -141,7 +140,6 @@ def compare(start: Snapshot, now: Snapshot, sure_thresh: float) -> Evidence:
     drift = np.abs(start.class_areas - now.class_areas).sum()
     # Pixels without a class are one more bin.
     drift += abs(float((before == UNKNOWN).mean()) - float((after == UNKNOWN).mean()))
-    stable = start.stability is not None and now.stability is not None
     return Evidence(
         images=len(now.images),
         finite=_is_finite(start) and _is_finite(now),
@@ -152,9 +150,9 @@ def compare(start: Snapshot, now: Snapshot, sure_thresh: float) -> Evidence:
         entropy_start=float(start.entropy.mean()),
         entropy_now=float(now.entropy.mean()),
         entropy_error=_standard_error(now.entropy - start.entropy),
-        stability_start=float(start.stability.mean()) if stable else None,
-        stability_now=float(now.stability.mean()) if stable else None,
-        stability_error=_standard_error(now.stability - start.stability) if stable else None,
+        stability_start=float(start.stability.mean()),
+        stability_now=float(now.stability.mean()),
+        stability_error=_standard_error(now.stability - start.stability),
         source_miou_start=start.source_miou,
         source_miou_now=now.source_miou,
         classes=_class_changes(start, now, before[sure], before[kept]),
@@ -198,9 +196,7 @@ def _check_pair(start: Snapshot, now: Snapshot) -> None:
 
 
 def _is_finite(snapshot: Snapshot) -> bool:
-    arrays = [snapshot.all_confidence, snapshot.entropy]
-    if snapshot.stability is not None:
-        arrays.append(snapshot.stability)
+    arrays = snapshot.all_confidence, snapshot.entropy, snapshot.stability
     miou = snapshot.source_miou
     return all(np.isfinite(a).all() for a in arrays) and (miou is None or math.isfinite(miou))
 
@@ -226,9 +222,3 @@ def _percent(value: float | None) -> str:
 
 def _number(value: float | None, digits: int = 4) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
-
-
-def quoted(names: Sequence[str], limit: int = 5) -> str:
-    """The first names as text, for a reason."""
-    shown = ", ".join(repr(name) for name in names[:limit])
-    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")

@@ -18,10 +18,11 @@ from stseg.data import (
     dataset_label_reader,
     dataset_vocabulary,
     first_images,
+    spread,
 )
 from stseg.evaluation import ConfusionMatrix
 from stseg.modeling.encoders import SAMImageEncoder, create_sam, decoder_parts
-from stseg.self_training.dataset_labeler import DatasetLabeler, predict_labels, sam_digest, spread
+from stseg.self_training.dataset_labeler import DatasetLabeler, predict_labels, sam_digest
 from stseg.self_training.guard import GuardSettings
 from stseg.self_training.hook import SamPseudoLabelHook
 from stseg.self_training.labeler import LABELER_REGISTRY, Labeler, SamBranch

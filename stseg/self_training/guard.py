@@ -37,9 +37,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from stseg.config import check
-from stseg.self_training.evidence import Evidence, compare, quoted
+from stseg.self_training.evidence import Evidence, compare
 from stseg.self_training.snapshot import Snapshot
-from stseg.utils import phase
+from stseg.utils import phase, some_of
 
 ADAPTED = "adapted"
 NO_GAIN = "no gain: kept the starting weights"
@@ -184,7 +184,7 @@ def _change_of_mind(evidence: Evidence, settings: GuardSettings) -> list[str]:
                 f"(at least {settings.min_agreement:.1%})."
             )
     deserted = [
-        row.name
+        repr(row.name)
         for row in evidence.classes
         if row.kept_sure is not None
         and row.sure_start >= settings.min_area
@@ -193,19 +193,19 @@ def _change_of_mind(evidence: Evidence, settings: GuardSettings) -> list[str]:
     if deserted:
         reasons.append(
             f"Less than {settings.min_class_agreement:.0%} of the sure pixels are kept of "
-            f"{quoted(deserted)}."
+            f"{some_of(deserted)}."
         )
     if evidence.drift > settings.max_drift:
         reasons.append(
             f"The class histogram moved by {evidence.drift:.1%} (at most {settings.max_drift:.1%})."
         )
     vanished = [
-        row.name
+        repr(row.name)
         for row in evidence.classes
         if row.area_start >= settings.min_area and row.area_now < settings.min_kept * row.area_start
     ]
     if vanished:
-        reasons.append(f"Less than {settings.min_kept:.0%} is left of {quoted(vanished)}.")
+        reasons.append(f"Less than {settings.min_kept:.0%} is left of {some_of(vanished)}.")
     return reasons
 
 
@@ -218,12 +218,11 @@ def _loss_of_certainty(evidence: Evidence, settings: GuardSettings) -> list[str]
             f"Entropy rose from {evidence.entropy_start:.3f} to {evidence.entropy_now:.3f} "
             f"(at most by {settings.max_entropy_rise:.3f})."
         )
-    if evidence.stability_now is not None:
-        if evidence.stability_start - evidence.stability_now > settings.max_stability_drop:
-            reasons.append(
-                f"Stability on mirrored copies fell from {evidence.stability_start:.1%} to "
-                f"{evidence.stability_now:.1%} (at most by {settings.max_stability_drop:.1%})."
-            )
+    if evidence.stability_start - evidence.stability_now > settings.max_stability_drop:
+        reasons.append(
+            f"Stability on mirrored copies fell from {evidence.stability_start:.1%} to "
+            f"{evidence.stability_now:.1%} (at most by {settings.max_stability_drop:.1%})."
+        )
     if evidence.source_miou_start is not None and evidence.source_miou_now is not None:
         if evidence.source_miou_start - evidence.source_miou_now > settings.max_source_drop:
             reasons.append(
@@ -242,8 +241,6 @@ def _gain(evidence: Evidence, settings: GuardSettings) -> tuple[bool, tuple[str,
         evidence.entropy_error,
         settings,
     )
-    if evidence.stability_now is None:
-        return less_entropy, (entropy_text, "Stability on mirrored copies was not measured.")
     more_stable, stability_text = _sign(
         "Instability on mirrored copies",
         1 - evidence.stability_start,

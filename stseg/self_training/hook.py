@@ -28,8 +28,8 @@ from torch import nn
 
 from stseg.checkpoint import changeable_state, write_json
 from stseg.config import check
-from stseg.data import balance_weights
-from stseg.self_training.dataset_labeler import DatasetLabeler, spread
+from stseg.data import balance_weights, spread
+from stseg.self_training.dataset_labeler import DatasetLabeler
 from stseg.self_training.guard import GuardSettings, RoundVerdict, judge_round, judge_run
 from stseg.self_training.online_teacher import OnlineTeacher, TaughtLoader
 from stseg.self_training.round_page import write_round_page

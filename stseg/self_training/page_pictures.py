@@ -8,8 +8,16 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from stseg.render import Figure, class_colours, label_font, paint_labels
-from stseg.self_training.pseudo_label import PseudoLabel, labels_at_size
+from stseg.data import spread
+from stseg.render import (
+    Figure,
+    class_colours,
+    image_bytes,
+    label_font,
+    labels_at_size,
+    paint_labels,
+)
+from stseg.self_training.pseudo_label import ClassRecord, PseudoLabel
 from stseg.structures import IGNORE_LABEL
 
 #: Longest side of a panel in pixels.
@@ -53,40 +61,56 @@ def draw_panels(entry: ReportEntry, before_caption: str) -> list[Figure]:
 
 
 @dataclass(frozen=True)
-class SheetRow:
-    """One image of the sheet: file name, panels, and (class id, name, share of the pixels)."""
+class Card:
+    """One image as page and sheet show it.
+
+    Attributes:
+        name: file name.
+        panels: in the order to show.
+        classes: of the image.
+        size: pixels of the maps that the records count.
+        coverage: share of the pixels that carry a label, in [0, 1].
+    """
 
     name: str
     panels: Sequence[Figure]
-    classes: Sequence[tuple[int, str, float]]
+    classes: Sequence[ClassRecord]
+    size: int
+    coverage: float
+
+    @classmethod
+    def of(cls, entry: ReportEntry, before_caption: str) -> "Card":
+        """Draw an image; its maps are not kept."""
+        label, panels = entry.label, draw_panels(entry, before_caption)
+        size = max(label.label_map.size, 1)
+        return cls(entry.name, panels, label.classes, size, label.coverage)
+
+    @property
+    def records(self) -> list[ClassRecord]:
+        """Of the classes, in the order to show."""
+        # The largest first, accepted or not: that is what one looks for in the pictures.
+        return sorted(self.classes, key=lambda r: -max(r.refined_pixels, r.initial_pixels))
 
 
-def draw_sheet(rows: Sequence[SheetRow]) -> bytes:
+def draw_sheet(cards: Sequence[Card]) -> bytes:
     """One PNG with the panels of up to 24 images, spread evenly, and their colours."""
-    rows = [rows[i] for i in spread_evenly(len(rows), _SHEET_IMAGES)]
+    cards = [cards[i] for i in spread(_SHEET_IMAGES, len(cards))]
     panel_width, panel_height = _SHEET_PANEL
-    columns = max((len(row.panels) for row in rows), default=1)
+    columns = max((len(card.panels) for card in cards), default=1)
     row_height = panel_height + 3 * _LINE
-    size = (columns * (panel_width + _GAP) + _GAP, max(1, len(rows)) * row_height + _GAP)
+    size = (columns * (panel_width + _GAP) + _GAP, max(1, len(cards)) * row_height + _GAP)
     sheet = Image.new("RGB", size, _BACKGROUND)
-    for k, row in enumerate(rows):
-        _draw_row(sheet, row, k * row_height + _GAP)
-    buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
-    return buffer.getvalue()
+    for k, card in enumerate(cards):
+        _draw_row(sheet, card, k * row_height + _GAP)
+    return image_bytes(np.asarray(sheet), "PNG")
 
 
-def spread_evenly(size: int, count: int) -> list[int]:
-    """At most `count` indices below `size`, in order and evenly apart."""
-    return sorted({k * size // count for k in range(count)}) if size else []
-
-
-def _draw_row(sheet: Image.Image, row: SheetRow, top: int) -> None:
+def _draw_row(sheet: Image.Image, card: Card, top: int) -> None:
     """Name, captions, panels, and a line of swatches."""
     draw, font = ImageDraw.Draw(sheet), label_font(14)
     panel_width, panel_height = _SHEET_PANEL
-    name = row.name if len(row.name) <= 40 else row.name[:39] + "…"
-    for k, panel in enumerate(row.panels):
+    name = card.name if len(card.name) <= 40 else card.name[:39] + "…"
+    for k, panel in enumerate(card.panels):
         left = _GAP + k * (panel_width + _GAP)
         caption = f"{name}  ({panel.caption.lower()})" if k == 0 else panel.caption
         draw.text((left, top), caption, _INK if k == 0 else _FAINT, font)
@@ -94,12 +118,13 @@ def _draw_row(sheet: Image.Image, row: SheetRow, top: int) -> None:
         picture.thumbnail(_SHEET_PANEL, Image.Resampling.LANCZOS)
         sheet.paste(picture, (left, top + _LINE))
     left, middle = _GAP, top + _LINE + panel_height + _LINE // 2
-    for class_id, class_name, share in row.classes[:_SHEET_NAMES]:
-        text = f"{class_name} {100 * share:.0f} %"
+    accepted = [record for record in card.classes if record.accepted]
+    for record in sorted(accepted, key=lambda r: -r.refined_pixels)[:_SHEET_NAMES]:
+        text = f"{record.name} {100 * (record.refined_pixels / card.size):.0f} %"
         width = int(font.getlength(text)) + 40
         if left + width > sheet.width:
             break
-        colour = tuple(class_colours([class_id])[0].tolist())
+        colour = tuple(class_colours([record.class_id])[0].tolist())
         draw.rectangle((left, middle - 7, left + 14, middle + 7), fill=colour)
         draw.text((left + 20, middle), text, _INK, font, anchor="lm")
         left += width

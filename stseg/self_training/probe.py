@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from itertools import chain
 
 import torch
 from detectron2.evaluation import inference_context
 from detectron2.utils import comm
 from torch import Tensor, nn
 
-from stseg.self_training.dataset_labeler import Items, predict, predict_labels, spread
-from stseg.self_training.snapshot import ImageOutput, Snapshot, merge_shards, snapshot_of
+from stseg.data import spread
+from stseg.self_training.dataset_labeler import Items, predict, predict_labels
+from stseg.self_training.snapshot import ImageOutput, Snapshot, snapshot_of
 from stseg.self_training.target import Target
 from stseg.utils import kept_random_state, phase
 
@@ -39,10 +40,11 @@ def take_snapshot(
     chosen, names = spread(images, len(target.records)), target.vocabulary.names
     mine = list(enumerate(chosen))[comm.get_rank() :: comm.get_world_size()]
     with kept_random_state(), inference_context(model), torch.no_grad():
-        shard = snapshot_of(_outputs(items, target, model, mine), names) if mine else None
-        shards = comm.all_gather(shard)
+        # Reduced one by one: only one image at full size is in memory.
+        outputs = [output.reduced() for output in _outputs(items, target, model, mine)]
+        parts = comm.all_gather(outputs)
         miou = source_miou(model) if source_miou is not None else None
-    return replace(merge_shards(shards), source_miou=miou)
+    return snapshot_of(chain.from_iterable(parts), names, source_miou=miou)
 
 
 def _outputs(

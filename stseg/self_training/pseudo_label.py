@@ -53,22 +53,3 @@ class PseudoLabel:
     def coverage(self) -> float:
         """Share of the pixels that carry a label, in [0, 1]."""
         return float((self.label_map != IGNORE_LABEL).mean())
-
-
-def labels_at_size(labels: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """The nearest label at the centre of every cell of a (H, W) grid over the same picture.
-
-    Args:
-        labels: (h, w) integers.
-        size: (H, W) in pixels.
-
-    Returns:
-        (H, W), of the same type.
-    """
-    if labels.shape == tuple(size):
-        return labels
-    rows, columns = (
-        ((np.arange(to) + 0.5) * of / to).astype(np.intp)
-        for to, of in zip(size, labels.shape, strict=True)
-    )
-    return labels[rows[:, None], columns]

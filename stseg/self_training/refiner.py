@@ -72,14 +72,10 @@ class RefinedMask:
         predicted_iou: SAM's estimate of its quality in [0, 1], mean over the parts by their area;
             a part that kept its initial mask counts with no more than its IoU with SAM's. 0 for
             an empty mask.
-        parts: prompts that were made of it.
-        kept: parts among them that kept their initial mask.
     """
 
     mask: np.ndarray
     predicted_iou: float
-    parts: int = 0
-    kept: int = 0
 
 
 class SamRefiner:
@@ -116,7 +112,7 @@ class SamRefiner:
         self._check(embedding, frame, masks)
         parts, asked = self.prompts_for(embedding, frame, masks)
         joined = np.zeros(masks.shape, bool)
-        quality, area, kept = (np.zeros(len(masks)) for _ in range(3))
+        quality, area = np.zeros((2, len(masks)))
         for indices, logits, ious in decode(
             self.prompt_encoder, self.mask_decoder, embedding, asked, self.settings.batch_size
         ):
@@ -135,16 +131,12 @@ class SamRefiner:
                 if overlap < self.settings.min_iou_with_initial:
                     joined[k][part.window] |= part.mask
                     iou = min(iou, overlap)
-                    kept[k] += 1
                 else:
                     joined[k] |= found
                 quality[k] += iou * part.area
                 area[k] += part.area
-        counts = np.bincount([k for k, _ in parts], minlength=len(masks))
-        return [
-            RefinedMask(joined[k], quality[k] / max(area[k], 1), int(counts[k]), int(kept[k]))
-            for k in range(len(masks))
-        ]
+        ratings = quality / np.maximum(area, 1)
+        return [RefinedMask(*found) for found in zip(joined, ratings, strict=True)]
 
     @torch.inference_mode()
     def prompts_for(

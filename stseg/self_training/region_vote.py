@@ -54,7 +54,7 @@ def find_regions(
     mask_decoder: MaskDecoder,
     embedding: Tensor,
     frame: Frame,
-    settings: RegionSettings | None = None,
+    settings: RegionSettings,
 ) -> np.ndarray:
     """Segment an image from a grid of points.
 
@@ -68,7 +68,6 @@ def find_regions(
     Returns:
         (N, H, W) bool, best rated first; N may be 0. Regions may overlap.
     """
-    settings = settings or RegionSettings()
     grid = build_point_grid(settings.points_per_side) * (frame.width, frame.height) - 0.5
     asked = [Prompt(points=frame.points(xy[None]), labels=(1,)) for xy in grid]
     # What lies in the padding is no part of the image.
@@ -80,12 +79,13 @@ def find_regions(
         prompt_encoder, mask_decoder, embedding, asked, settings.batch_size
     ):
         logits, ious = logits.flatten(0, 1), ious.flatten()
-        logits, ious = _keep(ious >= settings.min_predicted_iou, logits, ious)
+        good = ious >= settings.min_predicted_iou
+        logits, ious = logits[good], ious[good]
         inside = logits[:, :rows, :columns]
         stability = calculate_stability_score(inside, 0.0, 1.0)  # NaN where a mask is empty
-        logits, ious = _keep(stability >= settings.min_stability, logits, ious)
-        found.append(logits)
-        ratings.append(ious)
+        stable = stability >= settings.min_stability
+        found.append(logits[stable])
+        ratings.append(ious[stable])
     logits, ious = torch.cat(found), torch.cat(ratings)
     best = _suppress(logits[:, :rows, :columns] > 0, ious, settings.max_overlap)
     regions = np.zeros((len(best), frame.height, frame.width), bool)
@@ -124,10 +124,6 @@ def region_vote(regions: np.ndarray, label_map: np.ndarray, purity: float) -> np
         if len(votes) and votes.max() >= purity * areas[index]:
             named[regions[index]] = votes.argmax()
     return named
-
-
-def _keep(chosen: Tensor, logits: Tensor, ious: Tensor) -> tuple[Tensor, Tensor]:
-    return logits[chosen], ious[chosen]
 
 
 def _suppress(masks: Tensor, ratings: Tensor, max_overlap: float) -> Tensor:

@@ -22,14 +22,14 @@ def mark_seen(vocabulary: Vocabulary, source: VocabularyLike | None) -> Vocabula
 
     Args:
         vocabulary: of the target.
-        source: names of stage 1, in any form that `Vocabulary.parse` reads; "" or None where not
-            known: marks that the vocabulary brings along stay, and without any every class counts
-            as unseen.
+        source: names of stage 1, in any form that `Vocabulary.parse` reads; None where not known:
+            marks that the vocabulary brings along stay, and without any every class counts as
+            unseen.
 
     Returns:
         The same classes, each with a mark.
     """
-    if source is None or source == "":
+    if source is None:
         if vocabulary.seen is not None:
             return vocabulary
         return replace(vocabulary, seen=(False,) * len(vocabulary))
@@ -70,9 +70,8 @@ def seen_record(
     return {"seen": sum(marks), "unseen": len(marks) - sum(marks), "classes": classes}
 
 
-def seen_table(vocabulary: Vocabulary, alpha: float, source: VocabularyLike | None = None) -> str:
-    """What `seen_record` gives as a table: T + 2 lines, and a last one that counts."""
-    record = seen_record(vocabulary, alpha, source)
+def seen_table(record: dict[str, Any]) -> str:
+    """What `seen_record` gave as a table: T + 2 lines, and a last one that counts."""
     rows = [
         (c["name"], "seen" if c["seen"] else "unseen", c["as"], c["by"], f"{c['weight']:g}")
         for c in record["classes"]

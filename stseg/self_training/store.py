@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from stseg.data import read_label
-from stseg.render import encode_labels, label_encoding
-from stseg.self_training.pseudo_label import ClassRecord, PseudoLabel, labels_at_size
+from stseg.render import encode_labels, label_encoding, labels_at_size
+from stseg.self_training.pseudo_label import PseudoLabel
 from stseg.self_training.store_key import StoreKey
 from stseg.self_training.store_records import ImageRecord, encode_json, summarise
 from stseg.structures import IGNORE_LABEL
@@ -131,16 +131,12 @@ class PseudoLabelStore:
         return PseudoLabel(
             label_map=self.read_labels(index),
             initial=self._read(initial) if initial.exists() else None,
-            classes=self.records(index),
+            classes=self.image_record(index).classes,
         )
 
     def read_labels(self, index: int) -> np.ndarray:
         """(H, W) int32 class ids, IGNORE_LABEL where there is no label."""
         return self._read(self._label_file(index))
-
-    def records(self, index: int) -> tuple[ClassRecord, ...]:
-        """What became of each class of an image."""
-        return self.image_record(index).classes
 
     def image_record(self, index: int) -> ImageRecord:
         """Size, coverage and classes of an image that is done.

@@ -73,7 +73,8 @@ def load_target(cfg: CfgNode) -> Target:
             f"SELF_TRAINING.VETO_FILE: expected at least one image to be left, got all "
             f"{len(records)} vetoed in {st.VETO_FILE}. Take lines out of it."
         )
-    kept, source = first_images(cfg, kept), source_vocabulary(st.SOURCE_VOCABULARY)
+    kept = first_images(cfg, kept)
+    record = seen_record(vocabulary, st.ALPHA, source_vocabulary(st.SOURCE_VOCABULARY))
     if comm.is_main_process():
         logger.info(
             "Self-training on %d images (%d vetoed), %d classes (%d vetoed). Their weights in "
@@ -82,9 +83,8 @@ def load_target(cfg: CfgNode) -> Target:
             len(veto.images),
             len(vocabulary),
             len(veto.class_ids),
-            seen_table(vocabulary, st.ALPHA, source),
+            seen_table(record),
         )
-    record = seen_record(vocabulary, st.ALPHA, source)
     return Target(names[0], tuple(kept), vocabulary, veto.class_ids, record)
 
 

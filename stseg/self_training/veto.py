@@ -6,8 +6,6 @@ image: IMG_0042.jpg
 """
 
 import difflib
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -73,15 +71,6 @@ class Veto:
         if problems:
             raise ValueError(f"Veto file {path}, {'; '.join(problems)}. Correct or remove them.")
         return cls(frozenset(classes), frozenset(images))
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of what is vetoed; comments and the order of lines do not count."""
-        content = json.dumps([sorted(self.class_ids), sorted(self.images)])
-        return hashlib.sha256(content.encode()).hexdigest()
-
-    def __bool__(self) -> bool:
-        return bool(self.class_ids or self.images)
 
 
 def _lines(path: Path) -> list[str]:

@@ -249,10 +249,6 @@ class Vocabulary:
         marks = tuple(any(s.casefold() in known for s in group) for group in self.synonyms)
         return replace(self, seen=marks)
 
-    def with_background(self, background: Background) -> "Vocabulary":
-        """The same classes under another background policy."""
-        return replace(self, background=background)
-
     def shared_synonyms(self) -> list[tuple[str, tuple[str, ...]]]:
         """Names that stand in several classes, with those classes.
 
@@ -280,8 +276,7 @@ def _looks_like_path(source: Any) -> bool:
 def _shipped_list(source: str) -> Path:
     """The file of "vocab:<list>"."""
     stem = source.removeprefix(_LIST_PREFIX).strip()
-    stems = sorted(path.stem for path in _LIST_DIR.glob("*.json"))
-    known = [name for name in stems if not name.endswith("_ids")]  # tables lie there, too
+    known = sorted(path.stem for path in _LIST_DIR.glob("*.json"))
     if stem not in known:
         raise FileNotFoundError(
             f"Vocabulary: expected {_LIST_PREFIX} with one of {', '.join(known)}, got {source!r}."

@@ -5,7 +5,6 @@ Shows faulty label maps, too: an id without a class gets a colour and a line in 
 
 from __future__ import annotations
 
-import io
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +19,9 @@ from stseg.render import (
     Figure,
     area_shares,
     draw_legend,
+    image_bytes,
     label_font,
+    labels_at_size,
     paint_labels,
     render_page,
 )
@@ -186,7 +187,7 @@ def read_card(pair: Pair, target: Target) -> Card:
         label_size = f"{ids.shape[1]} x {ids.shape[0]}"
         remark = f"label {label_size}, image {width} x {height}"
     label, names = _name_ids(ids, target)
-    return Card(title, remark, photo, _nearest(label, size), names)
+    return Card(title, remark, photo, labels_at_size(label, size[::-1]), names)
 
 
 def _read_ids(pair: Pair) -> np.ndarray | None:
@@ -210,15 +211,6 @@ def _name_ids(ids: np.ndarray, target: Target) -> tuple[np.ndarray, tuple[str, .
             places[k] = len(names)
             names.append(f"{one_id} NOT A CLASS")
     return places[np.searchsorted(present, ids)], tuple(names)
-
-
-def _nearest(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The label map at (width, height) `size`, by nearest neighbour."""
-    rows, columns = (
-        ((np.arange(wanted) + 0.5) * side / wanted).astype(int)
-        for wanted, side in zip(size[::-1], label.shape, strict=True)
-    )
-    return label[rows[:, None], columns[None]]
 
 
 def _stem(pair: Pair) -> str:
@@ -248,10 +240,9 @@ def write_sheet(path: Path, sheet: Sheet) -> None:
         offset = (_BOX[0] - picture.width) // 2, (_BOX[1] - picture.height) // 2
         paper.paste(picture, (left + offset[0], upper + offset[1]))
         paper.paste(Image.fromarray(legend), (left + _BOX[0], upper))
-    buffer, maker = io.BytesIO(), PngInfo()
+    maker = PngInfo()
     maker.add_text("Software", MARK.decode())
-    paper.save(buffer, "PNG", pnginfo=maker)
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, image_bytes(np.asarray(paper), "PNG", pnginfo=maker))
 
 
 def _cut(text: str, width: int) -> str:

@@ -38,7 +38,7 @@ def snapshot(labels=None, *, classes=NAMES, sure=True, entropy=0.3, stability=0.
             label_map=label,
             confidence=np.full(label.shape, 0.95 if sure else 0.5),
             entropy=entropy + 0.001 * (i % 3),
-            stability=None if stability is None else stability + 0.001 * (i % 3),
+            stability=stability + 0.001 * (i % 3),
         )
         for i, label in enumerate(labels)
     ]
@@ -203,12 +203,6 @@ def test_the_signs_of_gain_are_combined_as_told(entropy, stability, adapted):
     assert judge_run(snapshot(), now, 1).adapted == adapted
 
 
-def test_entropy_alone_counts_where_stability_was_not_measured():
-    start, now = snapshot(stability=None), snapshot(sharper(), stability=None, entropy=0.2)
-    run = judge_run(start, now, 1)
-    assert run.adapted and run.reasons[-1] == "Stability on mirrored copies was not measured."
-
-
 def test_images_already_handled_perfectly_give_no_gain():
     start = snapshot(entropy=0.01, stability=0.99)
     run = judge_run(start, snapshot(sharper(), entropy=0.001, stability=0.995), 3)
@@ -225,7 +219,7 @@ def test_a_gain_within_the_noise_over_the_images_is_none():
 
 
 def test_the_noise_of_a_gain_is_that_of_a_mean_over_the_images():
-    start, now = snapshot(stability=None), snapshot(sharper(), stability=None)
+    start, now = snapshot(), snapshot(sharper())
     uneven = 0.1 * np.array([1.0, -1.0] * 4)
     now = replace(now, entropy=start.entropy - 0.15 + uneven)
     run = judge_run(start, now, 1)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stseg.data import spread
 from stseg.self_training.page import write_page
 from stseg.self_training.page_counts import count_classes
-from stseg.self_training.page_pictures import PANEL_SIDE, ReportEntry, draw_panels, spread_evenly
+from stseg.self_training.page_pictures import PANEL_SIDE, ReportEntry, draw_panels
 from stseg.self_training.pseudo_label import PseudoLabel
 from stseg.structures import Vocabulary
 from tests.helpers.report_data import make_entry, make_record
@@ -175,7 +176,7 @@ def test_panels_are_in_place():
     [(10, 3, [0, 3, 6]), (2, 5, [0, 1]), (0, 3, []), (5, 5, [0, 1, 2, 3, 4])],
 )
 def test_images_are_spread_evenly(size, count, expected):
-    assert spread_evenly(size, count) == expected
+    assert spread(count, size) == expected
 
 
 def test_reasons_that_differ_in_figures_count_as_one():

@@ -18,13 +18,13 @@ def test_classes_are_matched_by_name_and_synonym():
 
 
 def test_without_a_source_every_class_counts_as_unseen_unless_marked():
-    assert mark_seen(TARGET, "").seen == mark_seen(TARGET, None).seen == (False,) * 4
+    assert mark_seen(TARGET, None).seen == (False,) * 4
     marked = TARGET.with_seen("car")
     assert mark_seen(marked, None).seen == (True, False, False, False)
 
 
 def test_the_table_tells_match_rule_and_weight():
-    lines = seen_table(mark_seen(TARGET, SOURCE), 0.3, SOURCE).splitlines()
+    lines = seen_table(seen_record(mark_seen(TARGET, SOURCE), 0.3, SOURCE)).splitlines()
     assert lines[2].split() == ["Car", "seen", "automobile", "synonym", "0.3"]
     assert lines[3].split() == ["kerb", "seen", "curb", "synonym", "0.3"]
     assert lines[5].split() == ["wind", "turbine", "unseen", "0.7"]
@@ -32,7 +32,7 @@ def test_the_table_tells_match_rule_and_weight():
 
 
 def test_the_table_works_without_marks_and_source():
-    assert seen_table(TARGET, 0.3).count("unseen") == 5
+    assert seen_table(seen_record(TARGET, 0.3)).count("unseen") == 5
 
 
 def test_a_run_can_keep_what_was_decided():
@@ -48,7 +48,7 @@ def test_a_run_can_keep_what_was_decided():
 def test_a_target_of_seen_classes_alone_is_no_mistake():
     known = mark_seen(Vocabulary.from_names(["car", "sky"]), SOURCE)
     assert known.seen == (True, True)
-    assert seen_table(known, 0.3, SOURCE).endswith("2 seen, 0 unseen")
+    assert seen_table(seen_record(known, 0.3, SOURCE)).endswith("2 seen, 0 unseen")
 
 
 # What COCO-Stuff has masks of under another name, and what it has not.

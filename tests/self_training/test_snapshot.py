@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from stseg.self_training.snapshot import UNKNOWN, ImageOutput, Snapshot, merge_shards, snapshot_of
+from stseg.self_training.snapshot import UNKNOWN, ImageOutput, Snapshot, snapshot_of
 
 CLASSES = ("sky", "road", "Straße, nass")
 
@@ -13,7 +13,7 @@ def output(index, shape=(6, 9), **changes):
         "image": f"{index}.jpg",
         "label_map": rng.integers(-1, 3, shape).astype(np.int32),
         "confidence": rng.random(shape).astype(np.float32),
-        "entropy": rng.random(shape).astype(np.float32),
+        "entropy": float(rng.random()),
         "stability": float(rng.random()),
     }
     return ImageOutput(**{**values, **changes})
@@ -37,17 +37,17 @@ def test_small_maps_are_kept_pixel_by_pixel():
     kept = np.where(snapshot.labels[0] == UNKNOWN, -1, snapshot.labels[0].astype(int))
     assert (kept == given.label_map).all()
     assert snapshot.confidence[0].dtype == np.float16
-    assert snapshot.entropy[0] == pytest.approx(given.entropy.mean())
+    assert snapshot.entropy[0] == given.entropy
     shares = [(given.label_map == c).mean() for c in range(3)]
     assert snapshot.class_areas.tolist() == pytest.approx(shares)
 
 
 def test_large_maps_are_reduced_to_their_cell_centres():
     label = np.kron(np.arange(8).reshape(2, 4) % 3, np.ones((100, 100), dtype=int))
-    snapshot = snapshot_of([output(0, label.shape, label_map=label)], CLASSES, max_side=4)
-    assert snapshot.labels[0].tolist() == (np.arange(8).reshape(2, 4) % 3).tolist()
-    thin = snapshot_of([output(0, (1, 4000), entropy=0.5)], CLASSES)
-    assert thin.labels[0].shape == (1, 256) and thin.entropy.tolist() == [0.5]
+    small = output(0, label.shape, label_map=label).reduced(max_side=4)
+    assert small.label_map.tolist() == (np.arange(8).reshape(2, 4) % 3).tolist()
+    thin = output(0, (1, 4000), entropy=0.5).reduced()
+    assert thin.label_map.shape == thin.confidence.shape == (1, 256) and thin.entropy == 0.5
 
 
 @pytest.mark.parametrize(
@@ -55,29 +55,24 @@ def test_large_maps_are_reduced_to_their_cell_centres():
 )
 def test_of_each_cell_the_pixel_in_its_middle_is_taken(side, picked):
     row = np.arange(side) % 3
-    snapshot = snapshot_of([output(0, (1, side), label_map=row[None])], CLASSES, max_side=4)
-    assert snapshot.labels[0].tolist() == [row[picked].tolist()]
+    small = output(0, (1, side), label_map=row[None]).reduced(max_side=4)
+    assert small.label_map.tolist() == [row[picked].tolist()]
 
 
 def test_a_saved_snapshot_comes_back_the_same(tmp_path):
     outputs = [output(i, (5 + i, 9)) for i in range(3)]
     rich = snapshot_of(outputs, CLASSES, coverage=np.array([0.5, np.nan, 1.0]), source_miou=51.25)
-    plain = snapshot_of([output(0, stability=None)], CLASSES)
+    plain = snapshot_of([output(0)], CLASSES)
     for snapshot in (rich, plain):
         snapshot.save(tmp_path / "start.npz")
         assert same(Snapshot.load(tmp_path / "start.npz"), snapshot)
     assert [p.name for p in tmp_path.iterdir()] == ["start.npz"]
 
 
-def test_shards_join_in_the_order_of_the_images():
+def test_answers_of_several_processes_join_in_the_order_of_the_images():
     outputs = [output(i, (4 + i, 6)) for i in range(5)]
     whole = snapshot_of(outputs, CLASSES, source_miou=3.0)
-    shards = [
-        None,
-        snapshot_of(outputs[1::2], CLASSES),
-        snapshot_of(outputs[::-2], CLASSES, source_miou=3.0),
-    ]
-    assert same(merge_shards(shards), whole)
+    assert same(snapshot_of(outputs[1::2] + outputs[::-2], CLASSES, source_miou=3.0), whole)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 torn", b"something else"])
@@ -102,11 +97,3 @@ def test_what_cannot_be_a_snapshot_is_refused():
         snapshot_of([output(0, label_map=np.full((6, 9), 7))], CLASSES)
     with pytest.raises(ValueError, match=r"places \[1\] twice"):
         snapshot_of([output(1), output(1)], CLASSES)
-    with pytest.raises(ValueError, match="every image or for none"):
-        snapshot_of([output(0), output(1, stability=None)], CLASSES)
-    with pytest.raises(ValueError, match=r"places \[0\] twice"):
-        merge_shards([snapshot_of([output(0)], CLASSES)] * 2)
-    with pytest.raises(ValueError, match="at least one shard"):
-        merge_shards([None])
-    with pytest.raises(ValueError, match="same classes"):
-        merge_shards([snapshot_of([output(0)], CLASSES), snapshot_of([output(1)], ("a", "b", "c"))])

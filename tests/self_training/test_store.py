@@ -52,7 +52,7 @@ def test_what_was_written_is_read(tmp_path):
     assert read.label_map.dtype == np.int32
     assert np.array_equal(read.label_map, label.label_map)
     assert np.array_equal(read.initial, label.initial)
-    assert read.classes == label.classes == store.records(2)
+    assert read.classes == label.classes == store.image_record(2).classes
     assert store.read(3).initial is None
     assert store.image_record(2).coverage == pytest.approx(label.coverage)
     assert (store.image_record(2).height, store.image_record(2).width) == (4, 6)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from stseg.data import read_ids
+from stseg.render import image_bytes
 
 Encoder = Callable[[np.ndarray], np.ndarray]
 
@@ -28,21 +27,15 @@ def map_bytes(label_map: np.ndarray) -> bytes:
         TypeError: for any other type.
     """
     if label_map.dtype == np.uint8:
-        return _saved(Image.fromarray(label_map), "PNG")
+        return image_bytes(label_map, "PNG")
     if label_map.dtype == np.uint16:
-        return _saved(Image.fromarray(label_map), "TIFF", compression="tiff_adobe_deflate")
+        return image_bytes(label_map, "TIFF", compression="tiff_adobe_deflate")
     raise TypeError(f"Label map: expected uint8 or uint16, got {label_map.dtype}.")
 
 
 def jpeg_bytes(image: np.ndarray) -> bytes:
     """JPEG of (H, W) or (H, W, 3) uint8 at Pillow's quality, 75, which is what the peers use."""
-    return _saved(Image.fromarray(image), "JPEG")
-
-
-def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
+    return image_bytes(image, "JPEG")
 
 
 def read_mat(path: Path, key: str) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 from stseg.data import load_class_list, read_ids
 from stseg.tools.verification.data_set import Target
 from stseg.tools.verification.finding import Finding, about_files
-from stseg.tools.verification.scan import FileFacts, Histogram, spread
+from stseg.tools.verification.scan import FileFacts, Histogram, holders, spread
 
 #: Without a witness: so many images with sky, tree or grass of either order at least; ids that are
 #: these in the other order cover this share of the labelled pixels, and so many times the share of
@@ -72,7 +72,7 @@ def _by_places(
     histogram: Histogram,
 ) -> list[Finding]:
     here, there = ([order.index(sign) for sign in _SIGNS] for order in orders)
-    files = [f.label for f in facts if f.has_ids and np.isin(f.ids, here + there).any()]
+    files = holders(facts, here + there)
     labelled = max(1 - histogram.share(*target.ignore), 1e-9)
     share_here, share_there = (histogram.share(*ids) / labelled for ids in (here, there))
     tops = [fact.top_id for fact in facts]

@@ -9,7 +9,7 @@ import numpy as np
 from stseg.tools.verification.data_set import Target
 from stseg.tools.verification.finding import Finding, about_files
 from stseg.tools.verification.official import official_for
-from stseg.tools.verification.scan import FileFacts, Histogram
+from stseg.tools.verification.scan import FileFacts, Histogram, holders
 from stseg.utils import some_of
 
 #: Share of ignored pixels from which a whole data set is suspect. The most has VOC-20, where
@@ -41,13 +41,13 @@ def check_ids(
     )
     leak = ", ".join(f"{i} {target.names[i]}" for i in withheld[:8].tolist())
     return about_files(
-        "ids-out-of-range", text, _hint(target, outside, histogram), _with_ids(facts, outside)
+        "ids-out-of-range", text, _hint(target, outside, histogram), holders(facts, outside)
     ) + about_files(
         "withheld-classes",
         f"expected no unseen class in a zero-shot training split, got {leak} in {{count}} label "
         "maps",
         target.remedy,
-        _with_ids(facts, withheld),
+        holders(facts, withheld),
     )
 
 
@@ -131,12 +131,6 @@ def _hint(target: Target, outside: np.ndarray, histogram: Histogram) -> str:
 def _outside(target: Target, ids: np.ndarray, explained: Collection[int]) -> np.ndarray:
     allowed = [*range(len(target.names)), *target.ignore, *explained]
     return ids[~np.isin(ids, allowed)]
-
-
-def _with_ids(facts: Sequence[FileFacts], ids: np.ndarray) -> list[str]:
-    if not len(ids):
-        return []
-    return [f.label for f in facts if f.has_ids and np.isin(f.ids, ids).any()]
 
 
 def _percent(share: float) -> str:

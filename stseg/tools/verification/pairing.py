@@ -38,7 +38,8 @@ def list_folder(target: Target) -> Listed:
     images, is_below = _search(target.image_dir, IMAGE_SUFFIXES, target.image_ending)
     findings = _double(images, "images")
     if is_below and not target.nested:
-        findings += _nested(target.image_dir)
+        text = f"expected images right in {target.image_dir}, got them only in folders below"
+        findings.append(Finding("nested", text, "Name one of these folders, or move the files up."))
     if not images.good:
         findings.append(_empty("images", IMAGE_SUFFIXES, target.image_dir, images))
     if target.label_dir is None:
@@ -106,16 +107,6 @@ def _double(files: _Files, what: str) -> list[Finding]:
         "Remove or rename one of each; pairing would be a guess.",
         list(dict.fromkeys(files.doubles)),
     )
-
-
-def _nested(folder: Path) -> list[Finding]:
-    return [
-        Finding(
-            "nested",
-            f"expected images right in {folder}, got them only in folders below",
-            "Name one of these folders, or move the files up.",
-        )
-    ]
 
 
 def _empty(what: str, suffixes: tuple[str, ...], folder: Path, files: _Files) -> Finding:

@@ -102,6 +102,11 @@ def look(pair: Pair, *, decode: bool = False) -> FileFacts:
     return _with_label(facts) if pair.label else facts
 
 
+def holders(facts: Sequence[FileFacts], ids: Sequence[int] | np.ndarray) -> list[str]:
+    """Label maps that hold any of these ids."""
+    return [f.label for f in facts if f.has_ids and np.isin(f.ids, ids).any()]
+
+
 def spread(items: Sequence[Any], limit: int) -> list[Any]:
     """At most `limit` items, evenly spread over all; 0 takes all."""
     if not limit or len(items) <= limit:

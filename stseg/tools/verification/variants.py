@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from stseg.tools.verification.context_order import order_findings
 from stseg.tools.verification.data_set import Target
 from stseg.tools.verification.finding import Finding, about_files
-from stseg.tools.verification.scan import FileFacts, Histogram
+from stseg.tools.verification.scan import FileFacts, Histogram, holders
 from stseg.utils import some_of
 
 #: VOC: so many label maps at least, and so large a share of them must hold the leading id.
@@ -62,7 +60,7 @@ def _coco(target: Target, facts: Sequence[FileFacts], histogram: Histogram) -> l
         "expected prepared maps (ids 0 to 170), got {count} unprepared ones of the download "
         f"(stuffthingmaps, 182 ids): they hold {some_of(ids, 8)}"
     )
-    return _variant("unprepared-coco", text, target.remedy, _holders(facts, ids), ids)
+    return _variant("unprepared-coco", text, target.remedy, holders(facts, ids), ids)
 
 
 def _ade_150(target: Target, facts: Sequence[FileFacts], histogram: Histogram) -> list[Variant]:
@@ -74,7 +72,7 @@ def _ade_150(target: Target, facts: Sequence[FileFacts], histogram: Histogram) -
         "expected prepared maps (wall = 0, other = 255), got unprepared ones of the download "
         f"(other = 0, wall = 1): {sign}"
     )
-    files = _holders(facts, ids) if ids else [f.label for f in facts if f.has_ids]
+    files = holders(facts, ids) if ids else [f.label for f in facts if f.has_ids]
     return _variant("unprepared-ade", text, target.remedy, files, ids)
 
 
@@ -84,13 +82,13 @@ def _ade_847(target: Target, facts: Sequence[FileFacts], histogram: Histogram) -
         "expected ids 0 to 846, got {count} label maps with ids of the full list of objects: "
         f"{some_of(ids, 8)}"
     )
-    return _variant("unprepared-ade-full", text, target.remedy, _holders(facts, ids), ids)
+    return _variant("unprepared-ade-full", text, target.remedy, holders(facts, ids), ids)
 
 
 def _cityscapes(target: Target, facts: Sequence[FileFacts], histogram: Histogram) -> list[Variant]:
     ids = _present(histogram, 19, 33)
     text = f"expected train ids 0 to 18, got {{count}} label maps with raw ids: {some_of(ids, 8)}"
-    return _variant("unprepared-cityscapes", text, target.remedy, _holders(facts, ids), ids)
+    return _variant("unprepared-cityscapes", text, target.remedy, holders(facts, ids), ids)
 
 
 def _voc(target: Target, facts: Sequence[FileFacts], histogram: Histogram) -> list[Variant]:
@@ -105,7 +103,7 @@ def _voc(target: Target, facts: Sequence[FileFacts], histogram: Histogram) -> li
         f"expected {_VOC_FOLDERS[target.family]}, got {_VOC_FOLDERS[got]}: {leader} covers "
         f"{100 * histogram.share(leader):.0f} % of the pixels"
     )
-    files = [f.label for f in facts if f.has_ids and leader in f.ids]
+    files = holders(facts, [leader])
     explained = [20] if target.family == "voc-20" else []
     return _variant("other-voc-maps", text, target.remedy, files, explained)
 
@@ -124,7 +122,7 @@ def _context_459(target: Target, facts: Sequence[FileFacts], histogram: Histogra
             if len(found) == 2
             else f'Say so: "ignore": {unknown[0]} in the names file. {target.cure}'
         )
-        files = _holders(facts, unknown or found)
+        files = holders(facts, unknown or found)
         return _variant("context-459-ignore", text, cure, files, unknown)
     note = Finding(
         "context-459-ignore",
@@ -154,10 +152,6 @@ _LOOKS = {
 
 def _present(histogram: Histogram, first: int, last: int) -> list[int]:
     return [i for i in histogram.ids.tolist() if first <= i <= last]
-
-
-def _holders(facts: Sequence[FileFacts], ids: Sequence[int]) -> list[str]:
-    return [f.label for f in facts if f.has_ids and ids and np.isin(f.ids, ids).any()]
 
 
 def _variant(

@@ -1,0 +1,34 @@
+"""Arrays of pixels at another size, and as the bytes of a file. NumPy and Pillow only."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+
+def labels_at_size(labels: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """The nearest label at the centre of every cell of a (H, W) grid over the same picture.
+
+    Args:
+        labels: (h, w) of any type.
+        size: (H, W) in pixels.
+
+    Returns:
+        (H, W), of the same type.
+    """
+    if labels.shape == tuple(size):
+        return labels
+    rows, columns = (
+        ((np.arange(to) + 0.5) * of / to).astype(np.intp)
+        for to, of in zip(size, labels.shape, strict=True)
+    )
+    return labels[rows[:, None], columns]
+
+
+def image_bytes(pixels: np.ndarray, kind: str, **options: Any) -> bytes:
+    """The file of an (H, W) or (H, W, 3) array, "PNG" say; `options` are those of Pillow."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, kind, **options)
+    return buffer.getvalue()
