@@ -108,9 +108,9 @@ def add_self_training_config(cfg: CfgNode) -> None:
     # Weight of classes seen in stage 1, in [0, 1]; unseen ones get 1 - ALPHA (paper: 0.3).
     cfg.SELF_TRAINING.ALPHA = 0.3
     # What stage 1 had masks of: a registered data set, a list that ships ("vocab:coco_stuff_171")
-    # or a names file. "" leaves the marks that the target data set's own vocabulary carries. Which
-    # names are the same thing: stseg/data/datasets/class_matching.py; a run logs it as a table and
-    # keeps it in self_training/seen.json.
+    # or a names file. "" takes the marks of the target data set's own vocabulary, or without any
+    # the names that MODEL.WEIGHTS say they learnt. Which names are the same thing:
+    # stseg/data/datasets/class_matching.py; a run logs a table, and keeps self_training/seen.json.
     cfg.SELF_TRAINING.SOURCE_VOCABULARY = ""
     # Rounds; 0 trains on the data set's own labels, with the weights of eq. 6 only.
     cfg.SELF_TRAINING.ROUNDS = 3

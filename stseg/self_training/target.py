@@ -11,6 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
 
+from stseg.checkpoint import WeightFacts, read_checkpoint, weights_file
 from stseg.config import IMAGES_NAME
 from stseg.data import (
     Skipped,
@@ -74,7 +75,7 @@ def load_target(cfg: CfgNode) -> Target:
             f"{len(records)} vetoed in {st.VETO_FILE}. Take lines out of it."
         )
     kept = first_images(cfg, kept)
-    record = seen_record(vocabulary, st.ALPHA, source_vocabulary(st.SOURCE_VOCABULARY))
+    record = seen_record(vocabulary, st.ALPHA, _stage_1_names(cfg))
     if comm.is_main_process():
         logger.info(
             "Self-training on %d images (%d vetoed), %d classes (%d vetoed). Their weights in "
@@ -110,9 +111,18 @@ def register_target(cfg: CfgNode) -> Skipped:
 
 
 def target_vocabulary(cfg: CfgNode) -> Vocabulary:
-    """The names to look for, marked as seen or unseen by SELF_TRAINING.SOURCE_VOCABULARY."""
-    vocabulary = dataset_vocabulary(cfg.DATASETS.TRAIN[0])
-    return mark_seen(vocabulary, source_vocabulary(cfg.SELF_TRAINING.SOURCE_VOCABULARY))
+    """The names to look for, marked as seen or unseen in stage 1."""
+    return mark_seen(dataset_vocabulary(cfg.DATASETS.TRAIN[0]), _stage_1_names(cfg))
+
+
+def _stage_1_names(cfg: CfgNode) -> VocabularyLike | None:
+    """By the key; else, where the names have no marks of their own, by the weights."""
+    name = cfg.SELF_TRAINING.SOURCE_VOCABULARY
+    if name or dataset_vocabulary(cfg.DATASETS.TRAIN[0]).seen is not None:
+        return source_vocabulary(name)
+    path = weights_file(cfg.MODEL.WEIGHTS)
+    learnt = WeightFacts.of(read_checkpoint(path, "MODEL.WEIGHTS")).trained_on if path else ()
+    return Vocabulary.from_names(learnt, allow_shared_names=True) if learnt else None
 
 
 def source_vocabulary(name: str) -> VocabularyLike | None:
