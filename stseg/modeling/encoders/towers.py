@@ -26,7 +26,7 @@ from torch.utils.checkpoint import checkpoint
 from stseg.config import check
 
 STAGES = ("res2", "res3", "res4", "res5")
-# A multiple of the strides and patches in use, which are up to 64, 14 and 18 among others.
+# A multiple of all strides and patches in use, 14 and 18 among them.
 _TRIAL = 2**7 * 3**2 * 7
 
 
@@ -49,9 +49,12 @@ class CLIPImageEncoder(nn.Module):
             "pixel_mean", 255 * torch.tensor(mean)[:, None, None], persistent=False
         )
         self.register_buffer("pixel_std", 255 * torch.tensor(std)[:, None, None], persistent=False)
-        self._shapes = self._try_out(_TRIAL, _TRIAL // 2)
-        stride = max(shape.stride for shape in self._shapes.values())
-        self._try_out(3 * stride, 5 * stride)  # no multiple of windows, either
+        try:  # what divides 64, and is no multiple of windows
+            self._shapes = self._try_out(3 * 64, 5 * 64)
+        except ValueError:
+            self._shapes = self._try_out(_TRIAL, _TRIAL // 2)
+            stride = max(shape.stride for shape in self._shapes.values())
+            self._try_out(3 * stride, 5 * stride)
 
     def train(self, mode: bool = True) -> "CLIPImageEncoder":
         """As `nn.Module.train`; a frozen tower stays in evaluation mode (no drop path)."""

@@ -6,6 +6,7 @@ Shapes: S names, P templates, C channels of the embedding.
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import open_clip
 import torch
@@ -161,12 +162,18 @@ class CLIPTextEncoder(nn.Module):
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
+@cache
+def _tokenizer(name: str) -> Callable[[list[str]], Tensor]:
+    """The architecture's own, which reads its table of merges anew whenever it is made."""
+    return open_clip.get_tokenizer(name)
+
+
 def build_text_encoder(cfg: CfgNode, clip: nn.Module) -> CLIPTextEncoder:
     """The text side of `clip`, by `MODEL.TEXT.*`; the tokenizer is the architecture's own."""
     text = cfg.MODEL.TEXT
     return CLIPTextEncoder(
         clip,
-        open_clip.get_tokenizer(cfg.MODEL.CLIP.NAME),
+        _tokenizer(cfg.MODEL.CLIP.NAME),
         templates=text.TEMPLATES,
         synonyms=text.SYNONYMS,
         chunk_size=text.CHUNK_SIZE,
