@@ -153,11 +153,11 @@ def _version(response: HTTPResponse) -> str | None:
 
 def _refuse_page(response: HTTPResponse, block: bytes) -> None:
     """Such as Google Drive's on its quota, or that of a hotel's network."""
-    is_page = block.lstrip().lower().startswith((b"<!doctype", b"<html"))
+    is_page = re.match(rb"\s*<[!a-z]", block, flags=re.IGNORECASE)
     if not is_page and response.headers.get_content_type() != "text/html":
         return
     page = (block + response.read(4096)).decode("utf-8", "replace")
-    title = re.search(r"<title>\s*(.*?)\s*</title>", page, flags=re.DOTALL | re.IGNORECASE)
+    title = re.search(r"title>\s*([^<]*?)\s*<", page, flags=re.IGNORECASE)
     raise UnreachableError(f"a web page came instead of the file{f': {title[1]}' if title else ''}")
 
 

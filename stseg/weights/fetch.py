@@ -47,8 +47,13 @@ def whereabouts(entry: Published) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
-def verify(entry: Published, path: Path) -> str:
+def verify(entry: Published, path: Path, cure: str = "Remove the file to fetch it again") -> str:
     """Read a file whole and compare its hash with the table's, or else with the first one seen.
+
+    Args:
+        entry: whose file it should be.
+        path: of the file.
+        cure: for the message.
 
     Returns:
         The sha256, which is kept with size and date where there was none.
@@ -64,10 +69,10 @@ def verify(entry: Published, path: Path) -> str:
     expected = entry.sha256 or record.get("sha256")
     if expected and found != expected:
         seen = "" if entry.sha256 else f", as it was on {record['date']}"
-        cure = "" if entry.sha256 else f", or remove {_record_path(entry)} to take the new one"
+        more = "" if entry.sha256 else f"; remove {_record_path(entry)} to take the new one"
         raise ValueError(
             f"{entry.name}: expected {entry.file} with sha256 {expected}{seen}, got {found} in "
-            f"{path}. Remove the file to fetch it again{cure}."
+            f"{path}. {cure}{more}."
         )
     if not entry.url.startswith(SHIPS):
         day = record.get("date", date.today().isoformat())
@@ -113,7 +118,7 @@ def _fetch(entry: Published) -> Path:
                 f"and put it there, or set {FOLDER_VARIABLE}{now} to the folder that has it."
             ) from error
         try:
-            verify(entry, part)
+            verify(entry, part, f"It came from {entry.url} and is put away")
         except ValueError:
             part.unlink()  # or it would be gone on with
             raise

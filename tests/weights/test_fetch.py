@@ -112,6 +112,12 @@ def test_a_part_of_an_earlier_version_is_given_up(shop):
     assert get(NAME).read_bytes() == CONTENT[::-1]
 
 
+def test_a_web_page_that_calls_itself_a_file_is_none_either(shop):
+    shop.files[FILE] = b"\n<html lang=en><title>\nSign in</title>"
+    with pytest.raises(OSError, match="a web page came instead of the file: Sign in"):
+        get(NAME)
+
+
 @pytest.mark.parametrize(("status", "requests"), [(404, 1), (403, 1), (503, 3), (429, 3)])
 def test_a_refusal_is_asked_again_where_that_may_help(shop, status, requests):
     shop.status = status
@@ -178,7 +184,7 @@ def test_the_hash_of_the_table_decides(shop, tmp_path, monkeypatch):
 
 def test_wrong_content_takes_no_files_place(shop, tmp_path, monkeypatch):
     tell(monkeypatch, tmp_path, shop.url, sha256="0" * 64)
-    with pytest.raises(ValueError, match=f"{'0' * 64}, got {sha(CONTENT)}"):
+    with pytest.raises(ValueError, match=f"{'0' * 64}, got {sha(CONTENT)}.*came from {shop.url}"):
         get(NAME)
     assert not list(tmp_path.rglob(FILE)) and not list(tmp_path.rglob("*.part"))
 
