@@ -16,7 +16,7 @@ _get, __dir__, _names = front_door(__name__, __file__)
 __all__ = [*_names, "register"]
 _NEED_DETECTRON2 = ("Predictor", "add_stseg_config")
 _REGISTERING = (
-    "utils.paths",
+    "weights.paths",
     "data.datasets.register",
     "data.mappers",
     "evaluation.build",

@@ -20,6 +20,7 @@ from stseg.modeling import build_model
 from stseg.modeling.meta_arch import EncodedImage
 from stseg.modeling.scores import LabelMap, label_maps
 from stseg.structures import IGNORE_LABEL, Background, Segmentation, Vocabulary, VocabularyLike
+from stseg.weights import find
 
 ImageLike = np.ndarray | Image.Image | str | os.PathLike[str]
 
@@ -82,6 +83,21 @@ class Predictor:
         load_for_evaluation(self.model, cfg.MODEL.WEIGHTS)
         self._augmentation = T.AugmentationList(build_augmentations(cfg, is_train=False))
         self._current: _Current | None = None
+
+    @classmethod
+    def from_pretrained(cls, name: str, device: str | None = None) -> "Predictor":
+        """A published system with the config that it fits, fetched where it is not here yet.
+
+        Args:
+            name: of `stseg weights list`, such as "sed-convnextB" or "stseg-mini".
+            device: as in the constructor.
+
+        Raises:
+            ValueError: if there is no such name, if it is none of a whole system that is built
+                here, or if the file is another than it should be.
+            OSError: if the file cannot be fetched; says what to put where.
+        """
+        return cls(find(name).config_file(), weights=f"weights://{name}", device=device)
 
     @overload
     def __call__(self, image: ImageLike, vocabulary: VocabularyLike) -> Segmentation: ...

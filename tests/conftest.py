@@ -47,3 +47,17 @@ def label_cache_dir(tmp_path, monkeypatch):
     """A label cache of the test's own."""
     monkeypatch.setenv("STSEG_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def shop(tmp_path, monkeypatch):
+    """A server for all files of the table of weights, and an empty cache; see `weight_server`."""
+    from stseg.weights import download, entries
+    from tests.helpers.weight_server import serving, write_table
+
+    monkeypatch.setenv("STSEG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("STSEG_WEIGHTS", raising=False)
+    monkeypatch.setattr(download, "PAUSE", 0.0)
+    with serving() as shop:
+        monkeypatch.setattr(entries, "TABLE", write_table(tmp_path / "table.json", shop.url))
+        yield shop

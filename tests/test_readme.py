@@ -23,6 +23,7 @@ from torch import nn
 
 from demo.demo import parse_args
 from stseg import self_training
+from stseg.cli import stseg_command
 from stseg.config import add_stseg_config
 from stseg.config.data_entries import parse_entry
 from stseg.data.readers import register_folder
@@ -91,6 +92,7 @@ def test_the_pages_hold_commands_of_every_kind():
     assert len(commands_with("train_net.py")) >= 15
     assert len(commands_with("stseg.evaluation")) >= 4
     assert len(commands_with("make")) >= 4
+    assert len(commands_with("weights")) == 3
     assert len(commands(TEXTS["README.md"])) >= 15
 
 
@@ -122,6 +124,12 @@ def test_training_commands_are_understood(command):
 @pytest.mark.parametrize("command", commands_with("stseg.evaluation"), ids=" ".join)
 def test_evaluation_commands_are_understood(command):
     evaluation_parser().parse_args(command[command.index("stseg.evaluation") + 1 :])
+
+
+@pytest.mark.parametrize("command", commands_with("weights"), ids=" ".join)
+def test_commands_about_weights_run(command, shop):
+    shop.files["sed_convnextB.pth"] = shop.files["sam_vit_b_01ec64.pth"] = b"PK"
+    assert stseg_command(command[1:]) == 0
 
 
 @pytest.mark.parametrize("command", commands_with("make"), ids=" ".join)
@@ -252,12 +260,14 @@ RUNS = {
     "Zeroshot": is_an_architecture,
 }
 #: A word of each block that cannot be run, and why.
-NOT_RUN: dict[str, str] = {}
+NOT_RUN = {
+    "from_pretrained": "needs the network; tests/weights/test_from_pretrained.py has a server"
+}
 PYTHON = [block for text in TEXTS.values() for block in blocks(text, "python")]
 
 
 def test_every_python_block_is_run_or_excused():
-    assert len(PYTHON) == len(RUNS) + len(NOT_RUN) == 7 and len(NOT_RUN) <= 1
+    assert len(PYTHON) == len(RUNS) + len(NOT_RUN) == 8 and len(NOT_RUN) <= 1
     for word in [*RUNS, *NOT_RUN]:
         assert sum(word in block for block in PYTHON) == 1, word
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from stseg.utils import resolve
+from stseg.weights import resolve
 
 #: In the place of a file: start values are meant, which nobody gets by leaving a key out.
 RANDOM = "random"
@@ -42,8 +42,8 @@ def read_checkpoint(path: str, key: str = "") -> dict[str, Any]:
     """All that a checkpoint file holds.
 
     Args:
-        path: local file, URL or `stseg://` path of torch.save or safetensors. Other pickles are
-            refused: reading them could run code.
+        path: local file, URL, `stseg://` or `weights://` name, of torch.save or safetensors.
+            Other pickles are refused: reading them could run code.
         key: config key that names the file, for messages; "" for none.
 
     Returns:

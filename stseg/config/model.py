@@ -77,8 +77,8 @@ def _add_encoders(cfg: CfgNode) -> None:
     # Architecture, by its open_clip name: convnext_base_w_320, convnext_large_d_320, ViT-B-16 or
     # another (projects/STSeg/README.md, "Towers"), or convnext_mini of this project.
     cfg.MODEL.CLIP.NAME = "convnext_base_w_320"
-    # Weights: a tag of open_clip (fetched from its hub), a local file or a stseg:// path; "random"
-    # for random ones, in trials.
+    # Weights: a tag of open_clip (fetched from its hub), a local file, stseg:// or
+    # weights://NAME; "random" for random ones, in trials.
     cfg.MODEL.CLIP.PRETRAINED = "laion_aesthetic_s13b_b82k"
     # What trains: "full" (the image tower, as published) or "none". The text tower never does.
     cfg.MODEL.CLIP.FINETUNE = "full"
@@ -110,8 +110,8 @@ def _add_encoders(cfg: CfgNode) -> None:
     cfg.MODEL.SAM = CN()
     # SAM for DEA and self-training: "vit_b", "vit_l", "vit_h", or "mini" for drawn scenes.
     cfg.MODEL.SAM.NAME = "vit_b"
-    # The .pth file of that model, local or stseg://. Needed wherever SAM takes part; "random" for
-    # random weights, in trials.
+    # The .pth file of that model, local, stseg:// or weights://NAME. Needed wherever SAM takes
+    # part; "random" for random weights, in trials.
     cfg.MODEL.SAM.CHECKPOINT = ""
     # Side of the square image SAM sees, a multiple of its patch of 16 pixels: 1024 (as trained) or
     # 768 (the paper's crop; positions are interpolated). "mini": patches of 8, trained at 128.

@@ -4,7 +4,6 @@ from .doors import front_door
 from .errors import explanation, some_of, without_traceback
 from .files import MARK, check_output, write_atomically
 from .ids import IGNORE_LABEL
-from .paths import resolve
 from .phases import phase, watching
 from .random_state import get_random_state, kept_random_state, set_random_state
 from .threads import share_processors
@@ -22,7 +21,6 @@ __all__ = [
     "get_random_state",
     "kept_random_state",
     "require_detectron2",
-    "resolve",
     "set_random_state",
     "share_processors",
     "some_of",

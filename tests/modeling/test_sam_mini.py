@@ -7,7 +7,7 @@ from segment_anything import SamPredictor
 
 from stseg.modeling.encoders.sam import SAMImageEncoder, create_sam
 from stseg.modeling.encoders.sam_mini import IMAGE_SIZE, PATCH_SIZE, PROMPT_DIM, build_sam_mini
-from stseg.utils.paths import resolve
+from stseg.weights import resolve
 
 LOW = 4 * IMAGE_SIZE // PATCH_SIZE
 SHIPPED = "stseg://small_world/sam_mini.pt"

@@ -17,7 +17,7 @@ from torch import nn
 from stseg.checkpoint import LOADED_NEXT, RANDOM, READ_ERRORS, reason_of
 from stseg.modeling.encoders.convnext_mini import add_mini_configs
 from stseg.modeling.encoders.towers import CLIPImageEncoder, wrap_image_tower
-from stseg.utils import resolve
+from stseg.weights import resolve
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +30,9 @@ def create_clip(name: str, pretrained: str = RANDOM, *, drop_path: float = 0.0) 
     Args:
         name: open_clip architecture, such as "convnext_base_w_320".
         pretrained: a tag of open_clip ("laion_aesthetic_s13b_b82k", fetched from its hub), a local
-            file or a `stseg://` path, read as data only; "random" for random weights, with a
-            warning; `LOADED_NEXT` without one, for who loads a checkpoint next. A config has no
-            such default.
+            file, `stseg://` or `weights://` name, read as data only; "random" for random weights,
+            with a warning; `LOADED_NEXT` without one, for who loads a checkpoint next. A config
+            has no such default.
         drop_path: stochastic depth of timm's towers in training, in [0, 1). Stock open_clip has
             0.1 for ConvNeXt-B; SED trains base with 0 and large with 0.1.
 

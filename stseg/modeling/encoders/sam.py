@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from stseg.checkpoint import LOADED_NEXT, RANDOM, read_state_dict
 from stseg.modeling.encoders.sam_mini import build_sam_mini
-from stseg.utils import resolve
+from stseg.weights import resolve
 
 logger = logging.getLogger(__name__)
 
@@ -71,9 +71,7 @@ def check_sam_checkpoint(checkpoint: str) -> None:
         ValueError: if none is named.
         FileNotFoundError: if it does not exist.
     """
-    source = (
-        "Get sam_vit_b_01ec64.pth or another from github.com/facebookresearch/segment-anything."
-    )
+    source = "Write weights://sam-vit-b, or another of `stseg weights list`, to have it fetched."
     if not checkpoint:
         raise ValueError(
             "MODEL.SAM.CHECKPOINT: expected SAM's file for DEA or for refining masks, got none: "

@@ -3,7 +3,7 @@ import json
 import pytest
 from detectron2.utils.file_io import PathManager
 
-from stseg.utils.paths import resolve
+from stseg.weights import resolve
 
 ASSET = "stseg://templates/single.json"
 

@@ -1,7 +1,8 @@
-"""Files that ship with the package, addressed as `stseg://small_world/clip_mini.pt`.
+"""Names in the place of files, in every key that takes one, for Detectron2's PathManager.
 
-Importing this module teaches Detectron2's PathManager such paths, so they work in every YAML key
-that Detectron2 reads; code that opens files by itself calls `resolve` first.
+`stseg://small_world/clip_mini.pt` ships with the package; `weights://sam-vit-b` is fetched where it
+is not here yet, by one of the processes that ask, while the others wait. Importing this module
+registers both; code that opens files by itself calls `resolve` first.
 """
 
 from pathlib import Path
@@ -10,15 +11,19 @@ from typing import Any
 from detectron2.utils.file_io import PathManager
 from iopath.common.file_io import PathHandler
 
-PREFIX = "stseg://"
-ASSETS = Path(__file__).resolve().parents[1] / "assets"
+from stseg.weights.entries import ASSETS, SHIPS, catalog
+from stseg.weights.fetch import get
+
+BY_NAME = "weights://"
 
 
 def resolve(path: str) -> str:
-    """A path on this machine for any path Detectron2 takes (downloads and caches URLs).
+    """A path on this machine for any path Detectron2 takes (downloads and caches URLs and names).
 
     Raises:
         FileNotFoundError: for a `stseg://` path that does not ship.
+        OSError: for a `weights://` name whose file cannot be fetched.
+        ValueError: for a `weights://` name that is not in the table.
     """
     return PathManager.get_local_path(path)
 
@@ -27,11 +32,11 @@ class _AssetHandler(PathHandler):
     """Maps `stseg://X` to the package folder assets/X, for reading."""
 
     def _get_supported_prefixes(self) -> list[str]:
-        return [PREFIX]
+        return [SHIPS]
 
     @staticmethod
     def _to_asset(path: str) -> Path:
-        asset = (ASSETS / path[len(PREFIX) :]).resolve()
+        asset = (ASSETS / path[len(SHIPS) :]).resolve()
         if not asset.is_relative_to(ASSETS):
             raise ValueError(f"{path}: expected a path inside the package, got {asset}.")
         return asset
@@ -60,4 +65,20 @@ class _AssetHandler(PathHandler):
         return sorted(child.name for child in self._to_asset(path).iterdir())
 
 
-PathManager.register_handler(_AssetHandler(), allow_override=True)
+class _NameHandler(PathHandler):
+    """Maps `weights://NAME` to the file of that name."""
+
+    def _get_supported_prefixes(self) -> list[str]:
+        return [BY_NAME]
+
+    def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
+        return str(get(path.removeprefix(BY_NAME)))
+
+    def _isfile(self, path: str, **kwargs: Any) -> bool:
+        return path.removeprefix(BY_NAME) in catalog()
+
+    _exists = _isfile
+
+
+for handler in (_AssetHandler(), _NameHandler()):
+    PathManager.register_handler(handler, allow_override=True)

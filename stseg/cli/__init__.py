@@ -1,0 +1,5 @@
+"""The command line: `stseg SUBCOMMAND`."""
+
+from stseg.utils import front_door
+
+__getattr__, __dir__, __all__ = front_door(__name__, __file__)

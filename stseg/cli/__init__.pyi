@@ -1,0 +1,3 @@
+from .main import stseg_command
+
+__all__ = ["stseg_command"]

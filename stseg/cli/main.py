@@ -1,0 +1,49 @@
+"""Open-vocabulary semantic segmentation for Detectron2."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from importlib import import_module
+
+import stseg
+from stseg.utils import explanation
+
+#: Subcommand -> what it is for; each has a file of its name beside this one, with `run(argv)`.
+COMMANDS = {"weights": "published weights by name: list, get and check them"}
+
+_EPILOG = """\
+commands:
+{}
+
+`stseg COMMAND --help` tells more of each. exit code: 0 = done, 1 = something is wrong or missing,
+2 = wrong use."""
+
+
+def stseg_command(argv: Sequence[str] | None = None) -> int:
+    """Command line, see `--help`.
+
+    Returns:
+        What the subcommand does. Errors that explain themselves leave through `SystemExit(1)`.
+    """
+    lines = [f"  {name:<12}{what}" for name, what in COMMANDS.items()]
+    parser = argparse.ArgumentParser(
+        "stseg",
+        description=__doc__,
+        epilog=_EPILOG.format("\n".join(lines)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=stseg.__version__)
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="see below")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="its arguments")
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        return import_module(f"stseg.cli.{args.command}").run(args.rest)
+    except (OSError, ValueError) as error:
+        if not explanation(error):
+            raise
+        parser.exit(1, f"stseg {args.command}: {explanation(error)}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, "Stopped.\n")
