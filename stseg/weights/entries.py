@@ -92,9 +92,10 @@ def find(name: str) -> Published:
     """
     known = catalog()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+        folded = {other.casefold(): other for other in known}
+        near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.0)
         raise ValueError(
             f"Weights: expected a name of `stseg weights list`, got {name!r}. "
-            f"Did you mean {near[0]}?"
+            f"Did you mean {folded[near[0]]}?"
         )
     return known[name]

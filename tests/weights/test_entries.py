@@ -47,6 +47,8 @@ def test_clips_are_those_that_open_clip_means_by_the_tags_of_our_configs(size, m
 
 
 def test_a_wrong_name_is_told_the_nearest():
+    with pytest.raises(ValueError, match=r"'SED-convnextb'. Did you mean sed-convnextB\?"):
+        find("SED-convnextb")
     with pytest.raises(ValueError, match=r"expected a name .*got 'sed-b'. Did you mean sed-conv"):
         find("sed-b")
 
