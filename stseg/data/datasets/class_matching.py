@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 
 import numpy as np
 
@@ -155,8 +156,8 @@ def _names_of(vocabulary: Vocabulary) -> list[_Names]:
 def _listed_forms(groups: Sequence[tuple[str, ...]]) -> Sequence[tuple[tuple[str, ...], ...]]:
     """For each class its names in every style of the smallest shipped list that holds them all."""
     for entries in sorted(_shipped_entries(), key=len):
-        found = [_entry(group, entries) for group in groups]
-        if all(found):
+        found = list(takewhile(bool, (_entry(group, entries) for group in groups)))
+        if len(found) == len(groups):
             return found
     return [()] * len(groups)
 
