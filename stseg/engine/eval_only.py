@@ -20,11 +20,11 @@ from stseg.checkpoint import (
     spare_encoder_files,
     weights_file,
 )
-from stseg.data import build_test_loader, dataset_label_reader
+from stseg.data import build_test_loader
 from stseg.engine.trainer import Trainer
-from stseg.evaluation import ConfidenceHistogram
-from stseg.modeling.scores import label_maps
-from stseg.utils import IGNORE_LABEL, check_output, write_atomically
+from stseg.evaluation import ConfidenceHistogram, STSegSemSegEvaluator, build_evaluator
+from stseg.modeling.scores import LabelMapModel
+from stseg.utils import check_output, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -80,9 +80,7 @@ def calibrate(cfg: CfgNode, model: nn.Module, weights: str, target: str) -> floa
         )
     check_output(target, "--calibrate", {"MODEL.WEIGHTS": weights}, _is_calibrated)
     model.facts = replace(model.facts, temperature=1.0)
-    histogram = ConfidenceHistogram()
-    for part in comm.all_gather(_confidences(cfg, model)):
-        histogram.merge(part)
+    histogram = comm.all_gather(_confidences(cfg, model))[0]
     model.facts = replace(model.facts, temperature=histogram.temperature())
     logger.info(
         "Temperature %.4f on %s; their calibration error without it is %.2f %%.",
@@ -100,19 +98,26 @@ def calibrate(cfg: CfgNode, model: nn.Module, weights: str, target: str) -> floa
     return model.facts.temperature
 
 
-def _confidences(cfg: CfgNode, model: nn.Module) -> ConfidenceHistogram:
-    """Of this process's share of the images."""
-    histogram = ConfidenceHistogram()
-    with inference_context(model), torch.no_grad():
-        for name in cfg.DATASETS.TEST:
-            read = dataset_label_reader(name)
+def _confidences(cfg: CfgNode, model: nn.Module) -> ConfidenceHistogram | None:
+    """Of all images, counted as in evaluation; None on other ranks than 0."""
+    histogram, answers = None, LabelMapModel(model)
+    for name in cfg.DATASETS.TEST:
+        evaluator = build_evaluator(cfg, name)
+        if not isinstance(evaluator, STSegSemSegEvaluator):
+            raise ValueError(
+                "--calibrate: expected data sets that this project's evaluator counts, got "
+                f"{name}, whose evaluator is {type(evaluator).__name__}. Leave it out of "
+                "DATASETS.TEST."
+            )
+        evaluator.reset()
+        with inference_context(model), torch.no_grad():
             for batch in tqdm(build_test_loader(cfg, name), "calibrate"):
-                for item, found in zip(batch, label_maps(model, batch), strict=True):
-                    truth = read(item["sem_seg_file_name"])
-                    known = truth != IGNORE_LABEL
-                    right = found.labels.cpu().numpy() == truth
-                    confidence = found.confidence.cpu().numpy()
-                    histogram.update(confidence[known], right[known], item["file_name"])
+                evaluator.process(batch, answers(batch))
+        found = evaluator.confidences()
+        if histogram is not None:
+            histogram.merge(found)
+        else:
+            histogram = found
     return histogram
 
 

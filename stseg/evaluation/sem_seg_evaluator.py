@@ -257,6 +257,11 @@ class STSegSemSegEvaluator(DatasetEvaluator):
         total = self._total()
         return None if total is None else total[0].matrix
 
+    def confidences(self) -> ConfidenceHistogram | None:
+        """Of all scored pixels that came with one; None on all but the main process."""
+        total = self._total()
+        return None if total is None else total[1]
+
     def _total(self) -> tuple[Score, ConfidenceHistogram, int] | None:
         listed = self._collect(comm.all_gather, self._counts.names)
         # An image that several processes saw is summed by the first of them.

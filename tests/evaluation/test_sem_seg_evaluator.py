@@ -107,6 +107,13 @@ def test_background_predictions_are_folded(tmp_path, shared_dir, monkeypatch):
     result = _run(build_evaluator(None, name), records, outputs)
     assert result["mIoU"] == result["mIoU_union"] == result["pACC"] == 100.0
     assert result["IoU-background"] == 100.0
+    # What a temperature is fitted on is counted alike.
+    labels = [{"label_map": output["sem_seg"].argmax(dim=0)} for output in outputs]
+    sure = [{**x, "confidence": torch.full(x["label_map"].shape, 0.75)} for x in labels]
+    evaluator = build_evaluator(None, name)
+    _run(evaluator, records, sure)
+    found = evaluator.confidences()
+    assert 0 < found.pixels.sum() == found.correct.sum()
 
 
 def test_an_image_counts_once_however_often_it_comes(tiny):
