@@ -8,6 +8,9 @@ ifeq ($(origin GOMP_SPINCOUNT)$(origin OMP_WAIT_POLICY),undefinedundefined)
 export GOMP_SPINCOUNT = 10000
 endif
 
+# A process per core, one thread each: models in tests are too small for more threads to pay.
+TESTS = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n logical --maxprocesses 8 --dist worksteal
+
 help: ## list the targets
 	@grep -hE "^[a-z-]+:.*## " $(MAKEFILE_LIST) | sed -E "s/^([a-z-]+):.*## /  make \1\t/"
 	@echo "Options: PYTHON=/path/to/python3.11, ARGS='-k parity' (added to the command)"
@@ -22,10 +25,10 @@ ablation: env ## run the paper's ablation in miniature, about 85 minutes on two 
 	@$(VENV)/bin/python -W ignore::FutureWarning -m benchmarks.ablation $(ARGS)
 
 test: env ## run the tests and say what was skipped
-	@$(VENV)/bin/python -m pytest $(ARGS)
+	@$(TESTS) $(ARGS)
 
 test-all: env ## run the slow tests too
-	@$(VENV)/bin/python -m pytest -m "not gpu" $(ARGS)
+	@$(TESTS) -m "not gpu" $(ARGS)
 
 check: env ## lint, types, import direction, copied code
 	@bash dev/check.sh
