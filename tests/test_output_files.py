@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from stseg.checkpoint.export import export_weights
+from stseg.evaluation import evaluation_command as evaluation_main
 from stseg.evaluation import read_result
-from stseg.evaluation.__main__ import main as evaluation_main
 from stseg.structures import Segmentation
 from stseg.tools.data_commands import data_command as data_main
 from stseg.tools.name_similarity import main as similarity_main

@@ -29,7 +29,7 @@ from stseg.config.data_entries import parse_entry
 from stseg.data.readers import register_folder
 from stseg.engine.arguments import argument_parser
 from stseg.evaluation import EVALUATOR_REGISTRY
-from stseg.evaluation.__main__ import argument_parser as evaluation_parser
+from stseg.evaluation.evaluation_commands import argument_parser as evaluation_parser
 from stseg.modeling.meta_arch.stseg import STSeg
 from stseg.self_training.guard import ADAPTED, NO_GAIN
 from stseg.structures import Background, Vocabulary

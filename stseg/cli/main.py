@@ -11,7 +11,16 @@ import stseg
 from stseg.utils import explanation
 
 #: Subcommand -> what it is for; each has a file of its name beside this one, with `run(argv)`.
-COMMANDS = {"weights": "published weights by name: list, get and check them"}
+COMMANDS = {
+    "train": "train a model on labelled data",
+    "adapt": "adapt a model to images without labels",
+    "evaluate": "evaluate a model on data sets with labels",
+    "score": "score label maps of any origin",
+    "compare": "compare two results",
+    "report": "a page about a result",
+    "data": "verify, show and prepare data sets",
+    "weights": "published weights by name: list, get and check them",
+}
 
 _EPILOG = """\
 commands:

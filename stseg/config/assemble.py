@@ -13,6 +13,7 @@ from detectron2.config import CfgNode, get_cfg
 from stseg.config.data_entries import parse_flag
 from stseg.config.self_training import IMAGES_NAME
 from stseg.config.table import add_stseg_config, check_values, leaves
+from stseg.utils import config_path
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ def setup_cfg(
     """Build the config: defaults, then the file and those it is based on, then `opts`.
 
     Args:
-        config_file: YAML; empty = defaults only.
+        config_file: YAML, or the name of one that ships (`config_path`); empty = defaults only.
         opts: keys and values in turn, as on the command line.
         device: replaces MODEL.DEVICE. Where the device asked for does not exist, the CPU is used.
         images: replaces SELF_TRAINING.IMAGES, the folder to adapt to.
@@ -47,7 +48,7 @@ def setup_cfg(
     cfg = get_cfg()
     add_stseg_config(cfg)
     if config_file:
-        _merge_file(cfg, os.fspath(config_file))
+        _merge_file(cfg, str(config_path(config_file)))
     if len(opts) % 2:
         raise ValueError(f"KEY VALUE: expected pairs of a key and a value, got {list(opts)}.")
     for key, value in zip(opts[::2], opts[1::2], strict=True):
@@ -79,8 +80,6 @@ def _set_target(cfg: CfgNode, images: str, vocabulary: str) -> None:
 
 
 def _merge_file(cfg: CfgNode, path: str) -> None:
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"--config-file: expected an existing YAML file, got {path!r}.")
     try:
         loaded = CfgNode.load_yaml_with_base(path)
     except FileNotFoundError as error:

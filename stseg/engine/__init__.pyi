@@ -1,4 +1,5 @@
 from .arguments import parse_args
+from .command_line import run_process, train_command
 from .dry_run import check_sets, measured
 from .ema import WeightAverage
 from .eval_only import calibrate, evaluate_weights
@@ -23,6 +24,8 @@ __all__ = [
     "evaluate_weights",
     "measured",
     "parse_args",
+    "run_process",
     "setup_cfg",
     "setup_run",
+    "train_command",
 ]

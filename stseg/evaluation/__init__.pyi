@@ -4,6 +4,7 @@ from .build import EVALUATOR_REGISTRY, build_evaluator
 from .calibration import ConfidenceHistogram
 from .confusion import ConfusionMatrix
 from .drop_in import SemSegEvaluator
+from .evaluation_commands import evaluation_command
 from .metrics import figures, fold_background, per_class, top_confusions
 from .open_vocab import open_figures, open_iou, read_similarity, similarity
 from .results import (
@@ -35,6 +36,7 @@ __all__ = [
     "TrimapCounts",
     "build_evaluator",
     "comparable",
+    "evaluation_command",
     "figures",
     "fold_background",
     "open_figures",

@@ -1,5 +1,6 @@
 from .names import CLASS_NAMES, UNSEEN_NAMES
 from .scenes import SEEDS_PER_SPLIT, SPLIT_SEEDS, Phrase, Scene, render
+from .split_command import small_world_command
 from .split_files import SPLITS, check_folder, write_split
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "UNSEEN_NAMES",
     "check_folder",
     "render",
+    "small_world_command",
     "write_split",
 ]

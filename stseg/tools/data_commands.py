@@ -27,13 +27,14 @@ from stseg.tools.verification import (
 )
 from stseg.utils import check_output, require_detectron2, write_atomically
 
-_PROGRAM = "python -m stseg.data"
+#: What stands before the command where nothing else does.
+PROGRAM = "python -m stseg.data"
 
-_EXAMPLES = f"""\
+_EXAMPLES = """\
 examples:
-  {_PROGRAM} verify all --jobs 4
-  {_PROGRAM} verify voc_2012_test_sem_seg
-  {_PROGRAM} show voc_2012_test_sem_seg --n 12 --output voc.png
+  PROGRAM verify all --jobs 4
+  PROGRAM verify voc_2012_test_sem_seg
+  PROGRAM show voc_2012_test_sem_seg --n 12 --output voc.png
 
 exit code: 0 = good, 1 = findings, 2 = wrong use."""
 
@@ -43,13 +44,13 @@ the label maps, and the usual mix-ups (unprepared maps, another project's encodi
 colours instead of ids, damaged files). Every finding says what to do. Findings count as failures,
 notes do not."""
 
-_VERIFY_EXAMPLES = f"""\
+_VERIFY_EXAMPLES = """\
 examples:
-  {_PROGRAM} verify all                            # whatever of the table lies below the root
-  {_PROGRAM} verify ade20k_150_test_sem_seg --jobs 4 --json ade.json
-  {_PROGRAM} verify coco_2017_train_stuff_all_sem_seg --limit 2000
-  {_PROGRAM} verify --folder mine images/ labels/ names.txt
-  {_PROGRAM} verify --data mine=labelme:photos
+  PROGRAM verify all                            # whatever of the table lies below the root
+  PROGRAM verify ade20k_150_test_sem_seg --jobs 4 --json ade.json
+  PROGRAM verify coco_2017_train_stuff_all_sem_seg --limit 2000
+  PROGRAM verify --folder mine images/ labels/ names.txt
+  PROGRAM verify --data mine=labelme:photos
 
 A data set that is not there fails only where it is named. exit code: 0 = good, 1 = findings,
 2 = wrong use."""
@@ -58,28 +59,32 @@ _SHOW = """\
 Draw images with their label maps and a legend of the names on one sheet, to look at. The choice is
 random and always the same for one seed."""
 
-_SHOW_EXAMPLES = f"""\
+_SHOW_EXAMPLES = """\
 examples:
-  {_PROGRAM} show voc_2012_test_sem_seg --n 12 --output voc.png
-  {_PROGRAM} show ade20k_150_test_sem_seg --classes "sky; car" --html ade.html
-  {_PROGRAM} show mine --folder mine images/ labels/ names.txt"""
+  PROGRAM show voc_2012_test_sem_seg --n 12 --output voc.png
+  PROGRAM show ade20k_150_test_sem_seg --classes "sky; car" --html ade.html
+  PROGRAM show mine --folder mine images/ labels/ names.txt"""
 
 
-def data_command(argv: Sequence[str] | None = None) -> int:
+def data_command(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Command line, see `--help`.
+
+    Args:
+        argv: those of the process by default; the first is the name of a command.
+        program: what they follow, for messages.
 
     Returns:
         0, or 1 where `verify` has findings. Wrong use leaves through `SystemExit(2)`.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    parser = _parser()
+    parser = _parser(program)
     args = parser.parse_args(argv)
     if args.root:
         os.environ["DETECTRON2_DATASETS"] = args.root
     try:
         return args.run(args)
     except (OSError, ValueError, TypeError, ImportError) as error:
-        parser.exit(2, f"{_PROGRAM}: error: {error}\n")
+        parser.exit(2, f"{program}: error: {error}\n")
     except KeyboardInterrupt:
         parser.exit(130, "Stopped.\n")
 
@@ -201,10 +206,13 @@ def _say(text: str, end: str = "\n") -> None:
     sys.stdout.write(text + end)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(program: str) -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
-        _PROGRAM, description=__doc__, epilog=_EXAMPLES, formatter_class=raw
+        program,
+        description=__doc__,
+        epilog=_EXAMPLES.replace("PROGRAM", program),
+        formatter_class=raw,
     )
     commands = parser.add_subparsers(required=True, metavar="verify | show")
     for name, add_arguments, run, brief, description, epilog in (
@@ -212,7 +220,11 @@ def _parser() -> argparse.ArgumentParser:
         ("show", _add_show, _show, "draw images with labels", _SHOW, _SHOW_EXAMPLES),
     ):
         command = commands.add_parser(
-            name, help=brief, description=description, epilog=epilog, formatter_class=raw
+            name,
+            help=brief,
+            description=description,
+            epilog=epilog.replace("PROGRAM", program),
+            formatter_class=raw,
         )
         add_arguments(command)
         command.add_argument("--root", metavar="DIR", help="instead of $DETECTRON2_DATASETS")

@@ -16,7 +16,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stseg.utils import check_output, write_atomically
+from stseg.utils import check_output, config_path, write_atomically
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
@@ -125,7 +125,7 @@ def _config_for(state: dict[str, Tensor], source: str, config_file: str) -> CfgN
     cfg = get_cfg()
     add_stseg_config(cfg)
     if config_file or _has_config(source):
-        cfg.merge_from_file(config_file or str(Path(source).with_name("config.yaml")))
+        cfg.merge_from_file(str(config_path(config_file or Path(source).with_name("config.yaml"))))
     else:
         found = config_of(shapes_of(state))
         if "MODEL.CLIP.NAME" not in found:

@@ -6,9 +6,13 @@ from .files import MARK, check_output, write_atomically
 from .ids import IGNORE_LABEL
 from .phases import phase, watching
 from .random_state import get_random_state, kept_random_state, set_random_state
+from .shipped import ASSETS, config_names, config_path
 from .threads import share_processors
 
 __all__ = [
+    "ASSETS",
+    "config_names",
+    "config_path",
     "phase",
     "watching",
     "IGNORE_LABEL",

@@ -1,4 +1,4 @@
-from .entries import Published, catalog, find
+from .entries import Published, catalog, find, path_of
 from .fetch import get, verify, whereabouts
 from .paths import resolve
 
@@ -7,6 +7,7 @@ __all__ = [
     "catalog",
     "find",
     "get",
+    "path_of",
     "resolve",
     "verify",
     "whereabouts",

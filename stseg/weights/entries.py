@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-ASSETS = Path(__file__).resolve().parents[1] / "assets"
+from stseg.utils import ASSETS, config_path
+
 TABLE = ASSETS / "weights.json"
 SHIPS = "stseg://"
+BY_NAME = "weights://"
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Published:
         name: what it is asked for by, such as "sed-convnextB".
         system: "SED", "SAM", "CLIP" and so on.
         key: config key that takes the file.
-        config: file below the project's folder that it fits whole, to predict with; None where it
+        config: name of the one that ships which it fits whole, to predict with; None where it
             is an encoder, or of a system that is not built here yet.
         file: name of the file on disk, no two alike.
         url: https, a page of Google Drive, or `stseg://` for what ships.
@@ -55,7 +57,6 @@ class Published:
 
         Raises:
             ValueError: if there is none, with what the file is for.
-            FileNotFoundError: if the installation has no configs.
         """
         encoder = self.key != "MODEL.WEIGHTS"
         if self.config is None:
@@ -68,14 +69,7 @@ class Published:
                     "built here yet."
                 )
             )
-        path = ASSETS.parents[1] / self.config
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{self.name}: expected its config at {path}, got an installation without it. "
-                "Install from a checkout of the project (pip install -e .), or give Predictor a "
-                f"config of your own with weights='weights://{self.name}'."
-            )
-        return path
+        return config_path(self.config)
 
 
 def catalog() -> dict[str, Published]:
@@ -99,3 +93,9 @@ def find(name: str) -> Published:
             f"Did you mean {folded[near[0]]}?"
         )
     return known[name]
+
+
+def path_of(weights: str) -> str:
+    """What a person gave as weights as a key takes it: `weights://NAME` for a name of the table."""
+    is_name = weights in catalog() and not Path(weights).is_file()
+    return f"{BY_NAME}{weights}" if is_name else weights

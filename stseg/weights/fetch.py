@@ -11,8 +11,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from stseg.utils import cache_folder, write_atomically
-from stseg.weights.entries import ASSETS, SHIPS, Published, find
+from stseg.utils import ASSETS, cache_folder, write_atomically
+from stseg.weights.entries import SHIPS, Published, find
 
 logger = logging.getLogger(__name__)
 

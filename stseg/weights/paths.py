@@ -11,10 +11,9 @@ from typing import Any
 from detectron2.utils.file_io import PathManager
 from iopath.common.file_io import PathHandler
 
-from stseg.weights.entries import ASSETS, SHIPS, catalog
+from stseg.utils import ASSETS
+from stseg.weights.entries import BY_NAME, SHIPS, catalog
 from stseg.weights.fetch import get
-
-BY_NAME = "weights://"
 
 
 def resolve(path: str) -> str:

@@ -153,7 +153,7 @@ def test_a_missing_folder_is_named_with_the_variable_and_the_script(tmp_path, mo
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "elsewhere"))
     with pytest.raises(FileNotFoundError) as caught:
         DatasetCatalog.get("ade20k_full_sem_seg_freq_val_all")
-    for part in ("images_detectron2", "DETECTRON2_DATASETS", "elsewhere", "prepare_ade20k_full.py"):
+    for part in ("images_detectron2", "DETECTRON2_DATASETS", "elsewhere", "prepare ade20k_full"):
         assert part in str(caught.value)
 
 

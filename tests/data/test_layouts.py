@@ -356,7 +356,7 @@ def test_a_folder_that_a_script_made_and_never_filled_is_passed_over(root):
 def test_raw_cityscapes_maps_are_not_taken_for_prepared_ones(root):
     image = "cityscapes/leftImg8bit/val/lindau/lindau_1_leftImg8bit.png"
     _write(root, image, "cityscapes/gtFine/val/lindau/lindau_1_gtFine_labelIds.png", [7])
-    with pytest.raises(FileNotFoundError, match="prepare_cityscapes.py"):
+    with pytest.raises(FileNotFoundError, match="stseg data prepare cityscapes"):
         DatasetCatalog.get("cityscapes_19_test_sem_seg")
 
 
@@ -379,7 +379,7 @@ def test_where_nothing_is_found_all_places_are_named(root):
         "VOCdevkit/VOC2012/JPEGImages",
         "VOC2012/annotations_detectron2/val",
         "pascal_voc_d2/annotations_pascal20/validation",
-        "prepare_voc.py",
+        "prepare voc",
     ):
         assert part in str(caught.value)
 
@@ -445,7 +445,7 @@ def test_the_readme_tells_every_name_folder_and_script():
     readme = (Path(__file__).parents[2] / "datasets" / "README.md").read_text(encoding="utf-8")
     for spec in SPECS:
         assert f"`{spec.name}`" in readme
-        assert spec.prepare_script in readme
+        assert not spec.prepared_by or f"`{spec.prepared_by}`" in readme
         assert not spec.label_dir or f"`{spec.label_dir}" in readme, spec.label_dir
     for spec in VARIANTS:
         told = spec.asked in readme if spec.asked else f"`{spec.name}`" in readme

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-import train_net
+from stseg.engine import run_process, train_command
 
 CLASSES = ("dark", "middle", "bright")
 
@@ -108,7 +108,7 @@ def make_opts(entry, output_dir, *more):
 def main(args):
     """What child processes run: importing this module has registered the models."""
     torch.set_num_threads(1)
-    return train_net.main(args)
+    return run_process(args)
 
 
 def train_and_resume(args):
@@ -135,14 +135,14 @@ def stop_in_the_first_step():
         raise KeyboardInterrupt
 
     EngineTestNet._losses = stop
-    train_net.run()
+    train_command()
 
 
 def run():
-    """`train_net.run` in a process that knows the models here."""
-    train_net.run()
+    """`train_command` in a process that knows the models here."""
+    train_command()
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    train_net.run()
+    train_command()

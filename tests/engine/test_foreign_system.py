@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-import train_net
 from demo import demo
+from stseg.engine import train_command
 from stseg.evaluation import read_result
 from stseg.predictor import Predictor
 from stseg.tools.export import export_weights
@@ -44,7 +44,7 @@ def command(request, tmp_path, monkeypatch):
         words = [str(part) for pair in asked.items() for part in pair]
         argv = ["train_net.py", "--num-gpus", "0", *flags, *words, "OUTPUT_DIR", str(output)]
         monkeypatch.setattr("sys.argv", argv)
-        train_net.run()
+        train_command()
         return output
 
     return run

@@ -9,6 +9,7 @@ from PIL import Image
 
 from demo import demo
 from stseg.config import setup_cfg
+from stseg.engine import train_command
 from stseg.engine.arguments import parse_args
 from stseg.engine.setup import check_data
 from stseg.self_training.target import load_target
@@ -81,7 +82,7 @@ def test_images_of_a_data_set_can_be_adapted_to_and_their_labels_are_not_seen(tm
 def test_a_mistake_in_the_flag_is_one_line(tmp_path, monkeypatch, flag, message):
     monkeypatch.setattr("sys.argv", ["train_net.py", "--data", flag, *keys(tmp_path)])
     with pytest.raises(SystemExit, match=rf"^train_net.py: .*{message}"):
-        fakes.train_net.run()
+        train_command()
 
 
 def demo_flags(root, *flags):

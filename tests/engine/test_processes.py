@@ -1,6 +1,6 @@
 import pytest
 
-import train_net
+from stseg.engine import train_command
 from stseg.engine.arguments import argument_parser, check_args, parse_args
 from stseg.engine.processes import launch
 
@@ -50,7 +50,7 @@ def test_one_process_runs_here_and_returns_its_result():
 def test_a_config_mistake_ends_train_net_with_one_line(monkeypatch, arguments, message):
     monkeypatch.setattr("sys.argv", ["train_net.py", *arguments])
     with pytest.raises(SystemExit, match=message):
-        train_net.run()
+        train_command()
 
 
 def test_a_missing_data_set_is_named(run_train_net):

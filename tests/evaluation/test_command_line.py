@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stseg.evaluation.__main__ import main
+from stseg.evaluation import evaluation_command as main
 from stseg.evaluation.results import read_result
 from tests.helpers.label_folders import NAMES, save, write_folders
 

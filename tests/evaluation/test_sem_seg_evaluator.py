@@ -20,8 +20,8 @@ from stseg.evaluation import (
     comparable,
     read_result,
 )
+from stseg.evaluation import evaluation_command as command_line
 from stseg.evaluation import sem_seg_evaluator as module
-from stseg.evaluation.__main__ import main as command_line
 from stseg.structures import Vocabulary
 from tests.helpers.real_root import link_real_root
 from tests.helpers.tiny_data import NAMES, write_folder

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from stseg.weights import entries
+from stseg.utils import ASSETS
 
 PAGE = b"<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title></head></html>"
 
@@ -102,7 +102,7 @@ def write_table(path, url, **changes):
     Args:
         changes: fields by the name of an entry, "_" for "-".
     """
-    rows = json.loads((entries.ASSETS / "weights.json").read_text(encoding="utf-8"))
+    rows = json.loads((ASSETS / "weights.json").read_text(encoding="utf-8"))
     for name, row in rows.items():
         if row["url"].startswith("http"):
             row |= {"url": f"{url}/{row['file']}", "size": None, "sha256": None}

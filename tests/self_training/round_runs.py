@@ -26,8 +26,8 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-import train_net
 from stseg.checkpoint.state import weights_digest
+from stseg.engine import train_command
 from stseg.modeling.encoders.sam import SAMImageEncoder
 from stseg.render.overlay import class_colours
 from stseg.utils import watching
@@ -144,7 +144,7 @@ def make_argv(data, output, changes=(), flags=(), stseg=False):
 
 
 def run_in_process(argv, log, *patches):
-    """`train_net.run` in a process of its own.
+    """`train_command` in a process of its own.
 
     Args:
         argv: command line.
@@ -157,7 +157,7 @@ def run_in_process(argv, log, *patches):
     return finish_process(start_process(argv, log, *patches))
 
 
-def start_process(argv, log, *patches, main=train_net.run):
+def start_process(argv, log, *patches, main=train_command):
     """As `run_in_process`, and come back at once; `main` takes no argument."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])

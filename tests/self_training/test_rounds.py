@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-import train_net
 from stseg.data.image_io import read_label
+from stseg.engine import run_process
 from stseg.engine.arguments import parse_args
 from stseg.engine.processes import cpu_worker, free_port
 from stseg.evaluation import read_result
@@ -131,7 +131,7 @@ class _Worker:
         self.rank, self.url = rank, url
 
     def __call__(self):
-        cpu_worker(self.rank, train_net.main, parse_args(), "fork", self.url)
+        cpu_worker(self.rank, run_process, parse_args(), "fork", self.url)
 
 
 def test_no_class_over_the_gate_in_a_later_round_ends_the_rounds(run):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-import train_net
 from stseg.config.self_training import IMAGES_NAME
+from stseg.engine import train_command
 
 from . import round_runs as runs
 
@@ -26,7 +26,7 @@ def refused(data, tmp_path, monkeypatch):
         argv = runs.make_argv(images, tmp_path / "run", changes, flags)
         monkeypatch.setattr(sys, "argv", ["train_net.py", *argv])
         with pytest.raises(SystemExit) as caught:
-            train_net.run()
+            train_command()
         line = caught.value.code
         assert line.startswith("train_net.py: ") and ": expected " in line
         return line.removeprefix("train_net.py: ")

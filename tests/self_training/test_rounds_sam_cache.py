@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-import train_net
+from stseg.engine import run_process
 from stseg.engine.arguments import parse_args
 from stseg.engine.processes import cpu_worker, free_port
 
@@ -121,4 +121,4 @@ class _Worker:
         self.rank, self.url = rank, url
 
     def __call__(self):
-        cpu_worker(self.rank, train_net.main, parse_args(), "fork", self.url)
+        cpu_worker(self.rank, run_process, parse_args(), "fork", self.url)

@@ -222,5 +222,5 @@ def test_registered_splits_list_what_was_written(registered):
 def test_a_missing_split_names_the_folder_and_the_command(registered):
     from detectron2.data import DatasetCatalog
 
-    with pytest.raises(FileNotFoundError, match="prepare_small_world.py"):
+    with pytest.raises(FileNotFoundError, match="stseg data prepare small_world --out"):
         DatasetCatalog.get("small_world_val_sem_seg")

@@ -40,7 +40,7 @@ def test_what_is_not_there_fails_only_where_it_is_named(root, capsys):
     assert main(["verify", "all"]) == 0
     assert "not there" in capsys.readouterr().out
     assert main(["verify", "voc_2012_test_sem_seg"]) == 1
-    assert "prepare_voc.py" in capsys.readouterr().out
+    assert "prepare voc" in capsys.readouterr().out
 
 
 def test_names_and_folders_are_checked_together_and_once(root, tmp_path, capsys):

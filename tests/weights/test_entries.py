@@ -58,9 +58,3 @@ def test_what_cannot_predict_says_what_it_is_for():
         find("sam-vit-b").config_file()
     with pytest.raises(ValueError, match="EBSeg, which can be fetched, but .* not built here yet"):
         find("ebseg-vitB").config_file()
-
-
-def test_an_installation_without_configs_is_told_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("stseg.weights.entries.ASSETS", tmp_path / "stseg" / "assets")
-    with pytest.raises(FileNotFoundError, match="pip install -e"):
-        find("stseg-mini").config_file()

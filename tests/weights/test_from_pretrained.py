@@ -12,6 +12,7 @@ from stseg import Predictor
 from stseg.checkpoint.sed import rename
 from stseg.config import setup_cfg
 from stseg.modeling.encoders import create_clip, create_sam
+from stseg.utils import ASSETS
 from stseg.weights import entries, find, resolve
 from tests.checkpoint.test_published import TABLES, shapes
 from tests.helpers.weight_server import write_table
@@ -91,7 +92,7 @@ def test_encoders_are_no_predictors():
 
 def test_names_stand_for_files_in_the_keys_of_encoders(shop, tmp_path):
     for name, file in (("sam-vit-b", "sam_mini.pt"), ("clip-convnextB", "clip_mini.pt")):
-        content = (entries.ASSETS / "small_world" / file).read_bytes()
+        content = (ASSETS / "small_world" / file).read_bytes()
         shop.files[find(name).file] = content
         assert Path(resolve(f"weights://{name}")).read_bytes() == content
     state = create_clip("convnext_mini", "weights://clip-convnextB").state_dict()

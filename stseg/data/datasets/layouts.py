@@ -59,8 +59,8 @@ class DatasetSpec(Layout):
     Attributes:
         name: name in Detectron2's DatasetCatalog.
         vocab: stem of the plain class list in `vocab/`, which names the class ids.
-        prepare_script: the script in `datasets/prepare_scripts/` that writes what the download
-            lacks, "" if it lacks nothing.
+        prepared_by: NAME of `stseg data prepare NAME`, which writes what the download lacks, "" if
+            it lacks nothing.
         background_id: None, or the label id that stands for "none of the first background_id
             classes". Predictions at or above it count as it (evaluator "sem_seg_background").
         asked: stem of the list the model is asked for instead of `vocab`, in its order; "" if none.
@@ -71,7 +71,7 @@ class DatasetSpec(Layout):
 
     name: str
     vocab: str
-    prepare_script: str
+    prepared_by: str
     background_id: int | None = None
     asked: str = ""
     split: str = ""

@@ -37,7 +37,7 @@ def load_small_world(split: str) -> list[dict[str, Any]]:
     if not any(image_dir.glob("*.png")):
         raise FileNotFoundError(
             f"Data set {name}: expected scenes in {image_dir}, got none. "
-            f"Render them with python datasets/prepare_scripts/prepare_small_world.py --out {root}"
+            f"Render them with `stseg data prepare small_world --out {root}`."
         )
     label_dir = None if split == UNLABELLED_SPLIT else root / "labels" / split
     return list_pairs(name, image_dir, label_dir)

@@ -131,8 +131,7 @@ def _existing(spec: DatasetSpec, path: str) -> Path:
         return found
     value = os.environ.get(ROOT_VARIABLE)
     setting = f"is {value!r}" if value else f"is not set, so {data_root().resolve()} is used"
-    script = spec.prepare_script
-    cure = f" and run datasets/prepare_scripts/{script}" if script else ""
+    cure = f" and run `stseg data prepare {spec.prepared_by}`" if spec.prepared_by else ""
     peers = ", ".join(layout.label_dir or layout.image_dir for layout in spec.others)
     also = f" or in the peers' {peers}" if peers else ""
     raise FileNotFoundError(

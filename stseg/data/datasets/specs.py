@@ -26,7 +26,7 @@ def _coco_stuff(name: str, split: str) -> DatasetSpec:
         image_dir=f"coco-stuff/images/{split}",
         label_dir=f"coco-stuff/annotations_detectron2/{split}",
         vocab="coco_stuff_171",
-        prepare_script="prepare_coco_stuff.py",
+        prepared_by="coco_stuff",
         others=peers.coco_stuff(split, split),
     )
 
@@ -38,7 +38,7 @@ def _ade20k(name: str, split: str) -> DatasetSpec:
         image_dir=f"ADEChallengeData2016/images/{split}",
         label_dir=f"ADEChallengeData2016/annotations_detectron2/{split}",
         vocab="ade20k_150",
-        prepare_script="prepare_ade20k_150.py",
+        prepared_by="ade20k_150",
     )
 
 
@@ -50,7 +50,7 @@ def _ade20k_full(name: str, split: str) -> DatasetSpec:
         label_dir=f"ADE20K_2021_17_01/annotations_detectron2/{split}",
         vocab="ade20k_847",
         ignore_labels=(65535,),
-        prepare_script="prepare_ade20k_full.py",
+        prepared_by="ade20k_full",
     )
 
 
@@ -63,7 +63,7 @@ def _context(name: str, classes: int, split: str) -> DatasetSpec:
         # The maps of 459 are uint16 LabelMap - 1, so an unlabelled 0 became 65535; SED registers
         # 459.
         ignore_labels=(255,) if classes == 59 else (459, 65535),
-        prepare_script=f"prepare_pascal_context_{classes}.py",
+        prepared_by=f"pascal_context_{classes}",
         labels_select=True,
         others=peers.context(classes, split),
     )
@@ -83,7 +83,7 @@ def _voc(
         image_dir="VOCdevkit/VOC2012/JPEGImages",
         label_dir=f"VOCdevkit/VOC2012/annotations_detectron2{suffix}/{split}",
         vocab=vocab,
-        prepare_script="prepare_voc.py",
+        prepared_by="voc",
         labels_select=True,
         background_id=background_id,
         others=others,
@@ -97,7 +97,7 @@ def _cityscapes(name: str, split: str) -> DatasetSpec:
         image_dir=f"cityscapes/leftImg8bit/{split}",
         label_dir=f"cityscapes/annotations_detectron2/{split}",
         vocab="cityscapes_19",
-        prepare_script="prepare_cityscapes.py",
+        prepared_by="cityscapes",
         nested=True,
         others=peers.cityscapes(split),
     )
@@ -137,7 +137,7 @@ def _train_images(
     vocab: str,
     *others: tuple[str, str, str],
     image_list: str = "",
-    prepare_script: str = "",
+    prepared_by: str = "",
 ) -> DatasetSpec:
     """What stage 2 may see of a benchmark: images of its training split and its names.
 
@@ -149,7 +149,7 @@ def _train_images(
         label_dir="",
         vocab=vocab,
         ignore_labels=(65535,),
-        prepare_script=prepare_script,
+        prepared_by=prepared_by,
         image_list=image_list,
         others=tuple(
             Layout(
@@ -219,7 +219,7 @@ SPECS: tuple[DatasetSpec, ...] = (
         "ade20k_full_train_images",
         "ADE20K_2021_17_01/images_detectron2/training",
         "ade20k_847",
-        prepare_script="prepare_ade20k_full.py",
+        prepared_by="ade20k_full",
     ),
     _train_images(
         "context_59_train_images",

@@ -25,17 +25,20 @@ when the command is repeated. Nothing is ever fetched.
 """
 
 
-def main(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
+def main(
+    benchmark: Benchmark, argv: Sequence[str] | None = None, program: str | None = None
+) -> int:
     """Prepare, check or announce one benchmark.
 
     Args:
         benchmark: what to do.
         argv: flags; those of the process by default.
+        program: for messages; the name of the script by default.
 
     Returns:
         Exit code, see `--help`. Wrong flags leave through SystemExit(2).
     """
-    parser = _parser(benchmark)
+    parser = _parser(benchmark, program)
     args = parser.parse_args(argv)
     if args.jobs < 1:
         parser.error(f"--jobs: expected a number from 1, got {args.jobs}.")
@@ -63,8 +66,9 @@ def main(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser(benchmark: Benchmark) -> argparse.ArgumentParser:
+def _parser(benchmark: Benchmark, program: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
+        program,
         description=f"Make the label maps of {benchmark.title} from the official download.",
         epilog=_EPILOG + benchmark.download,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -65,8 +65,8 @@ def _target(name: str) -> Target:
     label_dir = _folder(metadata, "sem_seg_root")
     names = tuple(getattr(metadata, "stuff_classes", None) or dataset_vocabulary(name).names)
     ids = getattr(metadata, "label_ids", None)
-    script = getattr(spec, "prepare_script", "")
-    command = f"python datasets/prepare_scripts/{script} --root {data_root()} --force"
+    script = getattr(spec, "prepared_by", "")
+    command = f"stseg data prepare {script} --root {data_root()} --force"
     return Target(
         name=name,
         names=names if ids is None else _file_names(spec, names, ids),

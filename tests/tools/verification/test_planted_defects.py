@@ -29,7 +29,7 @@ def test_unprepared_coco_maps_are_known_by_their_182_ids(root):
     _, labels = plant(root, COCO, [blocks([0, 181]), blocks([3, 170, 255])])
     finding = only(check(COCO))
     assert finding.code == "unprepared-coco" and finding.files == (str(labels[0]),)
-    assert "prepare_coco_stuff.py" in finding.cure and "--force" in finding.cure
+    assert "prepare coco_stuff" in finding.cure and "--force" in finding.cure
 
 
 def test_unprepared_ade_maps_are_known_by_150(root):
@@ -200,7 +200,7 @@ def test_an_image_without_label_is_named_and_how_to_make_it(root):
     labels[1].unlink()
     finding = only(check(ADE))
     assert finding.code == "missing-label" and finding.files == (str(images[1]),)
-    assert "prepare_ade20k_150.py" in finding.cure
+    assert "prepare ade20k_150" in finding.cure
 
 
 def test_a_label_without_image_is_named(root):
@@ -262,7 +262,7 @@ def test_a_folder_that_was_not_prepared_fails_where_it_is_named(root):
     folders(root, ADE)[0].mkdir(parents=True)
     report = check(ADE)
     assert report.status == "not prepared" and codes(report) == ["not-prepared"]
-    assert "prepare_ade20k_150.py" in only(report).text
+    assert "prepare ade20k_150" in only(report).text
 
 
 def test_more_images_than_there_are_is_a_finding_and_fewer_a_note(root, monkeypatch):
