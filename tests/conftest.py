@@ -61,3 +61,13 @@ def shop(tmp_path, monkeypatch):
     with serving() as shop:
         monkeypatch.setattr(entries, "TABLE", write_table(tmp_path / "table.json", shop.url))
         yield shop
+
+
+@pytest.fixture
+def served(shop, tmp_path, monkeypatch, shared_dir):
+    """The shop with SED in small, whose config stands in the table."""
+    from stseg.weights import entries
+    from tests.helpers.served_sed import serve_sed
+
+    monkeypatch.setattr(entries, "TABLE", serve_sed(shop, tmp_path, shared_dir))
+    return shop

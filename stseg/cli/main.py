@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -19,6 +21,7 @@ COMMANDS = {
     "compare": "compare two results",
     "report": "a page about a result",
     "data": "verify, show and prepare data sets",
+    "reproduce": "measure a published figure again",
     "weights": "published weights by name: list, get and check them",
 }
 
@@ -48,6 +51,8 @@ def stseg_command(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="its arguments")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if not sys.warnoptions:  # those of other packages, about their own code
+        warnings.simplefilter("ignore", FutureWarning)
     try:
         return import_module(f"stseg.cli.{args.command}").run(args.rest)
     except (OSError, ValueError) as error:

@@ -1,62 +1,16 @@
 """From a name to a picture: the file comes from a server, has SED's keys, and is what is used."""
 
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from detectron2.modeling import build_model
 
 from stseg import Predictor
-from stseg.checkpoint.sed import rename
-from stseg.config import setup_cfg
 from stseg.modeling.encoders import create_clip, create_sam
 from stseg.utils import ASSETS
-from stseg.weights import entries, find, resolve
-from tests.checkpoint.test_published import TABLES, shapes
-from tests.helpers.weight_server import write_table
-
-ROOT = Path(__file__).resolve().parents[2]
-CONFIG = "MODEL: {CLIP: {PRETRAINED: random}, WEIGHTS: '', TEXT: {SYNONYMS: mean, CACHE_DIR: ''}}"
-FILE = "sed_convnextB.pth"
-
-
-def published(state, shared_dir):
-    """A state under the names of SED's file for ConvNeXt-B, with the tower's depth of its own."""
-    table = shapes(shared_dir / "fixtures" / "sed" / TABLES["convnext_base_w_320"])
-    theirs = {rename(key): key for key in table}
-    tower = {
-        "image_encoder.visual.": "clip_model.visual.",
-        "text_encoder.tower.clip.": "clip_model.",
-    }
-    found = {}
-    for name, value in state.items():
-        for ours, prefix in tower.items():
-            if name.startswith(ours):
-                key = f"sem_seg_head.predictor.{prefix}{name.removeprefix(ours)}"
-                break
-        else:
-            key = theirs[name]
-        assert rename(key) == name
-        found[key] = value
-    return found
-
-
-@pytest.fixture
-def served(shop, tmp_path, monkeypatch, shared_dir):
-    """SED at the sizes of the miniature, its file at the server; the config stands in the table."""
-    base = ROOT / "configs" / "mini" / "Base-mini.yaml"
-    config = tmp_path / "sed.yaml"
-    config.write_text(f"_BASE_: {base}\n{CONFIG}\n")
-    table = write_table(tmp_path / "sed.json", shop.url, sed_convnextB={"config": str(config)})
-    monkeypatch.setattr(entries, "TABLE", table)
-    torch.manual_seed(0)
-    content = BytesIO()
-    state = build_model(setup_cfg(config, device="cpu")).state_dict()
-    torch.save({"model": published(state, shared_dir)}, content)
-    shop.files[FILE] = content.getvalue()
-    return shop
+from stseg.weights import find, resolve
+from tests.helpers.served_sed import FILE
 
 
 def answer(predictor):
