@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -158,3 +159,48 @@ class Segmentation:
         from stseg.render import read_segmentation
 
         return cls(*read_segmentation(Path(path)))
+
+    def to_polygons(self) -> dict[str, list[np.ndarray]]:
+        """The outlines of the classes.
+
+        Returns:
+            For every class present, rings of (N, 2) float64 corners (x, y). They run along the
+            edges of pixels: (0, 0) is the upper left corner of the picture, and pixel (x, y) fills
+            the square from there to (x + 1, y + 1). Outer rings run clockwise as seen on the
+            screen, holes the other way round: with the shoelace formula an outer ring has a
+            positive area, a hole a negative one, and the sum is the number of pixels. Pixels that
+            touch at a corner only belong to two rings.
+        """
+        from stseg.exports import mask_rings
+
+        present = dict.fromkeys(self.names[i] for i in np.unique(self.label_map) if i >= 0)
+        return {name: mask_rings(self[name]) for name in present}
+
+    def to_coco(self, image_id: int = 1, file_name: str = "") -> dict[str, Any]:
+        """COCO's "images", "annotations" and "categories" of this image.
+
+        Args:
+            image_id: of the image.
+            file_name: of the image.
+
+        Returns:
+            What json.dump takes. Category ids are class ids plus 1. A class that is present has one
+            annotation: its mask as run lengths (RLE) with area and box, and "iscrowd" 1, as COCO
+            marks masks of more than one object.
+        """
+        from stseg.exports import coco_content
+
+        return coco_content(self.label_map, self.names, image_id, file_name)
+
+    def to_detections(self) -> Any:
+        """Box, mask, class id, name and mean confidence of each class, for supervision.
+
+        Returns:
+            A supervision.Detections of all that is present, `class_name` in its data.
+
+        Raises:
+            ImportError: if supervision is not installed.
+        """
+        from stseg.exports import detections_of
+
+        return detections_of(self.label_map, self.confidence, self.names)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as mask_utils
 
 from stseg.structures import Segmentation
 
@@ -39,6 +40,57 @@ def test_an_image_must_fit():
     for image in (PHOTO[1:], PHOTO[..., :1], PHOTO.astype(np.float32)):
         with pytest.raises(ValueError, match=r"expected an image \(H, W, 3\) of uint8"):
             Segmentation(LABELS, CONFIDENCE, RESULT.names, image)
+
+
+def area(ring):
+    (x, y), (x2, y2) = ring.T, np.roll(ring, -1, axis=0).T
+    return (x * y2 - x2 * y).sum() / 2
+
+
+def test_polygons_are_rings_around_pixels_and_holes_turn_the_other_way():
+    polygons = RESULT.to_polygons()
+    assert list(polygons) == ["cat", "dog"]
+    for name, rings in polygons.items():
+        assert sum(map(area, rings)) == RESULT[name].sum()
+        assert all(ring.shape[1] == 2 and ring.dtype == np.float64 for ring in rings)
+    # A square with a hole, and two pixels that touch at a corner; a pixel and a line.
+    assert sorted(map(area, polygons["cat"])) == [-1, 1, 1, 9]
+    assert sorted(map(area, polygons["dog"])) == [1, 3]
+    (line,) = (ring for ring in polygons["dog"] if area(ring) == 3)
+    assert {tuple(corner) for corner in line} == {(3, 0), (4, 0), (4, 3), (3, 3)}
+
+
+def test_coco_tells_every_class_present_with_its_mask():
+    content = RESULT.to_coco(7, "photo.jpg")
+    assert content["images"] == [{"id": 7, "file_name": "photo.jpg", "height": 4, "width": 5}]
+    assert [(c["id"], c["name"]) for c in content["categories"]] == [
+        (1, "cat"), (2, "dog"), (3, "cow")
+    ]  # fmt: skip
+    cat, dog = content["annotations"]
+    for annotation, class_id in ((cat, 0), (dog, 1)):
+        mask = mask_utils.decode(annotation["segmentation"])
+        assert np.array_equal(mask, LABELS == class_id)
+        assert annotation["area"] == mask.sum() and annotation["image_id"] == 7
+        assert annotation["category_id"] == class_id + 1 and annotation["iscrowd"] == 1
+    assert dog["bbox"] == [1, 0, 3, 3]
+
+
+def test_detections_are_those_of_supervision():
+    pytest.importorskip("supervision", reason="supervision is not installed: detections untested")
+    found = RESULT.to_detections()
+    assert found.class_id.tolist() == [0, 1]
+    assert found.data["class_name"].tolist() == ["cat", "dog"]
+    assert np.array_equal(found.mask, np.stack([LABELS == 0, LABELS == 1]))
+    assert found.xyxy.tolist() == [[0, 0, 4, 3], [1, 0, 3, 2]]
+    assert found.confidence[1] == pytest.approx(CONFIDENCE[LABELS == 1].mean())
+    nothing = Segmentation(np.full((4, 5), -1), CONFIDENCE, ("cat",)).to_detections()
+    assert len(nothing) == 0
+
+
+def test_without_supervision_it_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(ImportError, match="expected the package supervision.*pip install"):
+        RESULT.to_detections()
 
 
 class Page(HTMLParser):
