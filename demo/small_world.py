@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from demo.demo import DEFAULT_CONFIG, segment_image
+from stseg.render import draw_overlay
 from stseg.small_world import (
     CLASS_NAMES,
     SEEDS_PER_SPLIT,
@@ -28,7 +29,7 @@ from stseg.small_world import (
     Scene,
     render,
 )
-from stseg.structures import Vocabulary
+from stseg.structures import Segmentation, Vocabulary
 
 FIRST_SEED = max(SPLIT_SEEDS.values()) + SEEDS_PER_SPLIT
 
@@ -110,15 +111,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = f"{phrase.pattern} {phrase.colour} {phrase.noun}"
         vocabulary = Vocabulary.from_names([*CLASS_NAMES, words])
         summary = segment_image(predictor, vocabulary, path, args.output, path.stem)
-        labels = np.asarray(Image.open(args.output / f"{path.stem}.png")).astype(int)
+        result = Segmentation.load(args.output / f"{path.stem}.json")
+        overlays.append(draw_overlay(scene.image, result.label_map, result.names))
         asked = CLASS_NAMES.index(phrase.noun)
-        overlay = args.output / f"{path.stem}_overlay.jpg"
-        overlays.append(np.asarray(Image.open(overlay)))
-        print(f"{overlay}: {summary}")
-        print(f"  {share_right(labels, scene.label_map, vocabulary.names, asked)}")
+        print(f"{args.output / path.stem}_overlay.jpg: {summary}")
+        print(f"  {share_right(result.label_map, scene.label_map, result.names, asked)}")
     sheet = args.output / "overview.jpg"
     Image.fromarray(overview([scene.image for scene, _ in scenes], overlays)).save(sheet)
-    print(f"{sheet}: all scenes beside their overlays")
+    print(f"{sheet}: all scenes beside their overlays, with legends")
     print(f"wrote {args.scenes} scenes to {pictures} and, for each, label map, overlay and table")
     print(
         f'try your own words: .venv/bin/python demo/demo.py --input {pictures} --vocabulary "..."'

@@ -20,7 +20,7 @@ done
 
 run lint "$bin/ruff" check .
 run format "$bin/ruff" format --check .
-run types "$bin/mypy" stseg/structures stseg/config stseg/data stseg/evaluation stseg/render stseg/tools stseg/weights stseg/cli
+run types "$bin/mypy" stseg/structures stseg/exports stseg/config stseg/data stseg/evaluation stseg/render stseg/tools stseg/weights stseg/cli
 run imports "$bin/python" -m pytest -q tests/test_imports_point_down.py
 # File by file: in a folder pylint would take a package and its stub for copies of one another.
 mapfile -t files < <(find "${sources[@]}" -name '*.py')

@@ -30,8 +30,9 @@ KEPT_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class _Current:
-    """The image that is looked at: the model's input, and its features where the model has any."""
+    """The image that is looked at, the model's input, and features where the model has any."""
 
+    image: np.ndarray
     item: dict[str, Any]
     encoded: EncodedImage | None
 
@@ -119,7 +120,8 @@ class Predictor:
             vocabulary: what `Vocabulary.parse` takes; carries the background policy.
 
         Returns:
-            A Segmentation of the image's own size; for a list, a folder or a pattern, a list.
+            A Segmentation of the image's own size, which keeps the image; for a list, a folder or a
+            pattern, a list.
         """
         if isinstance(image, (list, tuple)):
             return self.predict_batch(image, vocabulary)
@@ -133,11 +135,13 @@ class Predictor:
         """Segment a list of images in one batch; see `__call__`."""
         wanted = Vocabulary.parse(vocabulary)
         asked = with_distractors(wanted)
-        inputs = [self._model_input(image_array(image), asked) for image in images]
-        if not inputs:
+        pictures = [image_array(image) for image in images]
+        if not pictures:
             return []
+        inputs = [self._model_input(picture, asked) for picture in pictures]
         with torch.inference_mode():
-            return [decide(found, wanted) for found in label_maps(self.model, inputs)]
+            found = zip(label_maps(self.model, inputs), pictures, strict=True)
+            return [decide(maps, wanted, picture) for maps, picture in found]
 
     def set_image(self, image: ImageLike) -> None:
         """Look at one image, to be asked about with `predict`: its encoders run here, once.
@@ -145,14 +149,14 @@ class Predictor:
         Args:
             image: one image as `__call__` takes it.
         """
-        item = self._model_input(image_array(image))
-        encoded = None
+        picture = image_array(image)
+        item, encoded = self._model_input(picture), None
         if hasattr(self.model, "encoded"):
             with torch.inference_mode():
                 encoded = self.model.encoded(item["image"], KEPT_BYTES)
                 if self.model.tiles is None:
                     encoded.features()  # those of windows, when they are first asked for
-        self._current = _Current(item, encoded)
+        self._current = _Current(picture, item, encoded)
 
     def predict(self, vocabulary: VocabularyLike) -> Segmentation:
         """What `__call__` gives for the image of `set_image`.
@@ -165,14 +169,15 @@ class Predictor:
                 "Predictor.predict: expected an image, got none. Call set_image first."
             )
         wanted = Vocabulary.parse(vocabulary)
-        asked, item = with_distractors(wanted), self._current.item
+        asked, item, image = with_distractors(wanted), self._current.item, self._current.image
         with torch.inference_mode():
             if self._current.encoded is None:
                 (found,) = label_maps(self.model, [{**item, "vocabulary": asked}])
-                return decide(found, wanted)
+                return decide(found, wanted, image)
             embeddings = self.model.embed(asked)
             scores = self.model.scores_of(self._current.encoded, embeddings, asked)
-            return decide(self.model.best(scores.at((item["height"], item["width"]))), wanted)
+            found = self.model.best(scores.at((item["height"], item["width"])))
+            return decide(found, wanted, image)
 
     def _model_input(
         self, image: np.ndarray, vocabulary: Vocabulary | None = None
@@ -247,12 +252,15 @@ def with_distractors(vocabulary: Vocabulary) -> Vocabulary:
     )
 
 
-def decide(found: LabelMap, vocabulary: Vocabulary) -> Segmentation:
+def decide(
+    found: LabelMap, vocabulary: Vocabulary, image: np.ndarray | None = None
+) -> Segmentation:
     """One label and one confidence per pixel, under the vocabulary's background policy.
 
     Args:
         found: the most probable of the classes and, after them, of the distractors.
         vocabulary: of the classes alone.
+        image: (H, W, 3) uint8 RGB, for pictures of the answer.
 
     Raises:
         FloatingPointError: if the model gave values that are not finite.
@@ -271,4 +279,5 @@ def decide(found: LabelMap, vocabulary: Vocabulary) -> Segmentation:
         label_map=labels.cpu().numpy(),
         confidence=confidence.clamp(0, 1).cpu().numpy(),
         names=vocabulary.names,
+        image=image,
     )

@@ -26,6 +26,7 @@ EARLIER_NAMES = (
 LAYERS = [
     ["stseg.utils"],
     ["stseg.render", "stseg.weights"],
+    ["stseg.exports"],
     ["stseg.structures"],
     ["stseg.config"],
     ["stseg.checkpoint", "stseg.modeling.layers", "stseg.data"],

@@ -14,7 +14,7 @@ from stseg.evaluation.report_pictures import ImageCard, Picture
 from stseg.evaluation.scoring import Settings, score_pairs, summarise
 from stseg.render.html import TEMPLATES
 from stseg.self_training.page import write_page
-from stseg.structures import Vocabulary
+from stseg.structures import Segmentation, Vocabulary
 from stseg.tools.sheet import Card, Sheet
 from stseg.tools.sheet import write_page as write_sheet_page
 from tests.helpers.label_folders import NAMES, write_folders
@@ -122,7 +122,13 @@ def sheet_page(folder, outside):
     return (folder / "page.html").read_bytes()
 
 
-@pytest.mark.parametrize("make", [evaluation_page, self_training_page, sheet_page])
+def notebook_piece(folder, outside):
+    names = (outside("class 0"), outside("class 1"))
+    labels = np.arange(9 * 12).reshape(9, 12) % 3 - 1
+    return Segmentation(labels, np.ones((9, 12)), names)._repr_html_().encode()
+
+
+@pytest.mark.parametrize("make", [evaluation_page, self_training_page, sheet_page, notebook_piece])
 @pytest.mark.parametrize(
     "hostile",
     [

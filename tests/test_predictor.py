@@ -38,6 +38,13 @@ def test_a_confidence_of_exactly_the_threshold_is_known():
     assert decide(found, vocabulary).label_map.tolist() == [[-1, 0, 0]]
 
 
+def test_an_answer_keeps_its_picture(predictor):
+    image = picture()
+    predictor.set_image(image)
+    results = [*predictor([image, image], "red; blue"), predictor.predict("red; blue")]
+    assert all(np.array_equal(result.image, image) for result in results)
+
+
 def test_label_map_holds_indices_in_the_order_given(predictor):
     result = predictor(picture(), "blue; green; crimson, red")
     assert result.names == ("blue", "green", "crimson")

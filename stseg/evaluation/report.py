@@ -29,7 +29,7 @@ from stseg.evaluation.report_rows import (
     worst_images,
 )
 from stseg.evaluation.results import Result
-from stseg.render import render_page
+from stseg.render import class_colours, render_page
 from stseg.structures import IGNORE_LABEL
 from stseg.utils import write_atomically
 
@@ -126,6 +126,7 @@ def html_page(result: Result, title: str, cards: Sequence[ImageCard], note: str)
         silent=silent,
         confusions=confusion_rows(result),
         names=result.names,
+        colours=class_colours(result.names),
         note=note,
         cards=cards,
         origin=origin_rows(result),
@@ -164,7 +165,8 @@ def _cards(
             pair, protocol.num_classes, protocol.ignore, fold=protocol.fold_background
         )
         photo = photo_files.get(pair.name)
-        pictures = draw_pictures(prediction, label, read_image(photo) if photo else None)
+        pixels = read_image(photo) if photo else None
+        pictures = draw_pictures(prediction, label, result.names, pixels)
         cards[pair.name] = (pictures, _image_classes(prediction, label, protocol.num_classes))
     return [ImageCard(row["name"], row["mIoU_gt"], *cards[row["name"]]) for row in rows]
 

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from stseg.render import UNKNOWN_COLOUR, class_colours, image_bytes, labels_at_size
+from stseg.render import UNKNOWN_COLOUR, hatch, image_bytes, label_colours, labels_at_size
 from stseg.structures import IGNORE_LABEL
 
 #: Longest side of a picture in pixels.
 SIDE = 480
 _RIGHT, _WRONG, _UNSCORED = (226, 229, 233), (200, 30, 60), UNKNOWN_COLOUR
-_STRIPE = 225
 _GAP = 8
 
 
@@ -59,13 +58,17 @@ class ImageCard:
 
 
 def draw_pictures(
-    prediction: np.ndarray, label: np.ndarray, photo: np.ndarray | None = None
+    prediction: np.ndarray,
+    label: np.ndarray,
+    names: Sequence[str],
+    photo: np.ndarray | None = None,
 ) -> list[Picture]:
     """Photo (where given), label, prediction and mistakes, all of one size.
 
     Args:
         prediction: (H, W) class ids.
         label: (H, W) class ids, `IGNORE_LABEL` where not scored.
+        names: of the class ids.
         photo: (h, w, 3) uint8 RGB; brought to the size of the maps.
     """
     scored = label != IGNORE_LABEL
@@ -76,8 +79,8 @@ def draw_pictures(
     wrong = scored & (prediction != label)
     mistakes = np.array([_RIGHT, _WRONG], dtype=np.uint8)[wrong.astype(np.intp)]
     maps: dict[str, np.ndarray] = {
-        "Label": class_colours(label),
-        "Prediction": class_colours(prediction),
+        "Label": label_colours(label, names),
+        "Prediction": label_colours(prediction, names),
         f"Mistakes: {100 * share:.1f} % of the scored pixels": mistakes,
     }
     pictures = []
@@ -85,11 +88,9 @@ def draw_pictures(
         height, width = scored.shape
         resized = Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR)
         pictures.append(Picture("Photo", np.asarray(resized)))
-    rows, columns = np.indices(scored.shape)
-    stripes = (rows + columns) % 12 < 2
     for caption, pixels in maps.items():
         pixels[~scored] = _UNSCORED
-        pixels[~scored & stripes] = _STRIPE
+        hatch(pixels, ~scored)
         pictures.append(Picture(caption, pixels))
     return pictures
 

@@ -1,22 +1,46 @@
-from .colours import UNKNOWN_COLOUR, class_colours
+from .captions import named_overlay
+from .colours import UNKNOWN_COLOUR, class_colours, hatch, hex_colour, label_colours
 from .html import Figure, render_page
-from .label_files import encode_labels, label_encoding, save_segmentation
-from .overlay import area_shares, draw_legend, draw_overlay, label_font, paint_labels
+from .label_files import (
+    SAVED_KINDS,
+    encode_labels,
+    label_encoding,
+    read_segmentation,
+    save_segmentation,
+)
+from .notebook import segmentation_html, show_picture
+from .overlay import (
+    area_shares,
+    check_image,
+    draw_legend,
+    draw_overlay,
+    label_font,
+    paint_labels,
+)
 from .pixels import image_bytes, labels_at_size
 
 __all__ = [
+    "SAVED_KINDS",
     "UNKNOWN_COLOUR",
     "Figure",
     "area_shares",
+    "check_image",
     "class_colours",
     "draw_legend",
     "draw_overlay",
     "encode_labels",
+    "hatch",
+    "hex_colour",
     "image_bytes",
+    "label_colours",
     "label_encoding",
     "label_font",
     "labels_at_size",
+    "named_overlay",
     "paint_labels",
+    "read_segmentation",
     "render_page",
     "save_segmentation",
+    "segmentation_html",
+    "show_picture",
 ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stseg.render.colours import class_colours
+from stseg.render.colours import hex_colour
 from stseg.render.pixels import image_bytes
 
 if TYPE_CHECKING:
@@ -81,14 +81,8 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {"colour": _colour, "data_url": _data_url}
+    made.filters |= {"colour": hex_colour, "data_url": _data_url}
     return made
-
-
-def _colour(class_id: int) -> str:
-    """Of a class, for styles."""
-    red, green, blue = class_colours([class_id])[0].tolist()
-    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def _data_url(jpeg: bytes) -> str:

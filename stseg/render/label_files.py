@@ -1,16 +1,24 @@
-"""The three files of a segmentation: label PNG, JSON table, overlay."""
+"""The files of a segmentation: label PNG, JSON table, and pictures of them."""
 
+import io
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from stseg.render.overlay import area_shares, draw_overlay
+from stseg.render.captions import named_overlay
+from stseg.render.colours import UNKNOWN_COLOUR, class_colours, hex_colour
+from stseg.render.overlay import area_shares, check_image, draw_overlay
 from stseg.render.pixels import image_bytes
-from stseg.utils import IGNORE_LABEL, write_atomically
+from stseg.utils import IGNORE_LABEL, MARK, write_atomically
 
 FORMAT, FORMAT_VERSION = "stseg.segmentation", 1
+#: What `Segmentation.save` can write.
+SAVED_KINDS = ("labels", "json", "overlay", "legend", "confidence")
 
 
 class Answer(Protocol):
@@ -31,30 +39,70 @@ class Answer(Protocol):
         """By class id."""
         ...
 
+    @property
+    def image(self) -> np.ndarray | None:
+        """(H, W, 3) uint8 RGB."""
+        ...
+
 
 def save_segmentation(
-    segmentation: Answer, directory: Path, stem: str, image: np.ndarray | None
+    segmentation: Answer,
+    directory: Path,
+    stem: str,
+    image: np.ndarray | None,
+    kinds: Sequence[str] | None,
 ) -> list[Path]:
     """Write what `Segmentation.save` promises; no file is ever half written.
 
     Raises:
-        ValueError: if the stem is not a plain file name, or the image has another size.
+        ValueError: if the stem is not a plain file name, a kind is unknown, or the image has
+            another size.
         FileExistsError: if a file of such a name is there and is none of a segmentation.
     """
     if not stem or stem != Path(stem).name or "\\" in stem:
         raise ValueError(f"File stem: expected a plain name without folders, got {stem!r}.")
+    image = segmentation.image if image is None else image
+    if kinds is None:
+        kinds = ("labels", "json") if image is None else ("labels", "json", "overlay")
+    files = _files(segmentation, stem, image, kinds)
     directory.mkdir(parents=True, exist_ok=True)
-    files = {
-        f"{stem}.png": encode_labels(segmentation.label_map, len(segmentation.names)),
-        f"{stem}.json": _json(describe(segmentation, f"{stem}.png")),
-    }
-    if image is not None:
-        overlay = draw_overlay(image, segmentation.label_map, segmentation.names)
-        files[f"{stem}_overlay.jpg"] = image_bytes(overlay, "JPEG", quality=92)
     _check_names(directory, stem, list(files))
     for name, content in files.items():
         write_atomically(directory / name, content)
     return [directory / name for name in files]
+
+
+def _files(
+    segmentation: Answer, stem: str, image: np.ndarray | None, kinds: Sequence[str]
+) -> dict[str, bytes]:
+    """Content by name of file."""
+    strange = [kind for kind in kinds if kind not in SAVED_KINDS]
+    if strange or isinstance(kinds, str):
+        raise ValueError(
+            f"Kinds to save: expected a list out of {', '.join(SAVED_KINDS)}, got {kinds!r}."
+        )
+    labels, names = segmentation.label_map, segmentation.names
+    if image is not None:
+        check_image(image, labels)
+    files = {}
+    confidence = f"{stem}_confidence.png" if "confidence" in kinds else None
+    if "labels" in kinds or "json" in kinds:
+        files[f"{stem}.png"] = encode_labels(labels, len(names), class_colours(names))
+        files[f"{stem}.json"] = _json(describe(segmentation, f"{stem}.png", confidence))
+    if "overlay" in kinds:
+        files[f"{stem}_overlay.jpg"] = _jpeg(named_overlay(image, labels, names))
+    if "legend" in kinds:
+        files[f"{stem}_legend.jpg"] = _jpeg(draw_overlay(image, labels, names))
+    if confidence is not None:
+        levels = (255 * segmentation.confidence).round().astype(np.uint8)
+        made_by = PngInfo()
+        made_by.add_text("Software", MARK.decode())
+        files[confidence] = image_bytes(levels, "PNG", pnginfo=made_by)
+    return files
+
+
+def _jpeg(pixels: np.ndarray) -> bytes:
+    return image_bytes(pixels, "JPEG", quality=92, comment=MARK)
 
 
 def _check_names(directory: Path, stem: str, names: list[str]) -> None:
@@ -62,7 +110,7 @@ def _check_names(directory: Path, stem: str, names: list[str]) -> None:
     table = directory / f"{stem}.json"
     if table.is_file() and FORMAT.encode() in table.read_bytes()[:200]:
         return
-    strange = next((directory / name for name in names if (directory / name).exists()), None)
+    strange = next((path for path in map(directory.joinpath, names) if _is_strange(path)), None)
     if strange is not None:
         raise FileExistsError(
             f"{strange}: expected no file of this name, or one of an earlier segmentation with its "
@@ -70,8 +118,17 @@ def _check_names(directory: Path, stem: str, names: list[str]) -> None:
         )
 
 
-def describe(segmentation: Answer, label_file: str) -> dict[str, Any]:
-    """What the JSON holds: how to read the PNG, and area and confidence per class.
+def _is_strange(path: Path) -> bool:
+    if not path.exists():
+        return False
+    with open(path, "rb") as file:
+        return path.suffix == ".json" or MARK not in file.read(4096)
+
+
+def describe(
+    segmentation: Answer, label_file: str, confidence_file: str | None = None
+) -> dict[str, Any]:
+    """What the JSON holds: how to read the PNG, and colour, area and confidence per class.
 
     Shares are of the whole image, in [0, 1]; the mean confidence of a class is null where it has
     no pixel.
@@ -82,12 +139,14 @@ def describe(segmentation: Answer, label_file: str) -> dict[str, Any]:
     sums = np.bincount(labels[known], weights=segmentation.confidence[known], minlength=len(names))
     shares = area_shares(labels, len(names))
     bits, unknown_value = label_encoding(len(names))
+    colours = class_colours(names)
     return {
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "width": labels.shape[1],
         "height": labels.shape[0],
         "label_file": label_file,
+        "confidence_file": confidence_file,
         "label_bits": bits,
         "unknown_value": unknown_value,
         "unknown_share": round(float(1 - known.mean()), 6),
@@ -95,6 +154,7 @@ def describe(segmentation: Answer, label_file: str) -> dict[str, Any]:
             {
                 "id": i,
                 "name": name,
+                "colour": hex_colour(colours[i]),
                 "pixels": int(pixels[i]),
                 "area_share": round(float(shares[i]), 6),
                 "mean_confidence": round(float(sums[i] / pixels[i]), 4) if pixels[i] else None,
@@ -117,12 +177,14 @@ def label_encoding(num_classes: int) -> tuple[int, int]:
     raise ValueError(f"Label PNG: expected at most 65535 classes, got {num_classes}.")
 
 
-def encode_labels(labels: np.ndarray, num_classes: int) -> bytes:
+def encode_labels(labels: np.ndarray, num_classes: int, colours: np.ndarray | None = None) -> bytes:
     """A label map as PNG of 8 or 16 bits, see `label_encoding`.
 
     Args:
         labels: (H, W) integers in [0, num_classes), IGNORE_LABEL where unknown.
         num_classes: decides the bits per pixel.
+        colours: (num_classes, 3) uint8 RGB of a palette for 8 bits: programs that show pictures
+            show these, and those that read ids find the same ids as without. None writes grey.
 
     Raises:
         ValueError: if an id is outside that range, which fewer bits would turn into another.
@@ -134,7 +196,65 @@ def encode_labels(labels: np.ndarray, num_classes: int) -> bytes:
             f"got [{labels.min()}, {labels.max()}]."
         )
     values = np.where(labels == IGNORE_LABEL, unknown_value, labels)
-    return image_bytes(values.astype(np.uint8 if bits == 8 else np.uint16), "PNG")
+    values = values.astype(np.uint8 if bits == 8 else np.uint16)
+    if colours is None or bits != 8:
+        return image_bytes(values, "PNG")
+    palette = np.full((256, 3), UNKNOWN_COLOUR, dtype=np.uint8)
+    palette[:num_classes] = colours
+    picture = Image.fromarray(values)
+    picture.putpalette(palette.tobytes())
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def read_segmentation(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """What `save_segmentation` wrote: label map, confidence and names, see `Segmentation.load`.
+
+    Raises:
+        FileNotFoundError: if the JSON or a PNG that it names is missing.
+        ValueError: if it is no JSON of a segmentation, or a PNG does not fit it.
+    """
+    content = _read_table(path)
+    names = tuple(entry["name"] for entry in content["classes"])
+    values = _pixels(path.with_name(content["label_file"]), content).astype(np.int32)
+    labels = np.where(values == content["unknown_value"], IGNORE_LABEL, values)
+    if labels.max(initial=IGNORE_LABEL) >= len(names):
+        raise ValueError(
+            f"{path.with_name(content['label_file'])}: expected ids below {len(names)}, as "
+            f"{path.name} has classes, got {labels.max()}. Save both again."
+        )
+    # Files of earlier versions name no confidence.
+    if content.get("confidence_file") is not None:
+        confidence = _pixels(path.with_name(content["confidence_file"]), content) / np.float32(255)
+    else:
+        means = [entry["mean_confidence"] or 0 for entry in content["classes"]]
+        confidence = np.array([*means, 0], dtype=np.float32)[labels]
+    return labels, confidence, names
+
+
+def _read_table(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected the JSON of a segmentation, got {error}.") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(
+            f"{path}: expected the JSON that Segmentation.save wrote ({FORMAT}), got another."
+        )
+    return content
+
+
+def _pixels(path: Path, content: Mapping[str, Any]) -> np.ndarray:
+    """(H, W) of the PNG, as the JSON states the size."""
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture)
+    if pixels.shape != (content["height"], content["width"]):
+        raise ValueError(
+            f"{path}: expected {content['height']} x {content['width']} (height x width) values, "
+            f"as its JSON says, got {pixels.shape}. Save both again."
+        )
+    return pixels
 
 
 def _json(content: dict[str, Any]) -> bytes:

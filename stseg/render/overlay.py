@@ -1,4 +1,4 @@
-"""Pictures of label maps: one colour per class id, an overlay, a legend.
+"""Pictures of label maps: a colour per class name, an overlay, a legend.
 
 NumPy, Pillow and OpenCV only.
 """
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from stseg.render.colours import class_colours
+from stseg.render.colours import UNKNOWN_COLOUR, class_colours, hatch, label_colours
 from stseg.utils import IGNORE_LABEL
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -36,7 +36,7 @@ class _Row(NamedTuple):
 
 
 def draw_overlay(
-    image: np.ndarray,
+    image: np.ndarray | None,
     label_map: np.ndarray,
     names: Sequence[str],
     *,
@@ -45,7 +45,7 @@ def draw_overlay(
     """Paint a label map over its image, outline the regions, add a legend on the right.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) uint8 RGB; None for the colours alone.
         label_map: (H, W) integers, index into `names`, -1 where unknown.
         names: T class names.
         legend_ids: classes to list, -1 for "unknown"; by default what is present, largest first.
@@ -53,6 +53,20 @@ def draw_overlay(
 
     Returns:
         (H', W', 3) uint8 RGB: the picture (enlarged if small) with the legend beside it.
+
+    Raises:
+        ValueError: if image and label map differ in size or the image is not uint8 RGB.
+    """
+    if image is not None:
+        check_image(image, label_map)
+    picture, labels = _enlarge(image, label_map)
+    rows = _legend_rows(label_map, names, legend_ids)
+    legend = _draw_legend(rows, labels.shape[0], class_colours(names))
+    return np.concatenate([paint_labels(picture, labels, names), legend], axis=1)
+
+
+def check_image(image: np.ndarray, label_map: np.ndarray) -> None:
+    """Refuse what cannot lie under a label map.
 
     Raises:
         ValueError: if image and label map differ in size or the image is not uint8 RGB.
@@ -66,28 +80,33 @@ def draw_overlay(
             "Overlay: expected image and label map of one size, got "
             f"{image.shape[:2]} and {label_map.shape}."
         )
-    picture, labels = _enlarge(image, label_map)
-    rows = _legend_rows(label_map, names, legend_ids)
-    legend = _draw_legend(rows, picture.shape[0])
-    return np.concatenate([paint_labels(picture, labels), legend], axis=1)
 
 
-def paint_labels(image: np.ndarray, label_map: np.ndarray, *, opacity: float = 0.55) -> np.ndarray:
+def paint_labels(
+    image: np.ndarray | None, label_map: np.ndarray, names: Sequence[str], *, opacity: float = 0.55
+) -> np.ndarray:
     """The picture of `draw_overlay` alone: no legend, never enlarged.
 
+    Unknown is hatched, over the dimmed photograph.
+
     Args:
-        image: (H, W, 3) uint8 RGB.
-        label_map: (H, W) class ids, -1 where unknown.
+        image: (H, W, 3) uint8 RGB; None for the colours alone.
+        label_map: (H, W) integers, index into `names`, -1 where unknown.
+        names: T class names.
         opacity: of the class colours, in [0, 1].
 
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    blended = (1 - opacity) * image + np.float32(opacity) * class_colours(label_map)
+    picture = label_colours(label_map, names)
     unknown = label_map == IGNORE_LABEL
-    blended[unknown] = 0.6 * image[unknown]  # the photograph itself, dimmed
-    blended[_outlines(label_map)] *= 0.35
-    return blended.round().astype(np.uint8)
+    if image is not None:
+        picture = cv2.addWeighted(image, 1 - opacity, picture, opacity, 0)
+        picture[unknown] = (0.6 * image[unknown]).round()
+    hatch(picture, unknown)
+    edges = _outlines(label_map)
+    picture[edges] = (0.35 * picture[edges]).round()
+    return picture
 
 
 def area_shares(label_map: np.ndarray, num_classes: int) -> np.ndarray:
@@ -97,7 +116,12 @@ def area_shares(label_map: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def draw_legend(
-    label_map: np.ndarray, names: Sequence[str], height: int, *, max_rows: int = _MAX_ROWS
+    label_map: np.ndarray,
+    names: Sequence[str],
+    height: int,
+    *,
+    max_rows: int = _MAX_ROWS,
+    shown: Sequence[str] | None = None,
 ) -> np.ndarray:
     """The legend of `draw_overlay` alone: swatch, name and share of what is present.
 
@@ -106,19 +130,24 @@ def draw_legend(
         names: T class names.
         height: of the legend in pixels.
         max_rows: classes to list, largest first; the rest is summed up in one line.
+        shown: T texts instead of the names.
 
     Returns:
         (height, W', 3) uint8 RGB.
     """
-    return _draw_legend(_legend_rows(label_map, names, None, max_rows), height)
+    rows = _legend_rows(label_map, shown or names, None, max_rows)
+    return _draw_legend(rows, height, class_colours(names))
 
 
-def _enlarge(image: np.ndarray, label_map: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _enlarge(
+    image: np.ndarray | None, label_map: np.ndarray
+) -> tuple[np.ndarray | None, np.ndarray]:
     """Both, at least 360 pixels on the shorter side, and labels as int32."""
     labels = label_map.astype(np.int32)
     factor = min(-(-_MIN_SIDE // min(labels.shape)), _MAX_ENLARGED // max(labels.shape))
     if factor > 1:
-        image = image.repeat(factor, axis=0).repeat(factor, axis=1)
+        if image is not None:
+            image = image.repeat(factor, axis=0).repeat(factor, axis=1)
         labels = labels.repeat(factor, axis=0).repeat(factor, axis=1)
     return image, labels
 
@@ -166,17 +195,16 @@ def _legend_rows(
     return rows
 
 
-def _legend_text(row: _Row, font: _Font) -> str:
+def printable(name: str, class_id: int | None, font: _Font) -> str:
     """The name, cut if long; with the class id in front if the font lacks some character."""
-    name = row.name
     if len(name) > _MAX_NAME_CHARACTERS:
         name = name[: _MAX_NAME_CHARACTERS - 1] + "…"
     missing = bytes(font.getmask("\uffff"))
     lacks = any(bytes(font.getmask(character)) == missing for character in name if character > "~")
-    return f"#{row.class_id} {name}" if lacks else name
+    return f"#{class_id} {name}" if lacks else name
 
 
-def _draw_legend(rows: Sequence[_Row], height: int) -> np.ndarray:
+def _draw_legend(rows: Sequence[_Row], height: int, colours: np.ndarray) -> np.ndarray:
     """Swatch, name and area share per row, in as many columns as the height asks for.
 
     Returns:
@@ -187,7 +215,7 @@ def _draw_legend(rows: Sequence[_Row], height: int) -> np.ndarray:
     share_width = int(font.getlength("100.0 %"))
     per_column = max(1, (height - line // 2) // line)
     columns = [rows[i : i + per_column] for i in range(0, len(rows), per_column)]
-    texts = [[_legend_text(row, font) for row in column] for column in columns]
+    texts = [[printable(row.name, row.class_id, font) for row in column] for column in columns]
     widths = [max(int(font.getlength(text)) for text in column) for column in texts]
     column_widths = [line + pad + width + 2 * pad + share_width for width in widths]
     panel = Image.new("RGB", (sum(column_widths) + pad * (len(columns) + 1), height), _PANEL_COLOUR)
@@ -198,11 +226,21 @@ def _draw_legend(rows: Sequence[_Row], height: int) -> np.ndarray:
             top = line // 4 + k * line
             if row.class_id is not None:
                 box = (left, top + line // 8, left + line - 2, top + line - line // 8)
-                fill = tuple(class_colours([row.class_id])[0].tolist())
-                draw.rectangle(box, fill=fill, outline=_TEXT_COLOUR)
+                panel.paste(_swatch(row.class_id, line, colours), box[:2])
+                draw.rectangle(box, outline=_TEXT_COLOUR)
             middle = top + line // 2
             draw.text((left + line + pad, middle), name, _TEXT_COLOUR, font, anchor="lm")
             share = f"{100 * row.share:.1f} %"
             draw.text((left + width, middle), share, _TEXT_COLOUR, font, anchor="rm")
         left += width + pad
     return np.asarray(panel)
+
+
+def _swatch(class_id: int, line: int, colours: np.ndarray) -> Image.Image:
+    """What stands in the legend for a class; unknown is hatched there, too."""
+    is_known = class_id != IGNORE_LABEL
+    shape = (line - 2 * (line // 8), line - 2)
+    pixels = np.empty((*shape, 3), dtype=np.uint8)
+    pixels[:] = colours[class_id] if is_known else UNKNOWN_COLOUR
+    hatch(pixels, np.full(shape, not is_known))
+    return Image.fromarray(pixels)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
-from stseg.render import render_page
+from stseg.render import class_colours, render_page
 from stseg.self_training.page_counts import count_classes
 from stseg.self_training.page_pictures import Card, ReportEntry, draw_sheet
 from stseg.self_training.pseudo_label import ClassRecord
@@ -51,7 +51,7 @@ def write_page(
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    cards = [Card.of(entry, before_caption) for entry in entries]
+    cards = [Card.of(entry, before_caption, vocabulary.names) for entry in entries]
     counted = [card.classes for card in cards] if records is None else records
     counts, images = count_classes(counted, len(vocabulary))
     page = render_page(
@@ -64,11 +64,12 @@ def write_page(
         found=[count for count in counts if count.found],
         absent=[vocabulary.names[count.class_id] for count in counts if not count.found],
         vocabulary=vocabulary,
+        colours=class_colours(vocabulary.names),
         remarks=remarks or {},
         cards=cards,
     )
     sheet = path.with_suffix(".png")
     write_atomically(path, page)
-    write_atomically(sheet, draw_sheet(cards))
+    write_atomically(sheet, draw_sheet(cards, vocabulary.names))
     logger.info("Look at %s (pictures of %d images)", path, len(cards))
     return [path, sheet]

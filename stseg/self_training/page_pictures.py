@@ -18,7 +18,6 @@ from stseg.render import (
     paint_labels,
 )
 from stseg.self_training.pseudo_label import ClassRecord, PseudoLabel
-from stseg.structures import IGNORE_LABEL
 
 #: Longest side of a panel in pixels.
 PANEL_SIDE = 480
@@ -47,15 +46,20 @@ class ReportEntry:
     before: np.ndarray | None = None
 
 
-def draw_panels(entry: ReportEntry, before_caption: str) -> list[Figure]:
-    """Photo, what was before (where given), initial mask (where kept) and refined mask."""
+def draw_panels(entry: ReportEntry, before_caption: str, names: Sequence[str]) -> list[Figure]:
+    """Photo, what was before (where given), initial mask (where kept) and refined mask.
+
+    `names` are those of the class ids.
+    """
     photo = _photo(entry.image)
     maps = {
         before_caption: entry.before,
         "Initial mask": entry.label.initial,
         "Refined mask": entry.label.label_map,
     }
-    painted = {k: _painted(photo, labels) for k, labels in maps.items() if labels is not None}
+    painted = {
+        k: _painted(photo, labels, names) for k, labels in maps.items() if labels is not None
+    }
     pictures = {"Photo": photo, **painted}
     return [Figure.of(caption, pixels, quality=82) for caption, pixels in pictures.items()]
 
@@ -79,9 +83,9 @@ class Card:
     coverage: float
 
     @classmethod
-    def of(cls, entry: ReportEntry, before_caption: str) -> "Card":
+    def of(cls, entry: ReportEntry, before_caption: str, names: Sequence[str]) -> "Card":
         """Draw an image; its maps are not kept."""
-        label, panels = entry.label, draw_panels(entry, before_caption)
+        label, panels = entry.label, draw_panels(entry, before_caption, names)
         size = max(label.label_map.size, 1)
         return cls(entry.name, panels, label.classes, size, label.coverage)
 
@@ -92,8 +96,11 @@ class Card:
         return sorted(self.classes, key=lambda r: -max(r.refined_pixels, r.initial_pixels))
 
 
-def draw_sheet(cards: Sequence[Card]) -> bytes:
-    """One PNG with the panels of up to 24 images, spread evenly, and their colours."""
+def draw_sheet(cards: Sequence[Card], names: Sequence[str]) -> bytes:
+    """One PNG with the panels of up to 24 images, spread evenly, and their colours.
+
+    `names` are those of the class ids.
+    """
     cards = [cards[i] for i in spread(_SHEET_IMAGES, len(cards))]
     panel_width, panel_height = _SHEET_PANEL
     columns = max((len(card.panels) for card in cards), default=1)
@@ -101,11 +108,11 @@ def draw_sheet(cards: Sequence[Card]) -> bytes:
     size = (columns * (panel_width + _GAP) + _GAP, max(1, len(cards)) * row_height + _GAP)
     sheet = Image.new("RGB", size, _BACKGROUND)
     for k, card in enumerate(cards):
-        _draw_row(sheet, card, k * row_height + _GAP)
+        _draw_row(sheet, card, k * row_height + _GAP, class_colours(names))
     return image_bytes(np.asarray(sheet), "PNG")
 
 
-def _draw_row(sheet: Image.Image, card: Card, top: int) -> None:
+def _draw_row(sheet: Image.Image, card: Card, top: int, colours: np.ndarray) -> None:
     """Name, captions, panels, and a line of swatches."""
     draw, font = ImageDraw.Draw(sheet), label_font(14)
     panel_width, panel_height = _SHEET_PANEL
@@ -124,7 +131,7 @@ def _draw_row(sheet: Image.Image, card: Card, top: int) -> None:
         width = int(font.getlength(text)) + 40
         if left + width > sheet.width:
             break
-        colour = tuple(class_colours([record.class_id])[0].tolist())
+        colour = tuple(colours[record.class_id].tolist())
         draw.rectangle((left, middle - 7, left + 14, middle + 7), fill=colour)
         draw.text((left + 20, middle), text, _INK, font, anchor="lm")
         left += width
@@ -143,11 +150,6 @@ def _photo(image: np.ndarray) -> np.ndarray:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def _painted(photo: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _painted(photo: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """Class colours over the photo; hatched where there is no label, whatever the photo shows."""
-    labels = labels_at_size(labels, photo.shape[:2])
-    picture = paint_labels(photo, labels)
-    rows, columns = np.indices(labels.shape)
-    hatched = (labels == IGNORE_LABEL) & ((rows + columns) % 12 < 2)
-    picture[hatched] = 225
-    return picture
+    return paint_labels(photo, labels_at_size(labels, photo.shape[:2]), names)

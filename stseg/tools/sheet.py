@@ -18,6 +18,7 @@ from stseg.data import read_ids, read_image
 from stseg.render import (
     Figure,
     area_shares,
+    class_colours,
     draw_legend,
     image_bytes,
     label_font,
@@ -57,9 +58,21 @@ class Card:
     names: tuple[str, ...]
 
     @property
+    def bare_names(self) -> tuple[str, ...]:
+        """Without their ids: a class has its colour by them."""
+        return tuple(name.split(" ", 1)[-1] for name in self.names)
+
+    @property
+    def colours(self) -> np.ndarray:
+        """(T, 3) uint8 RGB of the names."""
+        return class_colours(self.bare_names)
+
+    @property
     def overlay(self) -> np.ndarray:
         """(H, W, 3) uint8 RGB: the photo with its label map, or alone."""
-        return self.photo if self.label is None else paint_labels(self.photo, self.label)
+        if self.label is None:
+            return self.photo
+        return paint_labels(self.photo, self.label, self.bare_names)
 
     @property
     def pictures(self) -> list[Figure]:
@@ -258,7 +271,7 @@ def _cut(text: str, width: int) -> str:
 def _legend(card: Card) -> np.ndarray:
     if card.label is None:
         return np.full((_BOX[1], 1, 3), _PANEL, dtype=np.uint8)
-    return draw_legend(card.label, card.names, _BOX[1], max_rows=_MAX_ROWS)
+    return draw_legend(card.label, card.bare_names, _BOX[1], max_rows=_MAX_ROWS, shown=card.names)
 
 
 def write_page(path: Path, sheet: Sheet) -> None:

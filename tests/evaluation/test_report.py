@@ -146,7 +146,7 @@ def test_pictures_have_one_size_and_show_mistakes_where_they_are(shape):
     label[:, shape[1] // 2 :] = 1
     prediction = np.zeros(shape, dtype=np.int64)
     photo = np.zeros((7, 9, 3), dtype=np.uint8)
-    pictures = draw_pictures(prediction, label, photo)
+    pictures = draw_pictures(prediction, label, ("a", "b"), photo)
     sizes = {picture.pixels.shape for picture in pictures}
     assert len(sizes) == 1 and max(*sizes) <= SIDE and min(*sizes) >= 1
     mistakes = pictures[-1].pixels
@@ -157,13 +157,13 @@ def test_pictures_have_one_size_and_show_mistakes_where_they_are(shape):
 
 
 def test_small_maps_grow_by_a_whole_factor():
-    pictures = draw_pictures(np.zeros((7, 9), dtype=int), np.zeros((7, 9), dtype=int))
+    pictures = draw_pictures(np.zeros((7, 9), dtype=int), np.zeros((7, 9), dtype=int), ("a",))
     assert {picture.pixels.shape for picture in pictures} == {(7 * 53, 9 * 53, 3)}
 
 
 def test_ignored_pixels_are_hatched_in_every_map():
     label = np.full((20, 20), -1)
     label[:10] = 0
-    for picture in draw_pictures(np.zeros((20, 20), dtype=int), label):
+    for picture in draw_pictures(np.zeros((20, 20), dtype=int), label, ("a",)):
         below = picture.pixels[picture.pixels.shape[0] // 2 + 1 :]
         assert set(np.unique(below)) == {128, 225}

@@ -1,25 +1,8 @@
-import cv2
 import numpy as np
 import pytest
 from PIL import ImageDraw
 
-from stseg.render.overlay import class_colours, draw_legend, draw_overlay, paint_labels
-
-
-def test_colours_belong_to_ids_and_differ_clearly():
-    colours = class_colours(np.arange(100))
-    assert np.array_equal(class_colours([7]), colours[7:8])
-    lab = cv2.cvtColor(colours[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
-    distance = np.linalg.norm(lab[:, None] - lab[None], axis=2) + 1e3 * np.eye(100)
-    assert distance.min() > 15
-    assert distance[:20, :20].min() > 35
-    assert len(np.unique(class_colours(np.arange(800)), axis=0)) == 800
-
-
-def test_unknown_is_grey_and_any_id_has_a_colour():
-    colours = class_colours(np.array([[-1, 5000]]))
-    assert colours.shape == (1, 2, 3)
-    assert colours[0, 0].tolist() == [128, 128, 128]
+from stseg.render import class_colours, draw_legend, draw_overlay, paint_labels
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 40), (1, 3000), (240, 320), (700, 300)])
@@ -56,14 +39,14 @@ def test_image_and_label_map_of_different_size_are_refused():
         draw_overlay(np.zeros((4, 4, 3)), np.zeros((4, 4), dtype=int), ["a"])
 
 
-def test_regions_are_outlined_on_both_axes_and_unknown_pixels_show_the_photograph_dimmed():
+def test_regions_are_outlined_on_both_axes_and_unknown_pixels_are_dimmed_and_hatched():
     image = np.full((12, 10, 3), 200, dtype=np.uint8)
     labels = np.zeros((12, 10), dtype=int)
     labels[5:, :4], labels[5:, 4:] = 1, -1
-    painted = paint_labels(image, labels, opacity=0.5)
-    plain = [(100 + 0.5 * class_colours([c])[0]).round() for c in (0, 1)]
+    painted = paint_labels(image, labels, ["cat", "dog"], opacity=0.5)
+    plain = (100 + 0.5 * class_colours(["cat", "dog"])).round()
     assert (painted[2, 7] == plain[0]).all() and (painted[9, 1] == plain[1]).all()
-    assert (painted[9, 7] == 120).all()
+    assert (painted[9, 7] == 120).all() and (painted[8, 5] == 225).all()
     dark = painted.sum(axis=2) < 0.5 * image.sum(axis=2)[0, 0]
     assert dark[4].all() and dark[5:, 3].all()
     assert not dark[[2, 8]][:, [1, 7]].any()
@@ -84,3 +67,21 @@ def test_a_legend_tells_names_shares_and_what_is_left_out(monkeypatch):
     assert pairs == {
         "cow": "40.0 %", "cat": "30.0 %", "and 2 more": "20.0 %", "unknown": "10.0 %"
     }  # fmt: skip
+
+
+def test_a_legend_may_show_other_texts_than_the_names_that_give_the_colours():
+    labels = np.zeros((4, 4), dtype=int)
+    plain = draw_legend(labels, ["cat"], 60)
+    other = draw_legend(labels, ["cat"], 60, shown=["7 cat"])
+    colour = class_colours(["cat"])[0]
+    assert plain.shape != other.shape
+    for legend in (plain, other):
+        assert (legend == colour).all(axis=2).any()
+
+
+def test_unknown_is_hatched_in_the_legend_and_without_a_photograph():
+    labels = np.full((40, 40), -1)
+    legend = draw_legend(labels, ["cat"], 60)
+    for picture in (legend, paint_labels(None, labels, ["cat"])):
+        for grey in (128, 225):
+            assert (picture == grey).all(axis=2).sum() > 20

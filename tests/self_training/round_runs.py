@@ -29,14 +29,14 @@ from torch.nn import functional as F
 from stseg.checkpoint.state import weights_digest
 from stseg.engine import train_command
 from stseg.modeling.encoders.sam import SAMImageEncoder
-from stseg.render.overlay import class_colours
+from stseg.render.colours import class_colours
 from stseg.utils import watching
 from tests.helpers.colour_net import COLOURS
 from tests.helpers.tiny_model import CLIP_NAME, SAM_NAME, register, tiny_sam
 
 NAMES = tuple(COLOURS)
 register(Path(tempfile.gettempdir()))  # the files are read at once and not needed later
-class_colours([0])  # the palette is computed once, not in every process
+class_colours(["a"])  # the palette is computed once, not in every process
 
 
 @META_ARCH_REGISTRY.register()

@@ -134,7 +134,9 @@ def test_no_image_gives_a_page_all_the_same(tmp_path):
 @pytest.mark.parametrize("shape", [(60, 90), (1, 1), (3, 2000), (1200, 700), (480, 300), (700, 30)])
 @pytest.mark.parametrize("map_shape", [None, (17, 23)])
 def test_panels_are_small_and_of_one_size(shape, map_shape):
-    panels = draw_panels(make_entry("1.jpg", NAMES, shape, map_shape, with_before=True), "Before")
+    panels = draw_panels(
+        make_entry("1.jpg", NAMES, shape, map_shape, with_before=True), "Before", NAMES
+    )
     captions = [panel.caption for panel in panels]
     assert captions == ["Photo", "Before", "Initial mask", "Refined mask"]
     (size,) = {(panel.width, panel.height) for panel in panels}
@@ -144,7 +146,7 @@ def test_panels_are_small_and_of_one_size(shape, map_shape):
 
 
 def test_a_missing_initial_map_has_no_panel():
-    panels = draw_panels(make_entry("1.jpg", NAMES, with_initial=False), "Before")
+    panels = draw_panels(make_entry("1.jpg", NAMES, with_initial=False), "Before", NAMES)
     assert [panel.caption for panel in panels] == ["Photo", "Refined mask"]
 
 
@@ -152,7 +154,7 @@ def test_a_missing_initial_map_has_no_panel():
 def test_ignored_pixels_are_hatched_on_any_photo(grey):
     photo = np.full((400, 400, 3), grey, dtype=np.uint8)
     labels = np.full((400, 400), -1, dtype=np.int32)
-    panel = draw_panels(ReportEntry("1.jpg", photo, PseudoLabel(labels, None, ())), "")[1]
+    panel = draw_panels(ReportEntry("1.jpg", photo, PseudoLabel(labels, None, ())), "", NAMES)[1]
     picture = np.asarray(Image.open(io.BytesIO(panel.jpeg)).convert("L")).astype(int)
     assert picture.max() - picture.min() > 50
     photo = np.asarray(Image.open(io.BytesIO(panel.jpeg)))
@@ -163,7 +165,7 @@ def test_panels_are_in_place():
     photo = np.zeros((200, 400, 3), dtype=np.uint8)
     labels = np.full((20, 40), -1, dtype=np.int32)
     labels[:10, :10] = 1
-    panel = draw_panels(ReportEntry("1.jpg", photo, PseudoLabel(labels, None, ())), "")[1]
+    panel = draw_panels(ReportEntry("1.jpg", photo, PseudoLabel(labels, None, ())), "", NAMES)[1]
     picture = np.asarray(Image.open(io.BytesIO(panel.jpeg))).astype(int)
     colourful = np.ptp(picture, axis=2) > 40
     assert (
