@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from demo.demo import DEFAULT_CONFIG, segment_image
 from stseg.render import draw_overlay
 from stseg.small_world import (
     CLASS_NAMES,
@@ -29,7 +28,8 @@ from stseg.small_world import (
     Scene,
     render,
 )
-from stseg.structures import Segmentation, Vocabulary
+from stseg.structures import Vocabulary
+from stseg.tools.prediction import describe
 
 FIRST_SEED = max(SPLIT_SEEDS.values()) + SEEDS_PER_SPLIT
 
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--scenes", type=int, default=6, help="how many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other scenes")
     parser.add_argument("--output", type=Path, default=Path("output/small_world"), metavar="DIR")
-    parser.add_argument("--config-file", default=str(DEFAULT_CONFIG), metavar="YAML")
+    parser.add_argument("--config-file", default="stseg_mini", metavar="YAML")
     args = parser.parse_args(argv)
     if args.scenes < 1:
         parser.error(f"--scenes: expected 1 or more, got {args.scenes}.")
@@ -110,19 +110,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         Image.fromarray(scene.image).save(path)
         words = f"{phrase.pattern} {phrase.colour} {phrase.noun}"
         vocabulary = Vocabulary.from_names([*CLASS_NAMES, words])
-        summary = segment_image(predictor, vocabulary, path, args.output, path.stem)
-        result = Segmentation.load(args.output / f"{path.stem}.json")
+        result = predictor(scene.image, vocabulary)
+        result.save(args.output, path.stem)
         overlays.append(draw_overlay(scene.image, result.label_map, result.names))
         asked = CLASS_NAMES.index(phrase.noun)
-        print(f"{args.output / path.stem}_overlay.jpg: {summary}")
+        print(f"{args.output / path.stem}_overlay.jpg: {describe(result)}")
         print(f"  {share_right(result.label_map, scene.label_map, result.names, asked)}")
     sheet = args.output / "overview.jpg"
     Image.fromarray(overview([scene.image for scene, _ in scenes], overlays)).save(sheet)
     print(f"{sheet}: all scenes beside their overlays, with legends")
     print(f"wrote {args.scenes} scenes to {pictures} and, for each, label map, overlay and table")
-    print(
-        f'try your own words: .venv/bin/python demo/demo.py --input {pictures} --vocabulary "..."'
-    )
+    print(f'try your own words: .venv/bin/stseg predict {pictures} "..." --config stseg_mini')
     return 0
 
 

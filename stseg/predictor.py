@@ -1,6 +1,7 @@
 """From an image and names to a label map."""
 
 import glob
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,16 +14,27 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from PIL import Image
 
-from stseg.checkpoint import check_weights, load_for_evaluation, spare_encoder_files
+from stseg.checkpoint import (
+    check_weights,
+    load_for_evaluation,
+    spare_encoder_files,
+    weights_file,
+)
 from stseg.config import setup_cfg, usable_device
 from stseg.data import build_augmentations, find_media, is_video, read_image, to_rgb
 from stseg.modeling import build_model
 from stseg.modeling.meta_arch import EncodedImage
 from stseg.modeling.scores import LabelMap, label_maps
 from stseg.structures import IGNORE_LABEL, Background, Segmentation, Vocabulary, VocabularyLike
+from stseg.utils import ASSETS
 from stseg.weights import find
 
+logger = logging.getLogger(__name__)
+
 ImageLike = np.ndarray | Image.Image | str | os.PathLike[str]
+
+#: Weights that have seen drawings only.
+MINIATURE = ASSETS / "small_world"
 
 #: Of features that `set_image` keeps; where windows need more, the rest is encoded anew.
 KEPT_BYTES = 1 << 30
@@ -82,6 +94,11 @@ class Predictor:
         self.model = build_model(spare_encoder_files(cfg))
         self.model.eval()
         load_for_evaluation(self.model, cfg.MODEL.WEIGHTS)
+        if Path(weights_file(cfg.MODEL.WEIGHTS)).is_relative_to(MINIATURE):
+            logger.warning(
+                "These are the miniature's weights: they know the drawn scenes of the small world, "
+                "and of photographs nothing. `stseg weights list` has others."
+            )
         self._augmentation = T.AugmentationList(build_augmentations(cfg, is_train=False))
         self._current: _Current | None = None
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from demo import demo
 from stseg import Predictor
 from stseg.structures import Vocabulary
+from stseg.tools.prediction.segment_files import Item, Wanted, segment_files
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -67,7 +67,8 @@ def test_an_image_goes_the_way_of_the_walk(tmp_path):
     words = Vocabulary.parse("star; kite")
     sys.setprofile(note)
     try:
-        demo.segment_image(predictor, words, tmp_path / "photo.png", tmp_path / "out", "photo")
+        item, wanted = Item(tmp_path / "photo.png", "photo"), Wanted(tmp_path / "out", ("labels",))
+        segment_files(predictor, words, [item], wanted)
     finally:
         sys.setprofile(None)
     first = [entered.index(path) for path, _ in IMAGE]

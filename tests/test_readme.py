@@ -21,7 +21,6 @@ from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY, buil
 from PIL import Image
 from torch import nn
 
-from demo.demo import parse_args
 from stseg import self_training
 from stseg.cli import stseg_command
 from stseg.config import add_stseg_config
@@ -33,6 +32,7 @@ from stseg.evaluation.evaluation_commands import argument_parser as evaluation_p
 from stseg.modeling.meta_arch.stseg import STSeg
 from stseg.self_training.guard import ADAPTED, NO_GAIN
 from stseg.structures import Background, Vocabulary
+from stseg.tools.prediction.predict_command import prediction_parser
 from tests.helpers.colour_net import COLOURS
 from tests.helpers.nearest_colour import Batches, NearestColour, items
 from tests.helpers.tiny_data import NAMES, write_folder
@@ -106,15 +106,15 @@ def test_commands_name_programs_that_are_there(command):
 def test_demo_commands_are_understood(command):
     if "--help" in command:
         return
-    _, args = parse_args(command[command.index("demo/demo.py") + 1 :])
+    words = command[command.index("demo/demo.py") + 1 :]
+    args = prediction_parser().parse_intermixed_args(words)
     if not args.data:
         Vocabulary.parse(args.vocabulary), Background.parse(args.background)
-    assert (ROOT / args.config_file).is_file()
 
 
 @pytest.mark.parametrize("command", commands_with("train_net.py"), ids=" ".join)
 def test_training_commands_are_understood(command):
-    args = argument_parser().parse_args(command[command.index("train_net.py") + 1 :])
+    args = argument_parser().parse_intermixed_args(command[command.index("train_net.py") + 1 :])
     assert (ROOT / args.config_file).is_file() and len(args.opts) % 2 == 0
     cfg = get_cfg()
     add_stseg_config(cfg)

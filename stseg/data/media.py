@@ -22,8 +22,14 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def find_media(inputs: Sequence[str], what: str = "--input") -> list[Path]:
-    """Images and videos behind files, folders (not below them) and globs, each once, in order.
+def find_media(
+    inputs: Sequence[str],
+    what: str = "--input",
+    *,
+    recursive: bool = False,
+    without: Path | None = None,
+) -> list[Path]:
+    """Images and videos behind files, folders and globs, each once, in order.
 
     A file is taken whatever its suffix; of a folder or a glob only what looks like an image or a
     video.
@@ -31,6 +37,8 @@ def find_media(inputs: Sequence[str], what: str = "--input") -> list[Path]:
     Args:
         inputs: as a person writes them.
         what: they are, for messages.
+        recursive: of folders, also what lies in folders below, but for hidden ones.
+        without: a folder that is left out with all below it.
 
     Raises:
         FileNotFoundError: for an input that leads to nothing; names it.
@@ -40,6 +48,8 @@ def find_media(inputs: Sequence[str], what: str = "--input") -> list[Path]:
         path = Path(text).expanduser()
         if path.is_file():
             matches = [path]
+        elif path.is_dir() and recursive:
+            matches = _media_below(path, without)
         else:
             pattern = os.path.join(glob.escape(str(path)), "*") if path.is_dir() else str(path)
             matches = [p for p in map(Path, sorted(glob.glob(pattern, recursive=True)))]
@@ -54,24 +64,46 @@ def find_media(inputs: Sequence[str], what: str = "--input") -> list[Path]:
     return list(found)
 
 
+def _media_below(folder: Path, without: Path | None) -> list[Path]:
+    found = []
+    for place, folders, files in os.walk(folder):
+        left_out = [] if without is None else [without.resolve()]
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and Path(place, name).resolve() not in left_out
+        )
+        paths = (Path(place, name) for name in sorted(files) if not name.startswith("."))
+        found += [path for path in paths if _looks_like_media(path)]
+    return found
+
+
 def _looks_like_media(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES
 
 
-def unique_stems(paths: Sequence[Path]) -> list[str]:
+def unique_stems(paths: Sequence[Path], inputs: Sequence[str] = ()) -> list[str]:
     """One output stem per file, so that no two files write to the same place.
 
     Names differ without regard to case, as on Windows and macOS; those of a video leave room for
     its frames (`<stem>_000123`).
+
+    Args:
+        paths: of `find_media`.
+        inputs: what they were found behind; files below one of these folders keep their place
+            below it, as "folder/stem".
     """
+    roots = [path for text in inputs if (path := Path(text).expanduser()).is_dir()]
     taken: set[str] = set()
     stems = []
     # Images first: a video can give way to a picture that is called like one of its frames.
     for path in sorted(paths, key=is_video):
-        stem, number = path.stem, 1
+        root = next((root for root in roots if path.is_relative_to(root)), path.parent)
+        place = path.relative_to(root).with_suffix("").as_posix()
+        stem, number = place, 1
         while _is_taken(stem, taken, is_video(path)):
             number += 1
-            stem = f"{path.stem}-{number}"
+            stem = f"{place}-{number}"
         taken.add(stem.casefold())
         stems.append((path, stem))
     by_path = dict(stems)

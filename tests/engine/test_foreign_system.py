@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from demo import demo
 from stseg.engine import train_command
 from stseg.evaluation import read_result
 from stseg.predictor import Predictor
 from stseg.tools.export import export_weights
+from stseg.tools.prediction import prediction_command
 from tests.helpers.systems import CaptionFake, QueryFake, WindowFake
 from tests.helpers.tiny_data import NAMES, write_folder
 
@@ -111,5 +111,5 @@ def test_a_system_of_its_own_goes_through_every_command(command, tmp_path, capsy
 
     flags = ["--config-file", str(config), "--weights", str(small), "--output", f"{tmp_path}/out"]
     flags += ["--input", str(tmp_path / "set" / "images"), "--vocabulary", "; ".join(NAMES)]
-    assert demo.main(flags) == 0
+    assert prediction_command(flags) == 0
     assert "4 of 4 files done" in capsys.readouterr().out

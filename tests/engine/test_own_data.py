@@ -7,12 +7,12 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from demo import demo
 from stseg.config import setup_cfg
 from stseg.engine import train_command
 from stseg.engine.arguments import parse_args
 from stseg.engine.setup import check_data
 from stseg.self_training.target import load_target
+from stseg.tools.prediction import prediction_command
 from tests.helpers import annotated_data as data
 from tests.helpers.colour_net import ColourTestNet
 
@@ -100,16 +100,8 @@ def test_the_demo_takes_images_and_names_of_every_format(tmp_path, kind, capsys)
     for path in root.rglob("*"):  # the demo's test model knows colours
         if path.suffix in (".json", ".txt"):
             path.write_text(path.read_text().replace("bright", "red").replace("dark", "blue"))
-    assert demo.main(demo_flags(tmp_path, "--data", f"mine={kind}:{root}")) == 0
+    assert prediction_command(demo_flags(tmp_path, "--data", f"mine={kind}:{root}")) == 0
     assert "2 of 2 files done" in capsys.readouterr().out
     content = json.loads((tmp_path / "out" / "01.json").read_text())
     assert sorted(entry["name"] for entry in content["classes"]) == ["blue", "red"]
     assert Image.open(tmp_path / "out" / "00.png").size == (data.WIDTH, data.HEIGHT)
-
-
-def test_the_demo_needs_input_and_names_or_data(tmp_path, capsys):
-    for flags, missing in ((["--vocabulary", "a"], "--input"), (["--input", "a"], "--vocabulary")):
-        with pytest.raises(SystemExit) as stop:
-            demo.main(demo_flags(tmp_path, *flags))
-        assert stop.value.code == 2
-        assert f"{missing}: expected it, or --data, got neither" in capsys.readouterr().err

@@ -1,0 +1,188 @@
+"""Segment images, folders and videos with any words.
+
+IMAGES are files, folders (with those below), patterns and videos; NAMES are the last word: classes
+parted by semicolons, synonyms by commas, a .txt or .json file, or a list that ships.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stseg.data import is_video
+from stseg.exports import LabelledImage, write_export
+from stseg.structures import Segmentation
+from stseg.tools.prediction.asked import KINDS, Asked, read_request, vocabulary_notes
+from stseg.tools.prediction.segment_files import (
+    LOW_CONFIDENCE,
+    Item,
+    Outcome,
+    Wanted,
+    segment_files,
+)
+from stseg.tools.prediction.shares import (
+    check_request,
+    is_done,
+    request_of,
+    run_shares,
+    share_of,
+    write_request,
+)
+from stseg.tools.prediction.weights_choice import DEFAULT, Choice, choose
+
+if TYPE_CHECKING:
+    from stseg.predictor import Predictor
+
+_EXAMPLES = """\
+examples:
+  a photo, two classes, one of them with a synonym:
+    PROGRAM photo.jpg "cat, kitten; grass"
+  a folder and a pattern, names from a file, pixels of low confidence left unknown:
+    PROGRAM photos/ "more/*.png" names.txt --background threshold=0.3 --output results
+  words that compete but are not wanted:
+    PROGRAM street.jpg "car; person" --background "distractors=road; sky; building"
+  labels for a labelling program, and nothing else to look at:
+    PROGRAM photos/ names.txt --save coco,cvat
+  many images: two GPUs, eight at a time, going on where it was stopped
+    PROGRAM photos/ names.txt --processes 2 --batch 8 --resume
+  the images and names of a data set, here a folder of labelme files:
+    PROGRAM --data mine=labelme:photos
+  weights of one's own; the miniature, which knows drawn scenes only:
+    PROGRAM drive.mp4 "road; car" --weights output/run/model_final.pth
+    PROGRAM scene.png "star; kite; grass; sky" --config stseg_mini
+
+every image gives <stem>.png (class ids, with a palette), <stem>.json and <stem>_overlay.jpg in the
+output folder, a video also <stem>_overlay.mp4; exports lie in folders of their own there.
+exit code: 0 = all done, 1 = some files failed (named at the end), 2 = wrong use."""
+
+
+def prediction_parser(program: str = "stseg predict") -> argparse.ArgumentParser:
+    """The flags."""
+    parser = argparse.ArgumentParser(
+        program,
+        description=__doc__,
+        epilog=_EXAMPLES.replace("PROGRAM", program),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("what", nargs="*", metavar="IMAGES ... NAMES", help="what to segment, and into what")
+    add("--input", nargs="+", metavar="PATH", help="more images")
+    add("--vocabulary", metavar="NAMES", help="in the place of NAMES")
+    add("--data", metavar="NAME=FORMAT:PATH", help="a data set instead of both, see"
+        " datasets/README.md; either may still be given")  # fmt: skip
+    add("--config-file", "--config", default="", metavar="CONFIG", help="YAML file, or name of one"
+        f" that ships; default: that of the weights, or of {DEFAULT}")  # fmt: skip
+    add("--weights", default="", metavar="FILE", help="file, or a name of `stseg weights list`;"
+        " default: those of the config")  # fmt: skip
+    add("--output", default="output/predict", metavar="DIR", type=Path, help="(%(default)s)")
+    add("--save", default="labels,json,overlay,video", metavar="KINDS", help="of "
+        f"{', '.join(KINDS)}; default: %(default)s")  # fmt: skip
+    add("--background", default="none", metavar="POLICY", help="none, threshold=<0..1> or"
+        ' "distractors=<names>": pixels that become unknown')  # fmt: skip
+    add("--device", help='such as "cpu"; default: the config\'s, if it is there')
+    add("--batch", type=int, default=1, metavar="N", help="images at once; default: %(default)s")
+    add("--resume", action="store_true", help="leave out what is done already")
+    add("--shard", default="", metavar="K/N", help="the K-th of N shares of the images")
+    add("--processes", type=int, default=1, metavar="N", help="N processes, each with its share")
+    add("--opts", nargs="*", default=[], metavar="KEY VALUE", help="config keys to change")
+    return parser
+
+
+def prediction_command(argv: Sequence[str] | None = None, program: str = "stseg predict") -> int:
+    """Command line, see `--help`.
+
+    Args:
+        argv: those of the process by default.
+        program: for messages.
+
+    Returns:
+        0, or 1 if some files failed. Wrong use leaves through `SystemExit(2)`.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = prediction_parser(program)
+    args = parser.parse_intermixed_args(argv)
+    try:
+        asked = read_request(args)
+        share = share_of(asked.items, args.shard)
+        choice = choose(args.config_file, args.weights)
+        request = request_of(asked, choice, args.opts)
+        if args.resume:
+            check_request(args.output, request)
+        if args.processes > 1:
+            code = run_shares(argv, args)
+            _export(asked)
+            return code
+        todo = [i for i in share if not (args.resume and is_done(i, asked.wanted))]
+        predictor = _predictor(args, choice) if todo else None
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        text = error.args[0] if isinstance(error, KeyError) else error
+        parser.exit(2, f"{program}: error: {text}\n")
+    write_request(args.output, request)
+    for note in vocabulary_notes(asked.vocabulary):
+        _say(f"note: {note}")
+    if len(todo) < len(share):
+        _say(f"{len(share) - len(todo)} of {len(share)} files are done already")
+    outcome = Outcome()
+    if predictor is not None:
+        outcome = segment_files(predictor, asked.vocabulary, todo, asked.wanted)
+    _tell(outcome, len(todo), asked.wanted.output)
+    _export(asked, [path for path, _ in outcome.failed], shared=bool(args.shard))
+    return int(bool(outcome.failed))
+
+
+def _predictor(args: argparse.Namespace, choice: Choice) -> Predictor:
+    from stseg.config import setup_cfg
+    from stseg.predictor import Predictor
+
+    cfg = setup_cfg(choice.config, args.opts, device=args.device)
+    return Predictor(cfg, weights=choice.weights)
+
+
+def _tell(outcome: Outcome, asked_for: int, output: Path) -> None:
+    for path, reason in outcome.failed:
+        sys.stderr.write(f"failed: {path}: {reason}\n")
+    _say(f"{len(outcome.done)} of {asked_for} files done, results in {output}")
+    sure = np.mean(outcome.confidences) if outcome.confidences else 1.0
+    if sure < LOW_CONFIDENCE:
+        _say(
+            f"note: the model is hardly sure of anything here (mean confidence {sure:.2f}): it may "
+            "not know such pictures, or none of these words fits what they show. --background "
+            "threshold=0.3 leaves what is below 0.3 unknown."
+        )
+
+
+def _export(asked: Asked, failed: Sequence[Path] = (), *, shared: bool = False) -> None:
+    """Write the exports about all results of the job.
+
+    Args:
+        asked: the job.
+        failed: images whose results, if there are any, are those of an earlier run.
+        shared: other processes work on it, too: the one that finds the job done writes them.
+    """
+    images = [i for i in asked.items if not is_video(i.path) and i.path not in failed]
+    done = [item for item in images if is_done(item, asked.wanted)]
+    for kind in asked.exports:
+        if shared and len(done) < len(images):
+            _say(f"{kind}: {len(images) - len(done)} images lack results; the last share writes it")
+        elif done:
+            files = write_export(kind, _saved(done, asked.wanted), asked.wanted.output / kind)
+            _say(f"{kind}: {files[0]}" + (f" and {len(files) - 1} more" if files[1:] else ""))
+
+
+def _saved(items: Sequence[Item], wanted: Wanted) -> Iterator[LabelledImage]:
+    """What lies in the output folder, one by one."""
+    for item in items:
+        folder, stem = wanted.place(item)
+        found = Segmentation.load(folder / f"{stem}.json")
+        yield LabelledImage(f"{item.stem}{item.path.suffix}", found.label_map, found.names)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
