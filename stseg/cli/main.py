@@ -11,7 +11,10 @@ import stseg
 from stseg.utils import explanation
 
 #: Subcommand -> what it is for; each has a file of its name beside this one, with `run(argv)`.
-COMMANDS = {"weights": "published weights by name: list, get and check them"}
+COMMANDS = {
+    "doctor": "what is wrong with an installation, each finding with its cure",
+    "weights": "published weights by name: list, get and check them",
+}
 
 _EPILOG = """\
 commands:
