@@ -13,6 +13,7 @@ from stseg.utils import explanation
 #: Subcommand -> what it is for; each has a file of its name beside this one, with `run(argv)`.
 COMMANDS = {
     "doctor": "what is wrong with an installation, each finding with its cure",
+    "vocab": "words: what is wrong with a list of names, and how answers move with them",
     "weights": "published weights by name: list, get and check them",
 }
 
