@@ -51,10 +51,9 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
     args = parser.parse_args(argv)
     from detectron2.data import DatasetCatalog
 
-    from benchmarks.asked_words import with_distractors
     from benchmarks.rejection_watch import measure
-    from benchmarks.vocabulary_variants import words_of
     from stseg.data.datasets import dataset_label_reader, dataset_vocabulary
+    from stseg.tools.vocabulary import with_distractors, words_of
 
     predictor = predictor_of(args)
     rows = measure(

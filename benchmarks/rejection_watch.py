@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from benchmarks.asked_words import VocabularyVariant
-from stseg import Predictor, Vocabulary
+from stseg import Predictor
 from stseg.evaluation import ConfusionMatrix
 from stseg.modeling.heads import cost_decoder
+from stseg.tools.vocabulary import VocabularyVariant
 
 STAGES = 3
 
@@ -66,7 +66,7 @@ def measure(
         image, "mIoU" and "changed" in [0, 1].
     """
     head = predictor.model.head
-    vocabulary = Vocabulary.parse([[name] for name in asked.names])
+    vocabulary = asked.vocabulary
     matrices = {k: ConfusionMatrix(asked.num_classes) for k in topks}
     watches = {k: Watch() for k in topks}
     whole, changed, pixels = dict.fromkeys(topks, 0.0), dict.fromkeys(topks, 0), 0

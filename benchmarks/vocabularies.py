@@ -57,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
         parser.error("--distractors: expected words to draw from in --pool, got none.")
     from detectron2.data import DatasetCatalog
 
-    from benchmarks.vocabulary_variants import measure, variants, words_of
     from stseg.data.datasets import dataset_label_reader, dataset_vocabulary
+    from stseg.tools.vocabulary import measure, variants, words_of
 
     logging.getLogger("stseg").setLevel(logging.WARNING)
     predictor = predictor_of(args)
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
     tables = json.loads(args.tables.read_text(encoding="utf-8")) if args.tables else {}
     asked = variants(vocabulary, pool, args.distractors, tables)
     rows = measure(
-        lambda path, names: predictor(path, names).label_map,
+        predictor,
         DatasetCatalog.get(args.data_set)[: args.images],
         asked,
         dataset_label_reader(args.data_set),

@@ -22,8 +22,10 @@ COMMANDS = {
     "compare": "compare two results",
     "report": "a page about a result",
     "data": "verify, show and prepare data sets",
-    "reproduce": "measure a published figure again",
+    "vocab": "words: what is wrong with a list of names, and how answers move with them",
     "weights": "published weights by name: list, get and check them",
+    "reproduce": "measure a published figure again",
+    "doctor": "what is wrong with an installation, each finding with its cure",
 }
 
 _EPILOG = """\

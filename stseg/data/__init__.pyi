@@ -1,7 +1,7 @@
 from .augmentation import build_augmentations
 from .datasets.class_lists import load_class_list, load_id_table, load_unseen
 from .datasets.class_matching import MATCH_RULES, Match, known_classes
-from .datasets.layouts import data_root
+from .datasets.layouts import data_root, present_layouts
 from .datasets.miniature import IGNORED_IN_FILES, SPLITS, UNLABELLED_SPLIT
 from .datasets.register import (
     check_registered,
@@ -75,6 +75,7 @@ __all__ = [
     "load_id_table",
     "load_unseen",
     "open_video",
+    "present_layouts",
     "image_size",
     "read_ids",
     "read_image",

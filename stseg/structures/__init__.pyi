@@ -1,5 +1,5 @@
 from .segmentation import IGNORE_LABEL, Segmentation
-from .vocabulary import Background, Vocabulary, VocabularyLike
+from .vocabulary import Background, Vocabulary, VocabularyLike, shipped_lists, written_entries
 
 __all__ = [
     "Background",
@@ -7,4 +7,6 @@ __all__ = [
     "Segmentation",
     "Vocabulary",
     "VocabularyLike",
+    "shipped_lists",
+    "written_entries",
 ]

@@ -269,6 +269,37 @@ class Vocabulary:
         return hashlib.sha256(content.encode("ascii")).hexdigest()
 
 
+def shipped_lists() -> tuple[str, ...]:
+    """Names of the lists that ship, for "vocab:<list>"."""
+    return tuple(sorted(path.stem for path in _LIST_DIR.glob("*.json")))
+
+
+def written_entries(source: str | PathLike[str]) -> tuple[list[Any], bool]:
+    """The class entries of a source as they stand there, for those who look for faults.
+
+    Args:
+        source: text, path or "vocab:<list>", as `Vocabulary.parse` takes it.
+
+    Returns:
+        One for each class, texts or lists where the source is sound, unchecked; and whether the
+        source allows two classes of one display name.
+
+    Raises:
+        ValueError: if a file is not text, or no JSON, or holds no list of classes.
+        FileNotFoundError: if there is no such file or list.
+    """
+    if isinstance(source, str) and source.strip().startswith(_LIST_PREFIX):
+        content = _content(_shipped_list(source.strip()))
+    elif isinstance(source, PathLike) or _looks_like_path(source):
+        content = _content(Path(str(source).strip()))
+    else:
+        content = _split_text(source)
+    entries = _classes(content)
+    if not isinstance(entries, list):
+        raise ValueError(f"Vocabulary: expected a list of classes, got {type(entries).__name__}.")
+    return entries, isinstance(content, dict) and bool(content.get("allow_shared_names", False))
+
+
 def _looks_like_path(source: Any) -> bool:
     return isinstance(source, str) and source.strip().lower().endswith((".txt", ".json"))
 
@@ -276,7 +307,7 @@ def _looks_like_path(source: Any) -> bool:
 def _shipped_list(source: str) -> Path:
     """The file of "vocab:<list>"."""
     stem = source.removeprefix(_LIST_PREFIX).strip()
-    known = sorted(path.stem for path in _LIST_DIR.glob("*.json"))
+    known = shipped_lists()
     if stem not in known:
         raise FileNotFoundError(
             f"Vocabulary: expected {_LIST_PREFIX} with one of {', '.join(known)}, got {source!r}."
@@ -290,8 +321,8 @@ def _split_text(text: str) -> list[str]:
     return [entry for line in lines for entry in line.split(";")]
 
 
-def _read_file(cls: type[Vocabulary], path: Path, allow_shared_names: bool) -> Vocabulary:
-    path = Path(str(path).strip())
+def _content(path: Path) -> Any:
+    """The entries of a text file, or whatever a JSON file holds."""
     if not path.is_file():
         raise FileNotFoundError(
             f"Vocabulary: expected a .txt or .json file, got {str(path)!r}, which does not exist."
@@ -299,28 +330,44 @@ def _read_file(cls: type[Vocabulary], path: Path, allow_shared_names: bool) -> V
     try:
         text = path.read_text(encoding="utf-8-sig")  # Windows editors write a mark in front
         if path.suffix.lower() == ".json":
-            return _from_json(cls, json.loads(text), allow_shared_names)
-        lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
-        entries = _split_text("\n".join(lines))
-        return cls.from_names(entries, allow_shared_names=allow_shared_names)
-    except (ValueError, TypeError) as error:  # json and unicode errors are ValueErrors too
-        raise ValueError(f"{error} Read from {str(path)!r}.") from error
+            return json.loads(text)
+    except ValueError as error:  # json and unicode errors are ValueErrors too
+        kind = "JSON" if path.suffix.lower() == ".json" else "text in UTF-8"
+        raise ValueError(f"Vocabulary: expected {kind}, got {str(path)!r}: {error}.") from error
+    return _split_text("\n".join(x for x in text.splitlines() if not x.lstrip().startswith("#")))
 
 
-def _from_json(cls: type[Vocabulary], content: Any, allow_shared_names: bool) -> Vocabulary:
+def _classes(content: Any) -> Any:
+    """The list of entries in what a file holds."""
     if not isinstance(content, dict):
-        return cls.from_names(content, allow_shared_names=allow_shared_names)
+        return content
     if "classes" not in content:
         raise ValueError(
             f'Vocabulary: expected a list or an object with "classes", got keys {list(content)}.'
         )
+    return content["classes"]
+
+
+def _read_file(cls: type[Vocabulary], path: Path, allow_shared_names: bool) -> Vocabulary:
+    path = Path(str(path).strip())
+    content = _content(path)
+    try:
+        return _from_content(cls, content, allow_shared_names)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{error} Read from {str(path)!r}.") from error
+
+
+def _from_content(cls: type[Vocabulary], content: Any, allow_shared_names: bool) -> Vocabulary:
+    entries = _classes(content)
+    if not isinstance(content, dict):
+        return cls.from_names(entries, allow_shared_names=allow_shared_names)
     if "templates" in content:
         raise ValueError(
             'Vocabulary: expected words, got "templates" as well, which belong to the model. Take '
             "them out, and set MODEL.TEXT.TEMPLATES."
         )
     allow = allow_shared_names or bool(content.get("allow_shared_names", False))
-    vocabulary = cls.from_names(content["classes"], allow_shared_names=allow)
+    vocabulary = cls.from_names(entries, allow_shared_names=allow)
     if content.get("seen") is not None:
         vocabulary = vocabulary.with_seen(content["seen"])
     if content.get("rest") is not None:

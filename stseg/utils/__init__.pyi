@@ -1,4 +1,4 @@
-from .dependencies import require_detectron2
+from .dependencies import is_installed, require_detectron2
 from .disk_cache import TensorCache, cache_folder
 from .doors import front_door
 from .errors import explanation, some_of, without_traceback
@@ -23,6 +23,7 @@ __all__ = [
     "explanation",
     "front_door",
     "get_random_state",
+    "is_installed",
     "kept_random_state",
     "require_detectron2",
     "set_random_state",

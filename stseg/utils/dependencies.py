@@ -19,13 +19,14 @@ and, for Detectron2, one of
 
 def missing_dependencies() -> tuple[str, ...]:
     """Those of torch and Detectron2 that are not installed. Imports neither."""
-    return tuple(module for module in REQUIRED if not _is_installed(module))
+    return tuple(module for module in REQUIRED if not is_installed(module))
 
 
-def _is_installed(module: str) -> bool:
+def is_installed(module: str) -> bool:
+    """Whether a module can be found. Imports nothing but the packages that it lies in."""
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:
+    except (ImportError, ValueError):
         return False
 
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.asked_words import with_distractors
 from benchmarks.rejection import show
 from benchmarks.rejection_watch import measure
 from stseg import Predictor
 from stseg.modeling.heads import cost_decoder
 from stseg.small_world.names import CLASS_NAMES
 from stseg.small_world.scenes import render
+from stseg.tools.vocabulary import with_distractors
 
 
 def test_what_rejection_saves_and_changes(tmp_path, capsys):

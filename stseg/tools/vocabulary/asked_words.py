@@ -1,4 +1,4 @@
-"""The classes of a data set asked for in other words, or among other words, and the way back.
+"""Classes asked for in other words, or among other words, and the way back.
 
 A variant maps the answers back to the classes, so that scores under all variants are comparable.
 """
@@ -8,20 +8,35 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stseg.structures import Vocabulary
+
+#: A name, or synonyms of one class.
+Asked = str | tuple[str, ...]
+
 
 @dataclass(frozen=True)
 class VocabularyVariant:
     """Other words for the classes of a data set, and the way back.
 
     Attributes:
-        names: M names to ask for.
+        names: M names to ask for, or groups of synonyms.
         answers: (M,) int64, the class id in [0, N) that each name stands for, or N for none.
         num_labels: N, classes in the labels.
     """
 
-    names: tuple[str, ...]
+    names: tuple[Asked, ...]
     answers: np.ndarray
     num_labels: int
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What to ask for.
+
+        Raises:
+            ValueError: if two of the names, or groups, are one.
+        """
+        groups = [[asked] if isinstance(asked, str) else list(asked) for asked in self.names]
+        return Vocabulary.from_names(groups, allow_shared_names=True)
 
     @property
     def num_classes(self) -> int:
@@ -132,7 +147,7 @@ def with_distractors(
     return VocabularyVariant((*names, *(free[i] for i in order)), answers, len(names))
 
 
-def permuted(names: Sequence[str], seed: int = 0) -> VocabularyVariant:
+def permuted(names: Sequence[Asked], seed: int = 0) -> VocabularyVariant:
     """Ask for the same names in another order, which must change no score at all."""
     order = np.random.default_rng(seed).permutation(len(names))
     return VocabularyVariant(tuple(names[i] for i in order), order.astype(np.int64), len(names))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.asked_words import permuted, renamed, with_distractors, with_synonyms
 from stseg.evaluation import ConfusionMatrix
+from stseg.tools.vocabulary import permuted, renamed, with_distractors, with_synonyms
 
 NAMES = ("couch", "sky", "dog", "tree")
 
