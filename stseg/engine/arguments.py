@@ -3,6 +3,8 @@
 import argparse
 from collections.abc import Sequence
 
+from stseg.engine.screen import hide_old_ways
+
 _EXAMPLES = """
 examples:
   train on one GPU, changing two keys
@@ -37,6 +39,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """
     parser = argument_parser()
     args = parser.parse_args(argv)
+    if not args.verbose:
+        hide_old_ways()
     import torch
 
     try:
@@ -79,6 +83,7 @@ def argument_parser() -> argparse.ArgumentParser:
     )
     add("--preview", type=int, default=0, metavar="N", help="only label N images, on a page")
     add("--dry-run", type=int, default=0, metavar="N", help="every phase, with N images, and stop")
+    add("--verbose", action="store_true", help="show on the screen all that log.txt keeps")
     add(
         "--num-gpus",
         type=int,

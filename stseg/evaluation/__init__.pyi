@@ -17,6 +17,7 @@ from .results import (
 from .run_summary import Figures
 from .scoring import Score, Settings, score_pairs, summarise
 from .sem_seg_evaluator import ResumedModel, STSegSemSegEvaluator
+from .terminal import class_table
 
 __all__ = [
     "Bootstrap",
@@ -34,6 +35,7 @@ __all__ = [
     "Settings",
     "TrimapCounts",
     "build_evaluator",
+    "class_table",
     "comparable",
     "figures",
     "fold_background",
