@@ -1,8 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help env demo ablation test test-all check
+.PHONY: help env env-dev demo ablation test test-all check
 
 VENV ?= .venv
-export VENV PYTHON
+export VENV PYTHON CPU CPU_INDEX LOCKED
 # As stseg/utils/threads.py: what else runs on the machine should not slow us down more than it must.
 ifeq ($(origin GOMP_SPINCOUNT)$(origin OMP_WAIT_POLICY),undefinedundefined)
 export GOMP_SPINCOUNT = 10000
@@ -13,10 +13,17 @@ TESTS = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n logical --maxprocesses
 
 help: ## list the targets
 	@grep -hE "^[a-z-]+:.*## " $(MAKEFILE_LIST) | sed -E "s/^([a-z-]+):.*## /  make \1\t/"
-	@echo "Options: PYTHON=/path/to/python3.11, ARGS='-k parity' (added to the command)"
+	@echo "Options:"
+	@echo "  PYTHON=/path/to/python3.11"
+	@echo "  ARGS='-k parity'  is added to the command"
+	@echo "  CPU=1     a new .venv without the CUDA stack: PyTorch from its own index, or CPU_INDEX=..."
+	@echo "  LOCKED=1  the tested versions, by hash: dev/lock"
 
-env: ## create .venv and install everything, if that is not done yet
+env: ## create .venv with what running needs, if that is not done yet
 	@bash dev/setup_env.sh
+
+env-dev: ## the same with developers' tools
+	@bash dev/setup_env.sh dev
 
 demo: env ## segment fresh miniature scenes with names never seen in training
 	@$(VENV)/bin/python -W ignore::FutureWarning -m demo.small_world $(ARGS)
@@ -24,11 +31,11 @@ demo: env ## segment fresh miniature scenes with names never seen in training
 ablation: env ## run the paper's ablation in miniature, about 85 minutes on two cores
 	@$(VENV)/bin/python -W ignore::FutureWarning -m benchmarks.ablation $(ARGS)
 
-test: env ## run the tests and say what was skipped
+test: env-dev ## run the tests and say what was skipped
 	@$(TESTS) $(ARGS)
 
-test-all: env ## run the slow tests too
+test-all: env-dev ## run the slow tests too
 	@$(TESTS) -m "not gpu" $(ARGS)
 
-check: env ## lint, types, import direction, copied code
+check: env-dev ## lint, types, import direction, copied code
 	@bash dev/check.sh

@@ -110,7 +110,7 @@ class Checkpointer(DetectionCheckpointer):
         check_fit(self.model, state, "MODEL.WEIGHTS", self._path, kind=kind)
         result = super()._load_model(checkpoint)
         if result.missing_keys:  # of frozen parts, which have files of their own
-            logger.info("%d tensors keep what their own files gave.", len(result.missing_keys))
+            logger.debug("%d tensors keep what their own files gave.", len(result.missing_keys))
             result.missing_keys.clear()
         return result
 

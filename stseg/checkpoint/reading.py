@@ -105,8 +105,13 @@ def _numpy_allowed() -> Iterator[None]:
     if not hasattr(torch.serialization, "safe_globals"):  # torch < 2.5 has tensors only
         yield
         return
-    core = getattr(np, "_core", None) or np.core
-    functions = [core.multiarray.scalar, core.multiarray._reconstruct]
+    # NumPy 1.26 may have a "_core", too, an empty one.
+    multiarray = getattr(getattr(np, "_core", None), "multiarray", None) or np.core.multiarray
+    functions: list[Any] = [multiarray.scalar, multiarray._reconstruct]
+    if torch.__version__ >= (2, 6):
+        # Under the names that NumPy 1 and 2 give them, whichever wrote the file.
+        places = ("numpy.core.multiarray", "numpy._core.multiarray")
+        functions = [(f, f"{place}.{f.__name__}") for f in functions for place in places]
     kinds = [type(np.dtype(kind)) for kind in "?bBhHiIlLqQefdU"]
     with torch.serialization.safe_globals([np.dtype, np.ndarray, *kinds, *functions]):
         yield

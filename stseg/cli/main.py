@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
-import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
 import stseg
-from stseg.utils import explanation
+from stseg.utils import explanation, hide_old_ways
 
 #: Subcommand -> what it is for; each has a file of its name beside this one, with `run(argv)`.
 COMMANDS = {
@@ -54,8 +52,8 @@ def stseg_command(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="its arguments")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if not sys.warnoptions:  # those of other packages, about their own code
-        warnings.simplefilter("ignore", FutureWarning)
+    if "--verbose" not in args.rest:
+        hide_old_ways()
     try:
         return import_module(f"stseg.cli.{args.command}").run(args.rest)
     except (OSError, ValueError) as error:

@@ -31,11 +31,19 @@ class ExactResizeTransform(T.ResizeTransform):
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
         """Nearest neighbour at cell centres; (H, W) integers in, the same type out."""
-        # OpenCV has no 64 bits. Its "exact" is Pillow's nearest neighbour, and quicker.
-        ids = segmentation.astype(np.int32) if segmentation.itemsize > 4 else segmentation
-        size = (self.new_w, self.new_h)
-        resized = cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST_EXACT)
-        return resized.astype(segmentation.dtype, copy=False)
+        rows, columns = _nearest(self.h, self.new_h), _nearest(self.w, self.new_w)
+        return segmentation.take(rows, axis=0).take(columns, axis=1)
+
+
+def _nearest(old: int, new: int) -> np.ndarray:
+    """Cells of an axis that Pillow takes, (new,) in [0, old).
+
+    OpenCV 5 has the same as INTER_NEAREST_EXACT; OpenCV 4, the last for NumPy 1, takes others.
+    """
+    steps = np.full(new, old / new)
+    steps[0] /= 2
+    # Summed up one after the other, as Pillow does: at ties the last bit decides.
+    return np.minimum(np.cumsum(steps).astype(np.intp), old - 1)
 
 
 class ExactResizeShortestEdge(T.ResizeShortestEdge):

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from stseg.utils import hide_old_ways
 from stseg.weights import path_of
 
 _EXAMPLES = """
@@ -95,6 +96,8 @@ def parse_args(
     args.opts = [part.strip() for part in args.opts]
     short = (("MODEL.WEIGHTS", args.weights and path_of(args.weights)), ("OUTPUT_DIR", args.output))
     args.opts += [part for key, value in short if value for part in (key, value)]
+    if not args.verbose:
+        hide_old_ways()
     import torch
 
     try:
@@ -163,6 +166,7 @@ def _add_task(parser: argparse.ArgumentParser, task: str) -> None:
 
 def _add_processes(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
+    add("--verbose", action="store_true", help="show on the screen all that log.txt keeps")
     add("--num-gpus", type=int, help="GPUs on this machine; 0 = CPU (default: 1 if there is one)")
     add("--num-cpu-processes", type=int, default=1, help="processes with --num-gpus 0")
     add("--num-machines", type=int, default=1, help="machines in all")

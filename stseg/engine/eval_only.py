@@ -1,6 +1,7 @@
 """`train_net.py --eval-only`, and one temperature for a system's confidences on the way."""
 
 import logging
+import time
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from stseg.checkpoint import (
     weights_file,
 )
 from stseg.data import build_test_loader
+from stseg.engine.screen import tell_written
 from stseg.engine.trainer import Trainer
 from stseg.evaluation import ConfidenceHistogram, STSegSemSegEvaluator, build_evaluator
 from stseg.modeling.scores import LabelMapModel
@@ -39,7 +41,7 @@ def evaluate_weights(cfg: CfgNode, args: Namespace) -> dict[str, Any]:
     Returns:
         The results, {} on other ranks than 0.
     """
-    run = cfg.OUTPUT_DIR if args.resume else ""
+    run, since = cfg.OUTPUT_DIR if args.resume else "", time.time()
     model = Trainer.build_model(spare_encoder_files(cfg, run))
     load_for_evaluation(model, cfg.MODEL.WEIGHTS, run)
     weights = weights_file(cfg.MODEL.WEIGHTS, run)
@@ -51,6 +53,7 @@ def evaluate_weights(cfg: CfgNode, args: Namespace) -> dict[str, Any]:
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
         verify_results(cfg, results)
+        tell_written(cfg.OUTPUT_DIR, since)
     return results
 
 
@@ -101,6 +104,7 @@ def calibrate(cfg: CfgNode, model: nn.Module, weights: str, target: str) -> floa
 def _confidences(cfg: CfgNode, model: nn.Module) -> ConfidenceHistogram | None:
     """Of all images, counted as in evaluation; None on other ranks than 0."""
     histogram, answers = None, LabelMapModel(model)
+    is_silent = not comm.is_main_process()
     for name in cfg.DATASETS.TEST:
         evaluator = build_evaluator(cfg, name)
         if not isinstance(evaluator, STSegSemSegEvaluator):
@@ -111,7 +115,7 @@ def _confidences(cfg: CfgNode, model: nn.Module) -> ConfidenceHistogram | None:
             )
         evaluator.reset()
         with inference_context(model), torch.no_grad():
-            for batch in tqdm(build_test_loader(cfg, name), "calibrate"):
+            for batch in tqdm(build_test_loader(cfg, name), "calibrate", disable=is_silent):
                 evaluator.process(batch, answers(batch))
         found = evaluator.confidences()
         if histogram is not None:

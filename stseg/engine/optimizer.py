@@ -1,7 +1,5 @@
 """AdamW with SED's parameter groups, and the learning-rate schedules."""
 
-import logging
-import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
@@ -13,8 +11,6 @@ from detectron2.solver.lr_scheduler import LRMultiplier, WarmupParamScheduler
 from fvcore.common.param_scheduler import PolynomialDecayParamScheduler
 from tabulate import tabulate
 from torch import nn
-
-logger = logging.getLogger(__name__)
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
@@ -54,7 +50,6 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
     optimizer = torch.optim.AdamW(groups, lr=solver.BASE_LR, weight_decay=solver.WEIGHT_DECAY)
     if solver.CLIP_GRADIENTS.ENABLED:
         _add_clipping(optimizer, solver.CLIP_GRADIENTS)
-    logger.info("What learns, and how:\n%s", describe_groups(model, optimizer))
     return optimizer
 
 
@@ -72,28 +67,30 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRMult
     return LRMultiplier(optimizer, multiplier=schedule, max_iter=solver.MAX_ITER)
 
 
-def describe_groups(model: nn.Module, optimizer: torch.optim.Optimizer) -> str:
-    """A table of name, count, shape, rate and decay; repeated blocks share a row (``*``)."""
-    settings = {
-        p: (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]
-    }
-    rows: dict[tuple, list] = {}
+def describe_parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[str, str]:
+    """What learns and how: in one line, and as a table of every parameter.
+
+    Args:
+        model: the bare model.
+        optimizer: of `build_optimizer`.
+    """
+    group_of = {p: k for k, g in enumerate(optimizer.param_groups) for p in g["params"]}
+    rows, learning, total = [], 0, 0
     for name, param in model.named_parameters():
-        if param not in settings:
-            continue
-        key = (re.sub(r"(?<=\.)\d+(?=\.)", "*", name), *settings[param])
-        rows.setdefault(key, []).append(param)
-    table = [
-        (name, len(params), _shapes(params), sum(p.numel() for p in params), lr, decay)
-        for (name, lr, decay), params in rows.items()
-    ]
-    headers = ("name", "tensors", "shape", "numbers", "lr", "weight decay")
-    return tabulate(table, headers=headers, disable_numparse=[2])
-
-
-def _shapes(params: list[nn.Parameter]) -> str:
-    first, *others = dict.fromkeys("x".join(map(str, p.shape)) for p in params)
-    return f"{first} ..." if others else first
+        how: tuple = ("frozen", "", "")
+        if param in group_of:
+            group = optimizer.param_groups[group_of[param]]
+            how = (group_of[param], group["lr"], group["weight_decay"])
+            learning += param.numel()
+        rows.append((name, "x".join(map(str, param.shape)), param.numel(), *how))
+        total += param.numel()
+    headers = ("name", "shape", "numbers", "group", "lr", "weight decay")
+    rates = sorted({group["lr"] for group in optimizer.param_groups})
+    line = (
+        f"{learning / 1e6:.2f} M of {total / 1e6:.2f} M parameters learn, "
+        f"lr {' to '.join(f'{rate:g}' for rate in dict.fromkeys((rates[0], rates[-1])))}"
+    )
+    return line, f"{line}\n\n{tabulate(rows, headers=headers, disable_numparse=[1])}\n"
 
 
 def _matches(pattern: str, name: str) -> bool:

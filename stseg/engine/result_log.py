@@ -7,7 +7,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from stseg.evaluation import Figures, write_results
+from stseg.evaluation import Figures, class_table, write_results
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,10 @@ def summary(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def report(results: Mapping[str, dict[str, dict[str, float]]], output_dir: str) -> None:
-    """Log one table per data set and write ``results.json``, see `stseg.evaluation.write_results`.
+    """Log a table per data set and write ``results.json``, see `stseg.evaluation.write_results`.
+
+    It is one of classes, since our evaluator logs the overall figures; for other projects'
+    evaluators one of overall figures.
 
     Args:
         results: {data set: {task: {metric: value}}}.
@@ -35,16 +38,15 @@ def report(results: Mapping[str, dict[str, dict[str, float]]], output_dir: str) 
     """
     ours, others = {}, {}
     for name, tasks in results.items():
-        rows = [
-            (task, metric, value)
-            for task, metrics in summary(tasks).items()
-            for metric, value in metrics.items()
-        ]
-        table = tabulate(rows, headers=("task", "metric", "value"), floatfmt=".3f")
-        logger.info("Results on %s:\n%s", name, table)
+        rows = []
         for task, metrics in tasks.items():
             if isinstance(metrics, Figures):
                 ours[name] = metrics.result
-            else:
-                others.setdefault(name, {})[task] = metrics
+                logger.info("Classes of %s:\n%s", name, class_table(metrics.result))
+                continue
+            others.setdefault(name, {})[task] = metrics
+            rows += [(task, metric, value) for metric, value in summary(metrics).items()]
+        if rows:
+            table = tabulate(rows, headers=("task", "metric", "value"), floatfmt=".3f")
+            logger.info("Results on %s:\n%s", name, table)
     write_results(os.path.join(output_dir, "results.json"), ours, others)

@@ -25,6 +25,7 @@ _MADE = (
     "log.txt*",
     "metrics*.json",
     "model_*",
+    "parameters.txt",
     "results.json",
     "self_training/*",
 )

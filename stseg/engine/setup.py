@@ -11,13 +11,13 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
 
 from stseg.checkpoint import check_weights
 from stseg.config import setup_cfg
 from stseg.data import register_from_cfg
 from stseg.engine.dry_run import make_dry
 from stseg.engine.run_folder import has_checkpoint, latest_aside, locked, set_aside
+from stseg.engine.screen import set_up_logs, tell
 from stseg.modeling.encoders import check_sam_checkpoint
 from stseg.self_training import load_target, register_target
 from stseg.utils import write_atomically
@@ -28,13 +28,14 @@ logger = logging.getLogger(__name__)
 def setup_run(args: argparse.Namespace) -> CfgNode:
     """Config, logs, seeds and data sets of one training or evaluation process.
 
-    OUTPUT_DIR receives the full config and the log with versions of everything.
+    OUTPUT_DIR receives the full config and the log with versions of everything; for the screen see
+    `stseg.engine.screen`.
 
     Args:
         args: from `stseg.engine.arguments.parse_args`.
     """
     cfg = cfg_of(args)
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="stseg")
+    set_up_logs(cfg.OUTPUT_DIR, comm.get_rank(), getattr(args, "verbose", False))
     with _kept_config(cfg, args):
         default_setup(cfg, args)
     if aside := getattr(args, "set_aside", ""):
@@ -46,7 +47,29 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
     if skipped:  # told on the screen before, when there was no log yet
         names = ", ".join(os.path.basename(path) for path, _ in skipped)
         logger.warning("%d images cannot be read and are left out: %s", len(skipped), names)
+    _tell_run(cfg, args)
     return cfg
+
+
+def _tell_run(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Log what runs where."""
+    device = cfg.MODEL.DEVICE
+    where = [f"{comm.get_world_size()} x {device}"]
+    if device.startswith("cuda"):
+        where.append(torch.cuda.get_device_name())
+    else:
+        where.append(f"threads: {torch.get_num_threads()}")
+    tell(
+        "This run:",
+        [
+            ("config", args.config_file),
+            ("weights", "the run's last checkpoint" if args.resume else cfg.MODEL.WEIGHTS),
+            ("device", ", ".join(where)),
+            ("images", cfg.SELF_TRAINING.IMAGES),
+            ("vocabulary", cfg.SELF_TRAINING.VOCABULARY),
+            ("output", cfg.OUTPUT_DIR),
+        ],
+    )
 
 
 @contextmanager

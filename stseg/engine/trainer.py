@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 import weakref
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -25,16 +26,27 @@ from stseg.checkpoint import Checkpointer, WeightFacts, check_weights, checked_a
 from stseg.data import build_test_loader, build_train_loader, dataset_vocabulary
 from stseg.engine.ema import WeightAverage
 from stseg.engine.hooks import Checkpoints, KeepBest, Writers, trim_metrics
-from stseg.engine.optimizer import build_lr_scheduler, build_optimizer
+from stseg.engine.optimizer import (
+    build_lr_scheduler,
+    build_optimizer,
+    describe_parameters,
+)
 from stseg.engine.pictures import Pictures, pick_samples
 from stseg.engine.result_log import report, summary
 from stseg.engine.run_folder import RunIdentity
+from stseg.engine.screen import tell_written
 from stseg.engine.train_step import StepTrainer, amp_dtype
 from stseg.evaluation import ResumedModel, STSegSemSegEvaluator, build_evaluator
 from stseg.modeling import build_model
 from stseg.modeling.scores import LabelMapModel
 from stseg.self_training import TrainsInRounds, build_self_training
-from stseg.utils import kept_random_state, phase, set_random_state, without_traceback
+from stseg.utils import (
+    kept_random_state,
+    phase,
+    set_random_state,
+    without_traceback,
+    write_atomically,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +72,7 @@ class Trainer(TrainsInRounds, DefaultTrainer):
         # Detectron2's order: model, optimizer, data, then the wrapper for several processes.
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
+        _keep_parameters(model, optimizer, cfg.OUTPUT_DIR)
         self._has_rounds = cfg.SELF_TRAINING.ENABLED and cfg.SELF_TRAINING.ROUNDS > 0
         # Rounds bring their own images and labels, see `train_on`.
         data_loader = () if self._has_rounds else self.build_train_loader(cfg)
@@ -186,8 +199,10 @@ class Trainer(TrainsInRounds, DefaultTrainer):
         Returns:
             Results of the last evaluation, {} on other ranks than 0.
         """
+        since = time.time()
         with without_traceback():
             super().train()
+        tell_written(self.cfg.OUTPUT_DIR, since)
         return self._last_eval_results
 
     def _restore_random_state(self) -> None:
@@ -256,7 +271,7 @@ class Trainer(TrainsInRounds, DefaultTrainer):
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         """As in Detectron2; the systems of this project are known."""
         model = build_model(cfg)
-        logger.info("Model:\n%s", model)
+        logger.debug("Model:\n%s", model)
         return model
 
     @classmethod
@@ -273,12 +288,16 @@ class Trainer(TrainsInRounds, DefaultTrainer):
     @phase("list images")
     def build_train_loader(cls, cfg: CfgNode, start_iter: int = 0) -> Any:
         """See `stseg.data.loaders.build_train_loader`."""
-        return build_train_loader(cfg, start_iter)
+        loader = build_train_loader(cfg, start_iter)
+        logger.info("%d images to train on: %s", len(loader.dataset), ", ".join(cfg.DATASETS.TRAIN))
+        return loader
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
         """See `stseg.data.loaders.build_test_loader`."""
-        return build_test_loader(cfg, dataset_name)
+        loader = build_test_loader(cfg, dataset_name)
+        logger.info("%d images to test on: %s", len(loader.dataset), dataset_name)
+        return loader
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
@@ -323,6 +342,15 @@ def _check_batch(cfg: CfgNode, world_size: int) -> None:
             f"({world_size} processes x SOLVER.ACCUMULATE_STEPS {steps}), got {size}. "
             "It is the number of images per optimizer step in all."
         )
+
+
+def _keep_parameters(model: nn.Module, optimizer: torch.optim.Optimizer, folder: str) -> None:
+    if comm.is_main_process():
+        line, table = describe_parameters(model, optimizer)
+        path = os.path.join(folder, "parameters.txt")
+        os.makedirs(folder, exist_ok=True)
+        write_atomically(path, table.encode("utf-8"))
+        logger.info("%s; all of them: %s", line, path)
 
 
 def _device(model: nn.Module) -> torch.device:

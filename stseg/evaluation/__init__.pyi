@@ -18,6 +18,7 @@ from .results import (
 from .run_summary import Figures
 from .scoring import Score, Settings, score_pairs, summarise
 from .sem_seg_evaluator import ResumedModel, STSegSemSegEvaluator
+from .terminal import class_table
 
 __all__ = [
     "Bootstrap",
@@ -35,6 +36,7 @@ __all__ = [
     "Settings",
     "TrimapCounts",
     "build_evaluator",
+    "class_table",
     "comparable",
     "evaluation_command",
     "figures",

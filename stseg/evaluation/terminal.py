@@ -19,6 +19,7 @@ from stseg.evaluation.results import Result, field_of
 from stseg.utils import some_of
 
 _SHOWN = 5
+_SEEN = {True: "seen", False: "unseen", None: ""}
 
 
 def summary_text(result: Result) -> str:
@@ -43,6 +44,28 @@ def summary_text(result: Result) -> str:
         for row in result.confusions
     ]
     text.append(f"Costliest confusions: {some_of(confusions[:_SHOWN]) or 'none'}")
+    return "\n".join(text)
+
+
+def class_table(result: Result, limit: int = 30) -> str:
+    """The classes in the labels, the best first.
+
+    Args:
+        result: with figures per class.
+        limit: rows; where there are more classes, the best third of it and the worst.
+    """
+    lines, more = class_lines(result), 0
+    if len(lines) > limit:
+        best, worst = lines[: limit // 3], lines[limit // 3 - limit :]
+        lines, more = [*best, *worst], len(lines) - limit
+    rows = [
+        (line.name, percent(line.iou), *line.cells[:2], _SEEN[line.seen], line.taken_for)
+        for line in lines
+    ]
+    head = ("class", "IoU", "recall", "precision", "", "mostly taken for")
+    text = columns([head, *rows], right=(1, 2, 3))
+    if more:
+        text.insert(1 + limit // 3, f"... {more} more classes ...")
     return "\n".join(text)
 
 

@@ -112,6 +112,14 @@ class Evidence:
             for row in self.classes[:limit]
         ]
 
+    def to_line(self) -> str:
+        """What was measured but for the classes, in one line."""
+        return "; ".join(
+            f"{name} {f'{start} -> {now}' if start and now else start or now}"
+            for name, start, now in self.rows()
+            if now != "-"
+        )
+
     def to_text(self, limit: int | None = 20) -> str:
         """Both tables as text, the second with at most `limit` classes."""
         figures = tabulate(self.rows(), headers=("", "start", "now"), disable_numparse=True)

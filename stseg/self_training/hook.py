@@ -35,7 +35,7 @@ from stseg.self_training.online_teacher import OnlineTeacher, TaughtLoader
 from stseg.self_training.round_page import write_round_page
 from stseg.self_training.snapshot import Snapshot
 from stseg.self_training.store import PseudoLabelStore, change_share
-from stseg.utils import phase, write_atomically
+from stseg.utils import phase, some_of, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -205,7 +205,8 @@ class SamPseudoLabelHook(HookBase):
             verdict = judge_round(self._start, now, self._limits)
             record.update(harmful=verdict.harmful, reasons=list(verdict.reasons))
             record["evidence"] = verdict.evidence.to_dict()
-            logger.info("Round %d against the start:\n%s", number, verdict.evidence.to_text())
+            logger.info("Round %d against the start: %s", number, verdict.evidence.to_line())
+            logger.debug("Round %d by class:\n%s", number, verdict.evidence.to_text())
         self._history.append(record)
         self._write_page(number, record, verdict)
         if record["harmful"]:
@@ -353,7 +354,7 @@ class SamPseudoLabelHook(HookBase):
             "" if changed is None else f", {100 * changed:.1f} % changed since the last round",
             summary["disk_use"] / 1e6,
             store.folder,
-            ", ".join(summary["never_accepted"]) or "none",
+            some_of(summary["never_accepted"]) or "none",
         )
         if self._pictured:
             write_round_page(self._folder, store, self._pictured, self.target, previous=previous)

@@ -24,7 +24,7 @@ from stseg.data import (
 from stseg.self_training.seen import mark_seen, seen_record, seen_table
 from stseg.self_training.veto import Veto
 from stseg.structures import Vocabulary, VocabularyLike
-from stseg.utils import phase
+from stseg.utils import phase, some_of
 
 logger = logging.getLogger(__name__)
 
@@ -78,14 +78,16 @@ def load_target(cfg: CfgNode) -> Target:
     record = seen_record(vocabulary, st.ALPHA, _stage_1_names(cfg))
     if comm.is_main_process():
         logger.info(
-            "Self-training on %d images (%d vetoed), %d classes (%d vetoed). Their weights in "
-            "eq. 6:\n%s",
+            "Self-training on %d images (%d vetoed), %d classes (%d vetoed), of which stage 1 has "
+            "seen %d. Unseen: %s",
             len(kept),
             len(veto.images),
             len(vocabulary),
             len(veto.class_ids),
-            seen_table(record),
+            record["seen"],
+            some_of([c["name"] for c in record["classes"] if not c["seen"]]) or "none",
         )
+        logger.debug("Their weights in eq. 6:\n%s", seen_table(record))
     return Target(names[0], tuple(kept), vocabulary, veto.class_ids, record)
 
 

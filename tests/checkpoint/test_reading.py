@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -76,6 +77,19 @@ def test_the_usual_forms_of_a_checkpoint_load(tmp_path, content, form):
     model = torch.nn.Linear(2, 2)
     load_for_evaluation(model, str(path))
     assert all(torch.equal(model.state_dict()[name], value) for name, value in STATE.items())
+
+
+@pytest.mark.parametrize("core", [b"core", b"_core"])
+def test_numbers_of_numpy_1_and_2_load_under_either(tmp_path, core):
+    path = tmp_path / "old.pth"
+    content = {"model": {"w": torch.ones(2)}, "best": np.float64(3.5), "row": np.arange(3)}
+    torch.save(content, path, _use_new_zipfile_serialization=False)  # names are lines of it
+    saved = path.read_bytes()
+    name = b"numpy." + core + b".multiarray"
+    path.write_bytes(re.sub(rb"numpy\._?core\.multiarray", name, saved))
+    assert name in path.read_bytes()
+    read = read_checkpoint(str(path))
+    assert read["best"] == 3.5 and read["row"].tolist() == [0, 1, 2]
 
 
 def test_safetensors_load(tmp_path):

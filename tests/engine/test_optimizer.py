@@ -5,7 +5,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from stseg.config import add_stseg_config
-from stseg.engine.optimizer import build_lr_scheduler, build_optimizer, describe_groups
+from stseg.engine.optimizer import build_lr_scheduler, build_optimizer, describe_parameters
 
 
 class ChannelLayerNorm(nn.Module):
@@ -122,13 +122,22 @@ def test_a_model_in_which_nothing_learns_is_refused():
         build_optimizer(make_cfg(), Model().requires_grad_(False))
 
 
-def test_the_table_shows_every_tensor_that_learns_and_folds_repeated_blocks():
+def test_the_table_shows_every_parameter_with_its_group_or_that_it_is_frozen():
     model = Model()
-    table = describe_groups(model, build_optimizer(make_cfg(), model))
-    rows = [line.split() for line in table.splitlines()[2:]]
-    assert sum(int(row[1]) for row in rows) == sum(p.requires_grad for p in model.parameters())
-    assert "image_encoder.*.weight" in table
-    assert "text_encoder" not in table
+    model.head[0].requires_grad_(False)
+    optimizer = build_optimizer(make_cfg(), model)
+    line, table = describe_parameters(model, optimizer)
+    rows = {row[0]: row[1:] for row in map(str.split, table.splitlines()[4:])}
+    assert list(rows) == [name for name, _ in model.named_parameters()]
+    for name, param in model.named_parameters():
+        group = rows[name][-3:]
+        assert (rows[name][-1] == "frozen") == (not param.requires_grad)
+        if param.requires_grad:
+            used = optimizer.param_groups[int(group[0])]
+            assert any(param is p for p in used["params"])
+            told = [float(value) for value in group[1:]]
+            assert told == pytest.approx([used["lr"], used["weight_decay"]])
+    assert "parameters learn, lr 2e-06 to 0.0002" in line
 
 
 @pytest.mark.parametrize(

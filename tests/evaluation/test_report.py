@@ -14,6 +14,7 @@ from stseg.evaluation.report_pictures import SIDE, draw_pictures, join_pictures
 from stseg.evaluation.report_rows import class_lines
 from stseg.evaluation.results import make_provenance
 from stseg.evaluation.scoring import Score, Settings, score_pairs, summarise
+from stseg.evaluation.terminal import class_table
 from stseg.structures import Vocabulary
 from tests.helpers.label_folders import NAMES, write_folders
 
@@ -57,6 +58,20 @@ def test_a_class_is_told_what_it_is_taken_for_as_a_share_of_its_own_pixels():
         "wall": ("door (30 %)", ("60.0", "100.0", "100")),
         "door": ("", ("100.0", "62.5", "50")),
     }
+
+
+def test_of_many_classes_the_terminal_has_the_best_and_more_of_the_worst():
+    score = Score.empty(Settings(40))
+    matrix = ConfusionMatrix(40)
+    matrix.counts[:] = np.diag(np.arange(40, 0, -1))
+    matrix.counts[1:, 0] = np.arange(1, 40)  # the later, the more of it is taken for the first
+    score.add("a", matrix)
+    result = summarise(score, Vocabulary.parse([f"c{k}" for k in range(40)]).with_seen("c0"))
+    head, *rows = class_table(result, limit=9).splitlines()
+    assert head.split()[:4] == ["class", "IoU", "recall", "precision"]
+    assert rows[3] == "... 31 more classes ..." and len(rows) == 10
+    assert rows[-1].split() == ["c39", "2.5", "2.5", "100.0", "unseen", "c0", "(98", "%)"]
+    assert len(class_table(result, limit=40).splitlines()) == 41
 
 
 def test_every_class_has_a_bar_of_its_iou_or_is_listed_as_absent(scored, tmp_path):

@@ -1,0 +1,21 @@
+"""Deprecations of third parties: they tell their authors something, and our users nothing."""
+
+import os
+import sys
+import warnings
+
+_OLD_WAYS = (FutureWarning, DeprecationWarning, PendingDeprecationWarning)
+
+
+def hide_old_ways() -> None:
+    """Third parties' deprecations are not shown, here and in child processes.
+
+    Nothing changes where the person said what to do with warnings (``-W``, PYTHONWARNINGS).
+    """
+    if sys.warnoptions:
+        return
+    for category in _OLD_WAYS:
+        warnings.filterwarnings("ignore", category=category)
+    # Processes that are started fresh load torch before they come to a line of ours.
+    kinds = ",".join(f"ignore::{category.__name__}" for category in _OLD_WAYS)
+    os.environ.setdefault("PYTHONWARNINGS", kinds)
