@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 _BUILDS_STSEG = "setuptools>=77"  # or an editable installation would fetch it without a hash
 _HEAD = """\
 # Tested versions of {what}: Python {python} on {platform}. Made by dev/lock.py.
-# Detectron2 itself: dev/detectron2.txt.
+# Detectron2 itself: stseg/assets/detectron2.txt.
 """
 
 

@@ -108,7 +108,7 @@ fi
 
 locks=
 [[ -z ${LOCKED:-} ]] || locks=$(lock_files)
-wanted=$(cat pyproject.toml dev/*.txt dev/*.sh $locks | cksum)
+wanted=$(cat pyproject.toml setup.py stseg/assets/detectron2.txt dev/*.sh $locks | cksum)
 for done in "$stamp-dev" "$stamp-$level"; do # developers' tools come on top of the rest
     if [[ -f $done && $(<"$done") == "$wanted" ]]; then
         exit 0

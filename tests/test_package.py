@@ -71,7 +71,7 @@ for use in {USES}:
         exec(use)
     except ImportError as error:
         assert "needs {blocked[0]}" in str(error), use
-        assert "install_detectron2.sh" in str(error) and "git+https" in str(error), use
+        assert "--install-detectron2" in str(error) and "git+https" in str(error), use
     else:
         raise AssertionError(use)
 """

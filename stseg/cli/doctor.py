@@ -1,7 +1,7 @@
 """What is wrong with an installation, and the cure: libraries, GPU, memory, disk, data, weights.
 
 At the end a scene of the small world is drawn and segmented on the CPU, and on the GPU where there
-is one. Nothing is installed, fetched or changed.
+is one. Nothing is installed, fetched or changed, unless --install-detectron2 asks for it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import stseg
 from stseg.tools import GOOD, NOTE, WRONG, Observation, observation_text
-from stseg.tools.doctor import examine
+from stseg.tools.doctor import examine, install_detectron2
 
 if TYPE_CHECKING:
     from stseg.tools.doctor import SmokeScene
@@ -31,6 +31,9 @@ def run(argv: Sequence[str]) -> int:
 
     Returns:
         0, or 1 where something is wrong.
+
+    Raises:
+        OSError: if Detectron2 cannot be installed.
     """
     parser = argparse.ArgumentParser(
         "stseg doctor",
@@ -40,7 +43,13 @@ def run(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--no-run", action="store_true", help="leave out the smoke run")
     parser.add_argument("--json", action="store_true", help="all findings, as JSON")
+    parser.add_argument("--install-detectron2", action="store_true", help="put a pinned wheel of"
+        " Detectron2 into this Python where there is none, and stop")  # fmt: skip
     args = parser.parse_args(argv)
+    if args.install_detectron2:
+        new = install_detectron2()
+        _say(f"Detectron2 {'is installed' if new else 'is there already'}.")
+        return 0
     found = []
     for seen in _examine(None if args.no_run else _scene):
         found.append(seen)

@@ -51,7 +51,8 @@ def stseg_command(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="see below")
     parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="its arguments")
     args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("stseg").setLevel(logging.INFO)
     if "--verbose" not in args.rest:
         hide_old_ways()
     try:

@@ -12,7 +12,7 @@ HOW_TO_INSTALL = """\
 Either let the project set up its own environment (run `make test` in a checkout), or:
   pip install torch torchvision
 and, for Detectron2, one of
-  dev/install_detectron2.sh python            # pinned wheel from the package registry, no compiler
+  stseg doctor --install-detectron2           # pinned wheel from the package registry, no compiler
   pip install --no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'
 """
 

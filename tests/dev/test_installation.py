@@ -108,7 +108,7 @@ def test_a_lock_has_a_fitting_version_of_every_requirement(path):
         path.with_name(f"{path.stem}-dev.txt"): project["optional-dependencies"]["dev"],
     }
     for file, requirements in wanted.items():
-        locked = entries(file)
+        locked = entries(path) | entries(file)  # the second one adds to the first
         for requirement in map(Requirement, requirements):
             assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)])
     python = path.stem.split("-")[0].removeprefix("cp3")
@@ -121,6 +121,6 @@ def test_the_image_copies_what_there_is_and_docker_may_see():
     copied = [
         name for line in re.findall("^COPY (.*) ", text, re.MULTILINE) for name in line.split()
     ]
-    assert len(copied) > 8
+    assert {"stseg", "configs", "setup.py"} <= set(copied)
     for name in copied:
         assert (ROOT / name).exists() and f"\n!{name.split('/')[0]}\n" in seen, name

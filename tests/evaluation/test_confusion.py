@@ -118,7 +118,7 @@ def test_the_core_imports_without_torch_and_detectron2():
         "import stseg.evaluation, stseg.data.image_io\n"
         "ConfusionMatrix(3)\n"
         "try: stseg.evaluation.build_evaluator\n"
-        "except ImportError as error: assert 'install_detectron2.sh' in str(error)\n"
+        "except ImportError as error: assert '--install-detectron2' in str(error)\n"
         "else: raise AssertionError('no error')\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -14,10 +14,10 @@ from stseg.tools.doctor.importing import Facts
 from stseg.utils import is_installed
 
 _OLDEST_PYTHON = (3, 10)
-#: The build of Detectron2 that dev/install_detectron2.sh installs.
+#: The build of Detectron2 that `install_detectron2` installs.
 _PINNED = "sal-detectron2"
 _GET_DETECTRON2 = (
-    "Run dev/install_detectron2.sh python (a pinned wheel, no compiler), or pip install "
+    "Run stseg doctor --install-detectron2 (a pinned wheel, no compiler), or pip install "
     "--no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'."
 )
 
