@@ -110,7 +110,8 @@ def _check_names(directory: Path, stem: str, names: list[str]) -> None:
     table = directory / f"{stem}.json"
     if table.is_file() and FORMAT.encode() in table.read_bytes()[:200]:
         return
-    strange = next((path for path in map(directory.joinpath, names) if _is_strange(path)), None)
+    paths = [directory / name for name in names]
+    strange = next((path for path in paths if _is_strange(path, stem)), None)
     if strange is not None:
         raise FileExistsError(
             f"{strange}: expected no file of this name, or one of an earlier segmentation with its "
@@ -118,11 +119,12 @@ def _check_names(directory: Path, stem: str, names: list[str]) -> None:
         )
 
 
-def _is_strange(path: Path) -> bool:
-    if not path.exists():
-        return False
+def _is_strange(path: Path, stem: str) -> bool:
+    """Labels and table without a table of ours, and pictures without our mark."""
+    if not path.exists() or path.stem == stem:
+        return path.exists()
     with open(path, "rb") as file:
-        return path.suffix == ".json" or MARK not in file.read(4096)
+        return MARK not in file.read(4096)
 
 
 def describe(

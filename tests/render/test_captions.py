@@ -48,3 +48,16 @@ def test_a_region_of_no_class_is_called_unknown():
     labels = np.full((100, 200), -1)
     plain = paint_labels(None, labels, NAMES)
     assert (write_names(plain, labels, NAMES) != plain).any()
+
+
+@pytest.mark.parametrize("scale", [1, 7])
+def test_in_a_narrow_region_no_letter_goes_over_the_edge(scale):
+    written = 0
+    for height in range(10, 40, 2):
+        labels = np.zeros((60 * scale, 100 * scale), dtype=np.int32)
+        labels[10 * scale : (10 + height) * scale, 20 * scale : 80 * scale] = 1
+        plain = paint_labels(None, labels, ("", "gypsy"))
+        changed = (write_names(plain, labels, ("", "gypsy")) != plain).any(axis=2)
+        assert not changed[labels == 0].any()
+        written += changed.any()
+    assert written > 5
