@@ -67,7 +67,7 @@ def _categories(names: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _annotations(label_map: np.ndarray, image_id: int, first_id: int) -> list[dict[str, Any]]:
-    """One per class; for COCO a mask of several objects is a crowd, and told in run lengths."""
+    """One per class, in run lengths; no "crowd", which most programs leave out of training."""
     found = []
     for number, (class_id, mask) in enumerate(masks(label_map), start=first_id):
         runs = mask_utils.encode(np.asfortranarray(mask, dtype=np.uint8))
@@ -79,7 +79,7 @@ def _annotations(label_map: np.ndarray, image_id: int, first_id: int) -> list[di
                 "segmentation": {"size": list(mask.shape), "counts": runs["counts"].decode()},
                 "area": int(mask.sum()),
                 "bbox": mask_utils.toBbox(runs).tolist(),
-                "iscrowd": 1,
+                "iscrowd": 0,
             }
         )
     return found

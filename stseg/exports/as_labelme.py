@@ -15,17 +15,21 @@ def write_labelme(names: Sequence[str], results: Iterable[Labelled], folder: Pat
     """Write `<stem>.json` for every image.
 
     A polygon is a part of a region without holes, through the centres of its outline's pixels; one
-    with holes is cut through them. "imagePath" leads to the image where `file_name` does, seen from
-    here, and is its bare name otherwise.
+    with holes is cut through them. "imagePath" leads to the image where `path` or `file_name`
+    does, and is its bare name otherwise.
     """
     files = []
     for result in results:
         height, width = result.label_map.shape
+        path = folder / f"{stem_of(result)}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
         content = {
             "version": "5.0.0",
             "description": MADE_BY,
             "flags": {},
-            "imagePath": _image_path(Path(result.file_name), folder),
+            "imagePath": _image_path(
+                Path(getattr(result, "path", "") or result.file_name), path.parent
+            ),
             "imageHeight": height,
             "imageWidth": width,
             "imageData": None,
@@ -41,7 +45,6 @@ def write_labelme(names: Sequence[str], results: Iterable[Labelled], folder: Pat
                 for outline in solid_outlines(mask)
             ],
         }
-        path = folder / f"{stem_of(result)}.json"
         write_new(path, json.dumps(content, ensure_ascii=False).encode("utf-8"))
         files.append(path)
     return files

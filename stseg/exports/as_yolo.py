@@ -28,6 +28,7 @@ def write_yolo(names: Sequence[str], results: Iterable[Labelled], folder: Path) 
     files = [table]
     for result in results:
         path = labels / f"{stem_of(result)}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
         check_output(path, "Export", is_ours=lambda _: was_ours)
         write_atomically(path, "".join(_lines(result)).encode("ascii"))
         files.append(path)

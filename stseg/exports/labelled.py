@@ -43,16 +43,20 @@ class LabelledImage:
         file_name: of the image, as the export is to name it; its stem names files of its own.
         label_map: (H, W) integers, index into `names`; -1 where unknown.
         names: T class names, the same for all images of an export.
+        path: where the image lies, for formats that lead to it; "" for `file_name`.
+        place: "folder/stem" for files of its own below the export's folder; "" for that stem.
     """
 
     file_name: str
     label_map: np.ndarray
     names: tuple[str, ...]
+    path: str = ""
+    place: str = ""
 
 
 def stem_of(result: Labelled) -> str:
-    """Of its file name."""
-    return PurePath(result.file_name).stem
+    """Of files of its own, with folders where its place has any."""
+    return getattr(result, "place", "") or PurePath(result.file_name).stem
 
 
 def masks(label_map: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

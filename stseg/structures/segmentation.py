@@ -185,8 +185,8 @@ class Segmentation:
 
         Returns:
             What json.dump takes. Category ids are class ids plus 1. A class that is present has one
-            annotation: its mask as run lengths (RLE) with area and box, and "iscrowd" 1, as COCO
-            marks masks of more than one object.
+            annotation: its mask as run lengths (RLE) with area and box; "iscrowd" is 0, since most
+            programs leave crowds out.
         """
         from stseg.exports import coco_content
 

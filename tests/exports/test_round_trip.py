@@ -39,7 +39,7 @@ def test_coco_by_pycocotools(tmp_path, capsys):
         for annotation in coco.imgToAnns[image["id"]]:
             mask = coco.annToMask(annotation).astype(bool)
             put(canvas, mask, annotation["category_id"] - 1)
-            assert annotation["area"] == mask.sum() and annotation["iscrowd"] == 1
+            assert annotation["area"] == mask.sum() and annotation["iscrowd"] == 0
     same(found, label_maps())
     assert len(coco.anns) == sum(len(np.unique(m[m >= 0])) for m in label_maps().values())
 

@@ -1,3 +1,4 @@
+import json
 import weakref
 from types import SimpleNamespace
 
@@ -60,7 +61,7 @@ def test_what_goes_wrong_half_way_leaves_no_half_file(tmp_path):
     ("results", "message"),
     [
         ([], "expected results of at least one image, got none"),
-        ([image(), image("other/a.png")], "stem of its own, got that of 'a.jpg'"),
+        ([image(), image("a.png")], "stem of its own, got that of 'a.jpg'"),
         ([image(labels=CAT + 2)], "expected ids of -1 to 1, got 2 to 2"),
         ([image(labels=CAT[0])], r"got shape \(6,\)"),
         ([image("")], "expected a stem of its own, got none"),
@@ -88,3 +89,22 @@ def test_formats_that_go_by_names_refuse_names_that_repeat(tmp_path):
 def test_an_unknown_format_is_answered_with_those_that_there_are(tmp_path):
     with pytest.raises(ValueError, match="one of coco, yolo, labelme, cvat, label_studio"):
         write_export("voc", [image()], tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["yolo", "labelme"])
+def test_images_of_one_name_in_several_folders_keep_their_places(kind, tmp_path):
+    places = {"one/a": "one/a", "two/a": "two/a", "b": ""}
+    results = [LabelledImage(f"{n}.png", CAT, ("cat",), "", p) for n, p in places.items()]
+    files = write_export(kind, results, tmp_path)
+    places = {path.relative_to(tmp_path).with_suffix("").as_posix() for path in files}
+    root = "labels/" if kind == "yolo" else ""
+    assert {f"{root}one/a", f"{root}two/a", f"{root}b"} <= places
+
+
+def test_labelme_leads_to_the_image_wherever_it_lies(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").touch()
+    path = str(tmp_path / "photos" / "a.png")
+    result = LabelledImage("sub/a.png", CAT, ("cat", "dog"), path, "sub/a")
+    (path,) = write_export("labelme", [result], tmp_path / "out")
+    assert json.loads(path.read_text())["imagePath"] == "../../photos/a.png"

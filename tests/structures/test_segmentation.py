@@ -71,7 +71,7 @@ def test_coco_tells_every_class_present_with_its_mask():
         mask = mask_utils.decode(annotation["segmentation"])
         assert np.array_equal(mask, LABELS == class_id)
         assert annotation["area"] == mask.sum() and annotation["image_id"] == 7
-        assert annotation["category_id"] == class_id + 1 and annotation["iscrowd"] == 1
+        assert annotation["category_id"] == class_id + 1 and annotation["iscrowd"] == 0
     assert dog["bbox"] == [1, 0, 3, 3]
 
 

@@ -2,8 +2,9 @@
 
 Detectron2 is not on the package registry under its own name, and building it from source needs a
 compiler. sal-detectron2 0.7.2 is Detectron2 packed as a wheel without the compiled parts; stseg
-uses none of those. The wheel names one Python version only, though it is plain Python: so it is fetched
-for that version, pinned by hash, and put straight into site-packages. What it needs, stseg needs.
+uses none of those. The wheel names one Python version only, though it is plain Python: so it is
+fetched for that version, pinned by hash, and put straight into site-packages. What it needs, stseg
+needs, too.
 """
 
 from __future__ import annotations

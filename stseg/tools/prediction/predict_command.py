@@ -181,7 +181,8 @@ def _saved(items: Sequence[Item], wanted: Wanted) -> Iterator[LabelledImage]:
     for item in items:
         folder, stem = wanted.place(item)
         found = Segmentation.load(folder / f"{stem}.json")
-        yield LabelledImage(f"{item.stem}{item.path.suffix}", found.label_map, found.names)
+        name = f"{item.stem}{item.path.suffix}"
+        yield LabelledImage(name, found.label_map, found.names, str(item.path), item.stem)
 
 
 def _say(text: str) -> None:
