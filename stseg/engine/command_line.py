@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from stseg.engine.arguments import parse_args
-from stseg.utils import explanation
+from stseg.utils import config_path, explanation
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
@@ -37,6 +37,8 @@ def train_command(
     from stseg.engine.setup import cfg_of, check_data, check_start, claimed_folder
 
     try:
+        if args.config_file:  # Detectron2 reads it, too
+            args.config_file = str(config_path(args.config_file))
         cfg = cfg_of(args)
         check_data(cfg, is_trained_on=not args.eval_only)
         check_start(cfg, args)

@@ -1,5 +1,6 @@
 """Deprecations of third parties: they tell their authors something, and our users nothing."""
 
+import logging
 import os
 import sys
 import warnings
@@ -16,6 +17,8 @@ def hide_old_ways() -> None:
         return
     for category in _OLD_WAYS:
         warnings.filterwarnings("ignore", category=category)
+    # It looks for a compiler when Detectron2 asks for its version, and we compile nothing.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     # Processes that are started fresh load torch before they come to a line of ours.
     kinds = ",".join(f"ignore::{category.__name__}" for category in _OLD_WAYS)
     os.environ.setdefault("PYTHONWARNINGS", kinds)
