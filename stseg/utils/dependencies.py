@@ -9,7 +9,7 @@ from importlib.util import find_spec
 REQUIRED = ("torch", "detectron2")
 
 HOW_TO_INSTALL = """\
-Either let the project set up its own environment (run `make test` in a checkout), or:
+Either let the project set up its own environment (run `make env` in a checkout), or:
   pip install torch torchvision
 and, for Detectron2, one of
   stseg doctor --install-detectron2           # pinned wheel from the package registry, no compiler
