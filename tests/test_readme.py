@@ -23,6 +23,7 @@ from torch import nn
 
 from stseg import self_training
 from stseg.cli import stseg_command
+from stseg.cli.main import COMMANDS as COMMANDS_THERE_ARE
 from stseg.config import add_stseg_config
 from stseg.config.data_entries import parse_entry
 from stseg.data.readers import register_folder
@@ -32,7 +33,10 @@ from stseg.evaluation.evaluation_commands import argument_parser as evaluation_p
 from stseg.modeling.meta_arch.stseg import STSeg
 from stseg.self_training.guard import ADAPTED, NO_GAIN
 from stseg.structures import Background, Vocabulary
+from stseg.tools.prediction.asked import _kinds
 from stseg.tools.prediction.predict_command import prediction_parser
+from stseg.utils import config_path
+from stseg.weights import find
 from tests.helpers.colour_net import COLOURS
 from tests.helpers.nearest_colour import Batches, NearestColour, items
 from tests.helpers.tiny_data import NAMES, write_folder
@@ -73,6 +77,12 @@ def commands_with(word):
     return [command for command in COMMANDS if word in command]
 
 
+STSEG = [command for command in COMMANDS if command[0] == "stseg"]
+PREDICT = [command for command in STSEG if command[1] == "predict"]
+RUN = [command for command in STSEG if command[1] in ("train", "adapt", "evaluate")]
+OTHERS = [c for c in STSEG if c not in PREDICT + RUN and c[1] not in ("weights", "score")]
+
+
 @pytest.mark.parametrize(
     ("page", "target"),
     [(page, x) for page in PAGES for x in sorted(set(re.findall(r"\]\(([^)#]+)\)", TEXTS[page])))],
@@ -88,9 +98,8 @@ def test_commands_are_found_in_whatever_a_block_is_called(language):
 
 
 def test_the_pages_hold_commands_of_every_kind():
-    assert len(commands_with("demo/demo.py")) >= 4
-    assert len(commands_with("train_net.py")) >= 15
-    assert len(commands_with("stseg.evaluation")) >= 4
+    assert len(commands_with("train_net.py")) >= 12
+    assert len(STSEG) >= 25 and {command[1] for command in STSEG} == set(COMMANDS_THERE_ARE)
     assert len(commands_with("make")) >= 4
     assert len(commands_with("weights")) == 3
     assert len(commands(TEXTS["README.md"])) >= 15
@@ -102,14 +111,31 @@ def test_commands_name_programs_that_are_there(command):
     assert find_spec(rest[0]) if program == "-m" else (ROOT / program).is_file()
 
 
-@pytest.mark.parametrize("command", commands_with("demo/demo.py"), ids=" ".join)
-def test_demo_commands_are_understood(command):
-    if "--help" in command:
-        return
-    words = command[command.index("demo/demo.py") + 1 :]
-    args = prediction_parser().parse_intermixed_args(words)
-    if not args.data:
-        Vocabulary.parse(args.vocabulary), Background.parse(args.background)
+@pytest.mark.parametrize("command", PREDICT, ids=" ".join)
+def test_commands_that_predict_are_understood(command):
+    args = prediction_parser().parse_intermixed_args(command[2:])
+    names = args.vocabulary or (args.what[-1] if not args.data else "")
+    assert args.data or Vocabulary.parse(names)
+    Background.parse(args.background), _kinds(args.save)
+    assert not args.config_file or config_path(args.config_file)
+    assert not args.weights or find(args.weights).config
+
+
+@pytest.mark.parametrize("command", RUN, ids=" ".join)
+def test_commands_that_run_a_model_are_understood(command):
+    args = argument_parser(task=command[1]).parse_intermixed_args(command[2:])
+    assert config_path(args.config_file) and len(args.opts) % 2 == 0
+    cfg = get_cfg()
+    add_stseg_config(cfg)
+    cfg.merge_from_list(args.opts)
+
+
+@pytest.mark.parametrize("command", OTHERS, ids=" ".join)
+def test_other_commands_are_there(command):
+    with pytest.raises(SystemExit, match="0"):
+        stseg_command(
+            [*command[1:3], "--help"] if command[1] == "vocab" else [command[1], "--help"]
+        )
 
 
 @pytest.mark.parametrize("command", commands_with("train_net.py"), ids=" ".join)
@@ -121,9 +147,9 @@ def test_training_commands_are_understood(command):
     cfg.merge_from_list(args.opts)  # every key is known, every value of its kind
 
 
-@pytest.mark.parametrize("command", commands_with("stseg.evaluation"), ids=" ".join)
+@pytest.mark.parametrize("command", [c for c in STSEG if c[1] == "score"], ids=" ".join)
 def test_evaluation_commands_are_understood(command):
-    evaluation_parser().parse_args(command[command.index("stseg.evaluation") + 1 :])
+    evaluation_parser().parse_args(command[1:])
 
 
 @pytest.mark.parametrize("command", commands_with("weights"), ids=" ".join)
@@ -261,7 +287,7 @@ RUNS = {
 }
 #: A word of each block that cannot be run, and why.
 NOT_RUN = {
-    "from_pretrained": "needs the network; tests/weights/test_from_pretrained.py has a server"
+    "# fetches the file": "needs the network; tests/weights/test_from_pretrained.py has a server"
 }
 PYTHON = [block for text in TEXTS.values() for block in blocks(text, "python")]
 
