@@ -16,6 +16,7 @@ from torch import nn
 
 from stseg.checkpoint import LOADED_NEXT, RANDOM, READ_ERRORS, reason_of
 from stseg.modeling.encoders.convnext_mini import add_mini_configs
+from stseg.modeling.encoders.hub import file_of_tag
 from stseg.modeling.encoders.towers import CLIPImageEncoder, wrap_image_tower
 from stseg.weights import resolve
 
@@ -39,6 +40,7 @@ def create_clip(name: str, pretrained: str = RANDOM, *, drop_path: float = 0.0) 
     Raises:
         ValueError: for an unknown name, a text tower of transformers without it, a `pretrained`
             that is neither tag nor file, or a file that holds another model.
+        FileNotFoundError: for a tag that is not on this machine where no network is.
     """
     config = open_clip.get_model_config(name)
     if config is None:
@@ -52,7 +54,10 @@ def create_clip(name: str, pretrained: str = RANDOM, *, drop_path: float = 0.0) 
         overrides["vision_cfg"] = {**config["vision_cfg"], "timm_drop_path": drop_path}
     check_clip_pretrained(name, pretrained)
     if pretrained in open_clip.list_pretrained_tags_by_model(name):
-        return open_clip.create_model(name, pretrained=pretrained, **overrides)
+        path = file_of_tag(name, pretrained)
+        if not path:
+            return open_clip.create_model(name, pretrained=pretrained, **overrides)
+        pretrained = path
     with _silent_root_logger():
         clip = open_clip.create_model(
             name, pretrained=None, force_preprocess_cfg=_pixel_statistics(name), **overrides
