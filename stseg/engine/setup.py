@@ -20,7 +20,7 @@ from stseg.engine.run_folder import has_checkpoint, latest_aside, locked, set_as
 from stseg.engine.screen import set_up_logs, tell
 from stseg.modeling.encoders import check_sam_checkpoint
 from stseg.self_training import load_target, register_target
-from stseg.utils import write_atomically
+from stseg.utils import remove_leftovers, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +100,7 @@ def claimed_folder(cfg: CfgNode, args: argparse.Namespace) -> Iterator[None]:
         yield
         return
     with locked(cfg.OUTPUT_DIR):
+        remove_leftovers(cfg.OUTPUT_DIR, below=True)
         is_new = not (args.eval_only or args.preview or args.dry_run)
         if is_new and not (args.resume and has_checkpoint(cfg)):
             args.set_aside = set_aside(cfg)

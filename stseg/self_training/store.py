@@ -26,7 +26,7 @@ from stseg.self_training.pseudo_label import PseudoLabel
 from stseg.self_training.store_key import StoreKey
 from stseg.self_training.store_records import ImageRecord, encode_json, summarise
 from stseg.structures import IGNORE_LABEL
-from stseg.utils import write_atomically
+from stseg.utils import remove_leftovers, write_atomically
 
 FORMAT_VERSION = 1
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -187,8 +187,7 @@ class PseudoLabelStore:
                 f"{len(missing)} missing ({first}{', ...' if len(missing) > 5 else ''}). "
                 "Run the same command again; it goes on with them."
             )
-        for leftover in self.folder.rglob(".*.tmp"):  # of killed processes
-            leftover.unlink(missing_ok=True)
+        remove_leftovers(self.folder, below=True)
         records = (self.image_record(i) for i in range(len(self)))
         summary = {**summarise(records, self.names), "disk_use": self.disk_use()}
         with self._full_disk_explained():

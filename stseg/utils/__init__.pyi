@@ -4,6 +4,7 @@ from .doors import front_door
 from .errors import explanation, some_of, without_traceback
 from .files import MARK, check_output, write_atomically
 from .ids import IGNORE_LABEL
+from .leftovers import remove_leftovers
 from .old_ways import hide_old_ways
 from .phases import phase, watching
 from .random_state import get_random_state, kept_random_state, set_random_state
@@ -27,6 +28,7 @@ __all__ = [
     "hide_old_ways",
     "is_installed",
     "kept_random_state",
+    "remove_leftovers",
     "require_detectron2",
     "set_random_state",
     "share_processors",

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from stseg.utils.files import full_disk, no_room
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -22,6 +24,8 @@ def explanation(error: BaseException) -> str:
     kinds = (ValueError, KeyError, OSError, FloatingPointError)
     if not isinstance(error, kinds) or not error.args:
         return ""
+    if full_disk(error) and ": expected " not in str(error.args[-1]):
+        return no_room(getattr(error, "filename", None) or "The disk")
     text = str(error.args[-1])  # an OSError begins with its number, KeyError's str() has quotes
     return text if ": expected " in text else ""  # Python says "(expected 3, got 2)"
 

@@ -1,11 +1,16 @@
 """Writing files: never half, never over what was read, never over what somebody else made."""
 
+import errno
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 PathLike_ = str | os.PathLike[str]
+
+#: Of a full disk, and of a quota that is used up.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 #: Stands near the beginning of every page, table and picture that a command writes by name.
 MARK = b"stseg"
@@ -64,6 +69,9 @@ def write_atomically(path: PathLike_, content: bytes | Callable[[BinaryIO], Any]
     Args:
         path: local file; its folder exists.
         content: the bytes, or what writes them to a binary file.
+
+    Raises:
+        OSError: if the disk is full; names the file, which is as it was before.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -76,5 +84,29 @@ def write_atomically(path: PathLike_, content: bytes | Callable[[BinaryIO], Any]
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch.save puts its own error around the disk's
+        if code := full_disk(error):
+            raise OSError(code, no_room(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def full_disk(error: BaseException | None) -> int:
+    """The number of the system's error "no room" behind an error, 0 where it is another."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            return error.errno
+        error = error.__cause__ or error.__context__
+    return 0
+
+
+def no_room(path: PathLike_) -> str:
+    """What to say of a file that a full disk, or a quota, has no room for."""
+    folder = Path(path).absolute().parent
+    free = shutil.disk_usage(folder).free / 1e6
+    return (
+        f"{path}: expected room for this file, got a full disk ({free:.1f} MB free in {folder}). "
+        "What was there before is as it was. Make room, or name a folder on another disk, and "
+        "repeat the command; a run goes on with --resume."
+    )

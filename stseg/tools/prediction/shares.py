@@ -16,7 +16,7 @@ from stseg.data import is_video
 from stseg.tools.prediction.asked import REQUEST, Asked
 from stseg.tools.prediction.segment_files import Item, Wanted
 from stseg.tools.prediction.weights_choice import Choice
-from stseg.utils import write_atomically
+from stseg.utils import remove_leftovers, write_atomically
 
 _ENDS = {
     "labels": ".png",
@@ -83,6 +83,7 @@ def check_request(output: Path, request: dict[str, Any]) -> None:
 
 def write_request(output: Path, request: dict[str, Any]) -> None:
     """Keep it beside the results."""
+    remove_leftovers(output, below=True)
     output.mkdir(parents=True, exist_ok=True)
     content = json.dumps(request, ensure_ascii=False).encode("utf-8")
     write_atomically(output / REQUEST, content)

@@ -6,7 +6,6 @@ import io
 import logging
 import multiprocessing
 import os
-import re
 import signal
 import sys
 import threading
@@ -22,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from stseg.tools.preparation.tasks import Task
-from stseg.utils import write_atomically
+from stseg.utils import remove_leftovers, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +30,6 @@ JPEG_TOLERANCE = 2.0
 _CHUNK = 16
 # What a raw file that is missing, damaged or of another variant makes a task raise.
 _FAILURES = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-_TEMPORARY = re.compile(r"^\..+\.(\d+)\.tmp$")
 
 
 class Outcome(NamedTuple):
@@ -61,7 +59,7 @@ def prepare(
     """
     for folder in {(out / output).parent for task in tasks for output in task.outputs}:
         folder.mkdir(parents=True, exist_ok=True)
-        _remove_left_over(folder)
+        remove_leftovers(folder)
     return _each(partial(_prepare_one, out=out, force=force), tasks, jobs)
 
 
@@ -178,26 +176,3 @@ def _end_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
-
-
-def _remove_left_over(folder: Path) -> None:
-    """Remove temporary files of killed processes; those of living ones stay. Linux only.
-
-    Elsewhere they stay, too: hidden, and read by nobody.
-    """
-    for entry in os.scandir(folder):
-        match = _TEMPORARY.match(entry.name)
-        if match and not _is_running(int(match[1])):
-            Path(entry.path).unlink(missing_ok=True)
-            logger.debug("Removed %s, which a killed run left.", entry.path)
-
-
-def _is_running(process: int) -> bool:
-    """Whether it may still write; a killed one that nobody collected does not."""
-    if sys.platform != "linux":
-        return True
-    try:
-        stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rsplit(")", 1)[1].split()[0] not in ("Z", "X")
