@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from stseg.checkpoint.facts import WeightFacts
 from stseg.checkpoint.fit import check_fit
+from stseg.checkpoint.frozen_parts import FrozenParts
 from stseg.checkpoint.published import our_names
 from stseg.checkpoint.reading import LOADED_NEXT, RANDOM, read_checkpoint, read_state_dict
 from stseg.utils import phase, write_atomically
@@ -40,11 +41,25 @@ class Checkpointer(DetectionCheckpointer):
     partial = False
     _path = ""
 
-    def save(self, name: str, **kwargs: Any) -> None:
-        """Save the model, every checkpointable and `kwargs` as ``<name>.pth`` and tag it last."""
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """As the base class."""
+        super().__init__(*args, **kwargs)
+        self._frozen = FrozenParts()
+
+    def save(self, name: str, *, shared: bool = False, **kwargs: Any) -> None:
+        """Save the model, every checkpointable and `kwargs` as ``<name>.pth`` and tag it last.
+
+        Args:
+            name: of the file, without suffix.
+            shared: frozen parts go into a file of their own, which other checkpoints share.
+            kwargs: what else to save.
+        """
         if not self.save_dir or not self.save_to_disk:
             return
-        data = {"model": self.model.state_dict()}
+        if shared:
+            data = self._frozen.split(self.model, self.save_dir)
+        else:
+            data = {"model": self.model.state_dict()}
         data.update({key: item.state_dict() for key, item in self.checkpointables.items()})
         data.update(kwargs)
         self.write(name, data)

@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from stseg.checkpoint.frozen_parts import with_frozen
 from stseg.weights import resolve
 
 #: In the place of a file: start values are meant, which nobody gets by leaving a key out.
@@ -60,6 +62,8 @@ def read_checkpoint(path: str, key: str = "") -> dict[str, Any]:
             f"{where}expected a checkpoint file, got {path!r}, which does not exist."
         )
     content = _load(local, where)
+    if isinstance(content, dict):
+        content = with_frozen(content, Path(local), partial(_load, where=where))
     state, rest = content, {}
     for wrapper in ("model", "state_dict"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):

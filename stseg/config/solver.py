@@ -24,6 +24,7 @@ RULES = {
     "SOLVER.IMS_PER_BATCH": POSITIVE,
     "SOLVER.ACCUMULATE_STEPS": POSITIVE,
     "SOLVER.CHECKPOINT_PERIOD": POSITIVE,
+    "SOLVER.CHECKPOINTS_KEPT": NOT_NEGATIVE,
     "SOLVER.LOG_PERIOD": POSITIVE,
     "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": POSITIVE,
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": one_of(CLIP_TYPES),
@@ -81,6 +82,8 @@ def add_solver_config(cfg: CfgNode) -> None:
     cfg.SOLVER.WARMUP_ITERS = 0
     # Iterations between checkpoints.
     cfg.SOLVER.CHECKPOINT_PERIOD = 5000
+    # How many of them stay, the latest ones; 0 = all. model_final.pth and model_best.pth do anyway.
+    cfg.SOLVER.CHECKPOINTS_KEPT = 3
     # Iterations between lines in the log, metrics.json and TensorBoard.
     cfg.SOLVER.LOG_PERIOD = 20
 

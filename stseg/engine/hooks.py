@@ -10,6 +10,7 @@ import logging
 import math
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from detectron2.engine import hooks
@@ -29,30 +30,38 @@ class Checkpoints(hooks.PeriodicCheckpointer):
     All ranks, because the random states of all are gathered; rank 0 writes.
     """
 
-    def __init__(self, checkpointer: Checkpointer, period: int, also_every: int = 0) -> None:
+    def __init__(
+        self, checkpointer: Checkpointer, period: int, also_every: int = 0, kept: int = 0
+    ) -> None:
         """Keep the parts.
 
         Args:
             checkpointer: writes the files.
             period: iterations between checkpoints.
             also_every: a second period, 0 for none.
+            kept: checkpoints on the way that stay, the latest ones; 0 for all.
         """
         super().__init__(checkpointer, period)
-        self._also_every = also_every
+        self._also_every, self._kept = also_every, kept
 
     def after_step(self) -> None:
         """Save if this iteration is due."""
         done = self.trainer.iter + 1
-        if done % self.period == 0 or done >= self.max_iter:
-            self.step(self.trainer.iter, random_states=gather_random_states())
-        elif self._also_every and done % self._also_every == 0:
+        if any(period and done % period == 0 for period in (self.period, self._also_every)):
             self.save_now(self.trainer.iter)
+        if done >= self.max_iter:
+            self.save_now(self.trainer.iter, is_final=True)
 
     def save_now(self, iteration: int, is_final: bool = False) -> None:
         """Save now under the usual name, in place of an earlier save in this iteration."""
         name = f"model_{'final' if is_final else f'{iteration:07d}'}"
         states = gather_random_states()
-        self.checkpointer.save(name, iteration=iteration, random_states=states)
+        saved = {"iteration": iteration, "random_states": states}
+        self.checkpointer.save(name, shared=not is_final, **saved)
+        if self._kept and comm.is_main_process():
+            numbered = Path(self.checkpointer.save_dir).glob("model_" + "[0-9]" * 7 + ".pth")
+            for path in sorted(numbered)[: -self._kept]:
+                path.unlink()
 
 
 def gather_random_states() -> list[dict[str, Any]]:

@@ -159,7 +159,12 @@ class Trainer(TrainsInRounds, DefaultTrainer):
         if average := self.average:
             found.append(hooks.CallbackHook(after_step=lambda trainer: average.update()))
         boundary = cfg.SELF_TRAINING.ROUND_ITERS if self._has_rounds else 0
-        self._checkpoints = Checkpoints(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, boundary)
+        self._checkpoints = Checkpoints(
+            self.checkpointer,
+            cfg.SOLVER.CHECKPOINT_PERIOD,
+            boundary,
+            cfg.SOLVER.CHECKPOINTS_KEPT,
+        )
         found.append(self._checkpoints)
         if self._has_rounds:
             found.append(build_self_training(cfg, _bare(self.model), self.average))

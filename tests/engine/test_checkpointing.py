@@ -204,3 +204,10 @@ def test_only_a_system_of_this_project_with_weights_is_calibrated(run_train_net,
     with pytest.raises(ValueError, match=r"--calibrate: .*got EngineTestNet and MODEL.WEIGHTS"):
         run_train_net("--eval-only", "--calibrate", target, opts=("MODEL.WEIGHTS", final))
     assert not (tmp_path / "calibrated.pth").exists()
+
+
+def test_checkpoints_on_the_way_have_a_limit(run_train_net, tmp_path):
+    run_train_net(opts=("SOLVER.CHECKPOINT_PERIOD", 1, "SOLVER.CHECKPOINTS_KEPT", 2))
+    names = sorted(path.name for path in (tmp_path / "run").glob("model_*.pth"))
+    assert names[:2] == ["model_0000001.pth", "model_0000002.pth"] and "model_final.pth" in names
+    assert len([name for name in names if name[6].isdigit()]) == 2
