@@ -52,6 +52,12 @@ class Checkpoints(hooks.PeriodicCheckpointer):
         if done >= self.max_iter:
             self.save_now(self.trainer.iter, is_final=True)
 
+    def after_train(self) -> None:
+        """Save the final one where a kill came between it and the last one on the way."""
+        final = Path(self.checkpointer.save_dir, "model_final.pth")
+        if self.trainer.start_iter >= self.max_iter and not final.is_file():
+            self.save_now(self.max_iter - 1, is_final=True)
+
     def save_now(self, iteration: int, is_final: bool = False) -> None:
         """Save now under the usual name, in place of an earlier save in this iteration."""
         name = f"model_{'final' if is_final else f'{iteration:07d}'}"
@@ -141,6 +147,7 @@ class KeepBest(AtEvaluation):
             logger.info("%s %.4f, best so far %.4f", self._metric, value, self._best)
             return
         self._best = value
+        iteration = min(iteration, self.trainer.max_iter - 1)  # after the last one it counts on
         record = {"metric": self._metric, "value": value, "iteration": iteration}
         self._checkpointer.write("model_best", {"model": self._weights(), **record})
         write_json(self._record, record)

@@ -225,6 +225,36 @@ def kill_at(where, name, number):
     at_call(where, name, number, lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
+def fault_at_write(number, kind):
+    """The `number`-th file that is written whole meets a SIGKILL, or a full disk."""
+
+    def act():
+        if kind == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise OSError(28, "No space left on device")
+
+    at_call("os", "fsync", number, act)
+
+
+def note_writes(path):
+    """Every file that is written whole becomes a line of a file."""
+
+    def change(old):
+        def fsync(file):
+            with open(path, "a") as noted:
+                noted.write("written\n")
+            return old(file)
+
+        return fsync
+
+    wrap("os", "fsync", change)
+
+
+def load_module(name):
+    """Import a module that registers what the run needs."""
+    importlib.import_module(name)
+
+
 _FOR_EVER = contextlib.ExitStack()
 
 
