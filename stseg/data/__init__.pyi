@@ -33,11 +33,14 @@ from .loaders import (
 )
 from .media import find_media, is_video, open_video, unique_stems, video_frames, video_size
 from .names_file import ignore_label
+from .opening import BrokenFileError, open_image, tell_once
+from .pixel_values import labels_may_be_turned, orientation_of
 from .readers.folders import register_data, register_folder, register_from_cfg, register_images
 from .readers.unlabelled import Skipped, list_images
 from .sampling import balance_weights, spread
 
 __all__ = [
+    "BrokenFileError",
     "DatasetSpec",
     "IGNORED_IN_FILES",
     "IMAGE_SUFFIXES",
@@ -70,11 +73,14 @@ __all__ = [
     "ignore_label",
     "is_video",
     "known_classes",
+    "labels_may_be_turned",
     "list_images",
     "load_class_list",
     "load_id_table",
     "load_unseen",
+    "open_image",
     "open_video",
+    "orientation_of",
     "present_layouts",
     "image_size",
     "read_ids",
@@ -85,6 +91,7 @@ __all__ = [
     "register_from_cfg",
     "register_images",
     "spread",
+    "tell_once",
     "to_rgb",
     "unique_stems",
     "video_frames",

@@ -2,7 +2,7 @@ from .dependencies import is_installed, require_detectron2
 from .disk_cache import TensorCache, cache_folder
 from .doors import front_door
 from .errors import explanation, some_of, without_traceback
-from .files import MARK, check_output, write_atomically
+from .files import MARK, as_bytes, check_output, irregular_kind, write_atomically
 from .ids import IGNORE_LABEL
 from .phases import phase, watching
 from .random_state import get_random_state, kept_random_state, set_random_state
@@ -18,11 +18,13 @@ __all__ = [
     "IGNORE_LABEL",
     "MARK",
     "TensorCache",
+    "as_bytes",
     "cache_folder",
     "check_output",
     "explanation",
     "front_door",
     "get_random_state",
+    "irregular_kind",
     "is_installed",
     "kept_random_state",
     "require_detectron2",

@@ -19,8 +19,9 @@ import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.concurrent import thread_map
 
-from stseg.data.image_io import image_size
+from stseg.data.image_io import size_and_turn
 from stseg.data.media import video_frames, video_size
+from stseg.data.pixel_values import swaps_sides
 from stseg.data.readers.annotations import Annotations, Drawing, hash_of
 from stseg.render import encode_labels, label_encoding
 from stseg.structures import Vocabulary
@@ -88,12 +89,17 @@ def draw_label_maps(
 def _draw_one(
     annotations: Annotations, drawing: Drawing, ids: Mapping[str, int], fill: int
 ) -> np.ndarray:
-    size = image_size(drawing.image)
+    size, turn = size_and_turn(drawing.image)
     if drawing.size not in (None, size):
+        cure = "Annotate the image as it is now, or put the original back."
+        if swaps_sides(turn) and drawing.size == size[::-1]:
+            cure = (
+                "EXIF turns the image, and it was annotated without: annotate it as people see it, "
+                "or save it without EXIF rotation."
+            )
         raise ValueError(
             f"{drawing.source}: expected the size of its image {drawing.image}, {size[0]} x "
-            f"{size[1]}, got {drawing.size[0]} x {drawing.size[1]} (height x width). Annotate "
-            "the image as it is now, or put the original back."
+            f"{size[1]}, got {drawing.size[0]} x {drawing.size[1]} (height x width). {cure}"
         )
     return annotations.draw(drawing, size, ids, fill)
 
