@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from stseg.utils import irregular_kind, is_installed
 
@@ -21,6 +21,15 @@ HEIF_SUFFIXES = (".heic", ".heif")
 #: Images of more megapixels than this, 1000 by default, are refused before they fill the memory.
 LIMIT_VARIABLE = "STSEG_MAX_MEGAPIXELS"
 
+_RAW = (".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".raw", ".rw2")
+_OTHER_KINDS = {
+    **dict.fromkeys(HEIF_SUFFIXES, "HEIC: install pillow-heif, or convert them to JPEG."),
+    ".avif": "AVIF: install a newer Pillow, or convert them to JPEG.",
+    ".pdf": "PDF: save the pages as images.",
+    ".svg": "SVG: save them as PNG.",
+    **dict.fromkeys(_RAW, "Raw files: develop them to TIFF or JPEG."),
+    **dict.fromkeys((".jp2", ".ppm", ".pgm", ".tga", ".psd", ".exr", ".ico"), "Save them as PNG."),
+}
 _NOT_PAGES = 0b101  # NewSubfileType of TIFF: a smaller copy, or a mask, of another page
 # What Pillow raises on damaged files, by format and by where the damage lies.
 _DECODE_ERRORS = (
@@ -37,6 +46,11 @@ _CURES = {
     "Image": "Put a whole copy in its place, or take it out.",
     "": "Make it anew; one that this program made may be deleted, and the next run makes it again.",
 }
+
+
+def cure_for(suffix: str) -> str:
+    """What to do about images of a kind that is not looked for; "" where it is none of these."""
+    return _OTHER_KINDS.get(suffix, "")
 
 
 class BrokenFileError(OSError):
@@ -62,9 +76,12 @@ def _named(path: str | PathLike[str], what: str) -> Iterator[None]:
     except PermissionError as e:
         raise PermissionError(f"{what} {path}: expected a readable file, got {e.strerror}.") from e
     except _DECODE_ERRORS as e:
+        cure = _CURES.get(what, _CURES[""])
+        if isinstance(e, UnidentifiedImageError):
+            cure = cure_for(os.path.splitext(path)[1].lower()) or cure
         raise BrokenFileError(
             f"{what} {path}: expected a complete image file, got one that cannot be decoded ({e}). "
-            f"{_CURES.get(what, _CURES[''])}"
+            f"{cure}"
         ) from e
 
 

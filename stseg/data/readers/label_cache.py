@@ -20,9 +20,9 @@ from tqdm import tqdm
 from tqdm.contrib.concurrent import thread_map
 
 from stseg.data.image_io import size_and_turn
-from stseg.data.media import video_frames, video_size
 from stseg.data.pixel_values import swaps_sides
 from stseg.data.readers.annotations import Annotations, Drawing, hash_of
+from stseg.data.videos import video_frames, video_size
 from stseg.render import encode_labels, label_encoding
 from stseg.structures import Vocabulary
 from stseg.utils import cache_folder, write_atomically

@@ -77,8 +77,7 @@ def check_encoding(target: Target, facts: Sequence[FileFacts]) -> list[Finding]:
     unread = [f for f in facts if f.label_error and not f.is_undecodable]
     lossy = [f.label for f in facts if f.label_format in _LOSSY or "without loss" in f.label_error]
     pages = [f.label for f in unread if "expected one map" in f.label_error]
-    others = {*lossy, *pages}
-    stretched = [f.label for f in unread if f.label_mode in _ID_MODES and f.label not in others]
+    stretched = [f.label for f in unread if "2 or 4 bits" in f.label_error]
     narrow = [f.label for f in facts if f.label_mode in ("1", "L", "P")]
     findings = (
         about_files(

@@ -7,9 +7,9 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from stseg.data.media import open_video
 from stseg.data.readers import folders, label_cache, register_data, register_images
 from stseg.data.readers.annotations import Annotations, Drawing
+from stseg.data.videos import open_video
 from stseg.structures import Vocabulary
 from tests.helpers import annotated_data as data
 from tests.helpers.annotated_data import label_maps, register

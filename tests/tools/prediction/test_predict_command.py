@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from stseg.data.media import open_video
+from stseg.data.videos import open_video
 from stseg.exports import EXPORT_KINDS
 from stseg.tools.prediction import prediction_command as main
 from stseg.tools.prediction import segment_files
