@@ -33,7 +33,7 @@ from .loaders import (
 )
 from .media import find_media, is_video, unique_stems
 from .names_file import ignore_label
-from .opening import BrokenFileError, open_image, tell_once
+from .opening import BrokenFileError, is_whole, open_image, tell_once
 from .pixel_values import labels_may_be_turned, orientation_of
 from .readers.folders import register_data, register_folder, register_from_cfg, register_images
 from .readers.unlabelled import Skipped, list_images
@@ -74,6 +74,7 @@ __all__ = [
     "first_images",
     "ignore_label",
     "is_video",
+    "is_whole",
     "known_classes",
     "labels_may_be_turned",
     "list_images",

@@ -141,6 +141,16 @@ def open_image(path: str | PathLike[str], what: str = "Image") -> Iterator[Image
                 ) from e
 
 
+def is_whole(path: str | PathLike[str]) -> bool:
+    """Whether a PNG is there and as it was written, by its checksums; no pixel is decoded."""
+    try:
+        with open_image(path) as image:
+            image.verify()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def refuse_too_large(image: Image.Image, path: str | PathLike[str], what: str) -> None:
     """Refuse what would fill the memory.
 
