@@ -9,7 +9,6 @@ import os
 from collections.abc import Sequence
 from os import PathLike
 
-import cv2
 import numpy as np
 from PIL import ExifTags, Image, features
 
@@ -119,6 +118,8 @@ def _float_colours(path: str | PathLike[str]) -> np.ndarray | None:
 
 def _deep_values(path: str | PathLike[str]) -> np.ndarray | None:
     """Grey, RGB or RGBA of a file, of whatever type; None where OpenCV cannot read it."""
+    import cv2  # scoring label maps needs NumPy and Pillow alone
+
     try:
         raw = np.fromfile(path, dtype=np.uint8)
         values = cv2.imdecode(raw, cv2.IMREAD_UNCHANGED) if raw.size else None

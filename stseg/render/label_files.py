@@ -14,7 +14,7 @@ from stseg.render.captions import named_overlay
 from stseg.render.colours import UNKNOWN_COLOUR, class_colours, hex_colour
 from stseg.render.overlay import area_shares, check_image, draw_overlay
 from stseg.render.pixels import image_bytes
-from stseg.utils import IGNORE_LABEL, MARK, write_atomically
+from stseg.utils import IGNORE_LABEL, MARK, as_bytes, write_atomically
 
 FORMAT, FORMAT_VERSION = "stseg.segmentation", 1
 #: What `Segmentation.save` can write.
@@ -258,4 +258,4 @@ def _pixels(path: Path, content: Mapping[str, Any]) -> np.ndarray:
 
 
 def _json(content: dict[str, Any]) -> bytes:
-    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
+    return as_bytes(json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -6,6 +6,7 @@ from .files import MARK, as_bytes, check_output, irregular_kind, write_atomicall
 from .ids import IGNORE_LABEL
 from .phases import phase, watching
 from .random_state import get_random_state, kept_random_state, set_random_state
+from .saying import say
 from .shipped import ASSETS, config_names, config_path
 from .threads import share_processors
 
@@ -28,6 +29,7 @@ __all__ = [
     "is_installed",
     "kept_random_state",
     "require_detectron2",
+    "say",
     "set_random_state",
     "share_processors",
     "some_of",

@@ -14,9 +14,9 @@ from typing import Any
 
 from stseg.data import is_video
 from stseg.tools.prediction.asked import REQUEST, Asked
-from stseg.tools.prediction.segment_files import Item, Wanted
+from stseg.tools.prediction.segment_files import INCOMPLETE, Item, Wanted
 from stseg.tools.prediction.weights_choice import Choice
-from stseg.utils import write_atomically
+from stseg.utils import as_bytes, write_atomically
 
 _ENDS = {
     "labels": ".png",
@@ -47,7 +47,8 @@ def is_done(item: Item, wanted: Wanted) -> bool:
     """Whether all that is wanted of an item lies in the output folder."""
     folder, stem = wanted.place(item)
     if is_video(item.path):  # the video is the last file that is written
-        return wanted.video and (folder / f"{stem}_overlay.mp4").is_file()
+        whole = not (folder / INCOMPLETE.format(stem)).exists()
+        return wanted.video and (folder / f"{stem}_overlay.mp4").is_file() and whole
     return bool(wanted.kinds) and all(
         (folder / f"{stem}{_ENDS[k]}").is_file() for k in wanted.kinds
     )
@@ -84,7 +85,7 @@ def check_request(output: Path, request: dict[str, Any]) -> None:
 def write_request(output: Path, request: dict[str, Any]) -> None:
     """Keep it beside the results."""
     output.mkdir(parents=True, exist_ok=True)
-    content = json.dumps(request, ensure_ascii=False).encode("utf-8")
+    content = as_bytes(json.dumps(request, ensure_ascii=False))
     write_atomically(output / REQUEST, content)
 
 
