@@ -29,7 +29,16 @@ _ROUGHLY = (2.5, 0.02)  # frames, and share of all
 
 
 class DamagedVideoError(BrokenFileError):
-    """A video of which some frames cannot be read; the others were given."""
+    """A video of which some frames cannot be read; the others were given.
+
+    Attributes:
+        missing: share of the frames that cannot be read, in [0, 1].
+    """
+
+    def __init__(self, text: str, missing: float) -> None:
+        """Say what is wrong, and how much is missing."""
+        super().__init__(text)
+        self.missing = missing
 
 
 @dataclass(frozen=True)
@@ -200,8 +209,9 @@ class _Walk:
             whole = self.read + missing
             raise DamagedVideoError(
                 f"Video {self._path}: expected {whole} frames, got {whole - missing} that can be "
-                f"read; {missing} are damaged or cut off. Put a whole copy in its place, or go on "
-                "with these."
+                f"read; {missing} are damaged or cut off. Put a whole copy in its place, or save "
+                "what can be read as a video of its own.",
+                missing / whole,
             )
 
 

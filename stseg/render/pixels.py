@@ -1,11 +1,13 @@
 """Arrays of pixels at another size, and as the bytes of a file. NumPy and Pillow only."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+_BAND_PIXELS = 1 << 22
 
 
 def labels_at_size(labels: np.ndarray, size: Sequence[int]) -> np.ndarray:
@@ -25,6 +27,12 @@ def labels_at_size(labels: np.ndarray, size: Sequence[int]) -> np.ndarray:
         for to, of in zip(size, labels.shape, strict=True)
     )
     return labels[rows[:, None], columns]
+
+
+def bands(shape: Sequence[int]) -> Iterator[slice]:
+    """The rows of a (H, W, ...) array, some at a time: what is made of them stays small."""
+    step = max(1, _BAND_PIXELS // max(1, shape[1]))
+    return (slice(start, min(start + step, shape[0])) for start in range(0, shape[0], step))
 
 
 def image_bytes(pixels: np.ndarray, kind: str, **options: Any) -> bytes:

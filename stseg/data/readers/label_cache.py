@@ -37,6 +37,7 @@ _VERSION = 1  # of the drawing; a change makes new folders
 _FRAMES_VERSION = 2  # the same of frames
 _SECONDS_BEFORE_PROGRESS = 5.0
 _JPEG_QUALITY = 95
+_MOST_MISSING = 0.1  # share of frames; where more are, half a file was taken for a whole one
 
 
 def cache_root() -> Path:
@@ -132,8 +133,8 @@ def _names_json(name: str, vocabulary: Vocabulary) -> bytes:
 def extract_frames(video: Path, every: int = 1) -> Path:
     """Write the frames of a video as JPEG, unless an earlier call did and they are whole still.
 
-    Of a damaged video what can be read is written, under the numbers of the source; how much is
-    missing is logged at every call.
+    Where up to a tenth of the frames is damaged, the others are written, under the numbers of the
+    source; how many are missing is logged at every call.
 
     Args:
         video: file; its path, size and time of change name the folder.
@@ -143,7 +144,7 @@ def extract_frames(video: Path, every: int = 1) -> Path:
         The folder.
 
     Raises:
-        BrokenFileError: if no frame of the video can be decoded.
+        BrokenFileError: if more than a tenth of the frames cannot be read.
         OSError: if the cache cannot be written; names the variable to set.
     """
     stat = video.stat()
@@ -191,6 +192,8 @@ def _write_frames(video: Path, every: int, folder: Path, done: Path) -> str:
                 write_atomically(file, raw.tobytes())
                 written[file.name] = zlib.crc32(raw.tobytes())
     except DamagedVideoError as error:
+        if error.missing > _MOST_MISSING:
+            raise
         damage = str(error)
     write_atomically(done, as_bytes(json.dumps({"frames": written, "damage": damage})))
     return damage

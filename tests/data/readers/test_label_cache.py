@@ -8,6 +8,7 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
+from stseg.data.opening import BrokenFileError
 from stseg.data.readers import folders, label_cache, register_data, register_images
 from stseg.data.readers.annotations import Annotations, Drawing
 from stseg.data.videos import Frame, open_video
@@ -251,6 +252,13 @@ def test_frames_of_a_damaged_video_keep_their_numbers_and_the_damage_is_told_eac
         numbers = [int(p.stem[-6:]) for p in sorted(folder.glob("*.jpg"))]
         assert numbers == [0, 1, 2, 3, 5, 6, 7, 8, 9]
         assert "expected 10 frames, got 9" in caplog.text and path.name in caplog.text
+
+
+def test_half_a_video_is_refused_each_time(tmp_path):
+    path = damaged_film(tmp_path, 40, keep=0.6)
+    for _ in range(2):
+        with pytest.raises(BrokenFileError, match="film.avi: expected 40 frames, got"):
+            label_cache.extract_frames(path)
 
 
 def test_no_job_is_begun_after_ctrl_c():
