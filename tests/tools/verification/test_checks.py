@@ -91,12 +91,13 @@ def test_what_sizes_cannot_tell_about_exif_is_noted(tmp_path, orientation, store
     write_pair(tmp_path, "a", np.zeros(stored[::-1], np.uint8))
     (tmp_path / "images" / "a.png").unlink()
     (tmp_path / "names.json").write_text(json.dumps(NAMES))
-    for exif_orientation, expected in ((orientation, ["exif-mirrored"]), (1, [])):
+    for exif_orientation in (orientation, 1):
         exif = Image.Exif()
         exif[0x0112] = exif_orientation
         Image.new("RGB", stored).save(tmp_path / "images" / "a.png", exif=exif)
         report = check_folder(tmp_path)
-        assert [f.code for f in report.findings] == expected and not report.failures
+        noted = "exif-mirrored" in [finding.code for finding in report.findings]
+        assert noted == (exif_orientation != 1) and not report.failures
 
 
 def test_a_label_of_several_pages_and_a_pipe_are_named(tmp_path):
