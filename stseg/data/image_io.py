@@ -70,7 +70,7 @@ def read_turned(path: str | PathLike[str]) -> tuple[np.ndarray, int]:
         with open_image(path) as image:
             refuse_too_large(image, path, "Image")
             _tell_pages(image, path)
-            is_deep = ";16" in raw_modes(image) and len(image.getbands()) > 1
+            is_deep = ";16" in raw_modes(image) and image.mode in ("RGB", "RGBA", "LA")
             turn = _decode(image)  # OpenCV would take half a file for a whole one
             left = 1 if image.format == "TIFF" else turn  # which are turned by their decoders
             if is_deep:
@@ -146,7 +146,7 @@ def _tell_range(values: np.ndarray, path: str | PathLike[str]) -> None:
     if white not in (255, 65535):
         tell_once(
             f"white {white}",
-            f"Image {path}: its values are taken to reach from 0 (black) to {white:g} (white); "
+            f"Image {path}: its values are taken to reach from 0 (black) to {white:.0f} (white); "
             "likewise those of other images that fit in there.",
         )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import struct
-import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from os import PathLike
 
 from PIL import Image, UnidentifiedImageError
 
+from stseg.render import open_any_size
 from stseg.utils import irregular_kind, is_installed
 
 logger = logging.getLogger(__name__)
@@ -78,38 +78,34 @@ def _named(path: str | PathLike[str], what: str) -> Iterator[None]:
     except _DECODE_ERRORS as e:
         cure = _CURES.get(what, _CURES[""])
         if isinstance(e, UnidentifiedImageError):
-            cure = cure_for(os.path.splitext(path)[1].lower()) or cure
+            cure = cure_for(_true_suffix(path)) or cure
         raise BrokenFileError(
             f"{what} {path}: expected a complete image file, got one that cannot be decoded ({e}). "
             f"{cure}"
         ) from e
 
 
-class _PillowLimit:
-    """Pillow's limit of 179 megapixels, lifted while files are opened; there is one of our own.
-
-    It is a variable of Pillow's, for all threads and whoever else uses Pillow: it comes back when
-    the last of us is through.
-    """
-
-    def __init__(self) -> None:
-        self._lock, self._inside = threading.Lock(), 0
-        self._before: int | None = None
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
-                self._before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                Image.MAX_IMAGE_PIXELS = self._before
+def _true_suffix(path: str | PathLike[str]) -> str:
+    """The suffix that belongs to what a file holds, as far as such files are often called wrong."""
+    with open(path, "rb") as file:
+        head = file.read(12)
+    if head.startswith(b"%PDF"):
+        return ".pdf"
+    if head[4:8] == b"ftyp" and head[8:] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
+        return ".heic"
+    return os.path.splitext(path)[1].lower()
 
 
-_unlimited = _PillowLimit()
+def _opened(path: str | PathLike[str]) -> Image.Image:
+    try:
+        return open_any_size(path)
+    except UnidentifiedImageError:
+        if _true_suffix(path) not in HEIF_SUFFIXES or not is_installed("pillow_heif"):
+            raise
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    return open_any_size(path)
 
 
 @contextmanager
@@ -125,13 +121,7 @@ def open_image(path: str | PathLike[str], what: str = "Image") -> Iterator[Image
         BrokenFileError: if it is empty or not an image, or what is done inside cannot decode it.
     """
     with _named(path, what):
-        if os.fspath(path).lower().endswith(HEIF_SUFFIXES) and is_installed("pillow_heif"):
-            import pillow_heif
-
-            pillow_heif.register_heif_opener()
-        with _unlimited:
-            image = Image.open(path)
-        with image:
+        with _opened(path) as image:
             try:
                 yield image
             except MemoryError as e:
@@ -157,7 +147,11 @@ def refuse_too_large(image: Image.Image, path: str | PathLike[str], what: str) -
     Raises:
         TooLargeError: says what the limit is, and how it is raised.
     """
-    limit, (width, height) = float(os.environ.get(LIMIT_VARIABLE) or 1000), image.size
+    text = os.environ.get(LIMIT_VARIABLE) or "1000"
+    try:
+        limit, (width, height) = float(text), image.size
+    except ValueError as error:
+        raise TooLargeError(f"{LIMIT_VARIABLE}: expected a number, got {text!r}.") from error
     if width * height > limit * 1e6:
         raise TooLargeError(
             f"{what} {path}: expected at most {limit:g} megapixels, got {width * height / 1e6:.0f} "

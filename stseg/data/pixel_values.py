@@ -8,7 +8,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 #: Values of sensors and file formats: the least of these that fits is taken for white.
-_BITS = (8, 10, 12, 14, 16, 24, 32)
+_BITS = (8, 10, 12, 14, 16, 24, 31, 32)
 #: Share of the pixels that may be brighter than white: dead pixels, lamps, marks for "no data".
 _BRIGHTER = 0.001
 _SAMPLE = 1 << 20
@@ -97,9 +97,9 @@ def deep_as_seen(values: np.ndarray, orientation: int) -> np.ndarray:
 def white_of(values: np.ndarray) -> float:
     """The value that is shown as white.
 
-    One for floats up to about one, else the greatest value of 8, 10, 12, 14, 16, 24 or 32 bits: of
-    the fewest that all values but one in a thousand fit. Pictures of a 12-bit camera are so read in
-    full, and neither a dead pixel nor a mark for "no data" darkens the rest.
+    One for floats up to about one, else the greatest value of 8, 10, 12, 14, 16, 24, 31 or 32 bits:
+    of the fewest that all values but one in a thousand fit. Pictures of a 12-bit camera are so read
+    in full, and neither a dead pixel nor a mark for "no data" darkens the rest.
 
     Args:
         values: integers or floats of any shape.

@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from stseg.render.captions import named_overlay
 from stseg.render.colours import UNKNOWN_COLOUR, class_colours, hex_colour
 from stseg.render.overlay import check_image, class_pixels, draw_overlay
-from stseg.render.pixels import bands, image_bytes
+from stseg.render.pixels import bands, image_bytes, open_any_size
 from stseg.utils import IGNORE_LABEL, MARK, as_bytes, write_atomically
 
 FORMAT, FORMAT_VERSION = "stseg.segmentation", 1
@@ -258,7 +258,7 @@ def _read_table(path: Path) -> dict[str, Any]:
 
 def _pixels(path: Path, content: Mapping[str, Any]) -> np.ndarray:
     """(H, W) of the PNG, as the JSON states the size."""
-    with Image.open(path) as picture:
+    with open_any_size(path) as picture:
         pixels = np.asarray(picture)
     if pixels.shape != (content["height"], content["width"]):
         raise ValueError(

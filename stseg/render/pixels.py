@@ -1,7 +1,9 @@
 """Arrays of pixels at another size, and as the bytes of a file. NumPy and Pillow only."""
 
 import io
+import threading
 from collections.abc import Iterator, Sequence
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -40,3 +42,36 @@ def image_bytes(pixels: np.ndarray, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+class _PillowLimit:
+    """Pillow's limit of 179 megapixels, lifted while files are opened.
+
+    It is a variable of Pillow's, for all threads and whoever else uses Pillow: it comes back when
+    the last of us is through.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._before: int | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                Image.MAX_IMAGE_PIXELS = self._before
+
+
+_unlimited = _PillowLimit()
+
+
+def open_any_size(path: str | PathLike[str]) -> Image.Image:
+    """Pillow's `Image.open` without its limit on the size."""
+    with _unlimited:
+        return Image.open(path)

@@ -104,9 +104,16 @@ def test_a_pipe_among_label_maps_is_not_passed_over(tmp_path):
 
 @pytest.mark.skipif(is_installed("pillow_heif"), reason="pillow-heif reads it")
 def test_heic_without_its_reader_is_named_with_the_cure(tmp_path):
-    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
-    with pytest.raises(BrokenFileError, match=r"a\.heic.*install pillow-heif"):
-        read_image(tmp_path / "a.heic")
+    for name in ("a.heic", "phone.jpg"):
+        (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+        with pytest.raises(BrokenFileError, match=rf"{name}.*install pillow-heif"):
+            read_image(tmp_path / name)
+
+
+def test_a_page_that_is_called_an_image_is_named_so(tmp_path):
+    (tmp_path / "scan.jpg").write_bytes(b"%PDF-1.7 and so on")
+    with pytest.raises(BrokenFileError, match=r"scan\.jpg.*PDF: save the pages"):
+        read_image(tmp_path / "scan.jpg")
 
 
 def test_every_kind_that_is_looked_for_is_read(tmp_path):
