@@ -18,6 +18,7 @@ from stseg.tools.prediction.segment_files import INCOMPLETE, Item, Wanted
 from stseg.tools.prediction.weights_choice import Choice
 from stseg.utils import as_bytes, write_atomically
 
+_SECONDS_TO_END = 10.0
 _ENDS = {
     "labels": ".png",
     "json": ".json",
@@ -122,3 +123,8 @@ def run_shares(argv: Sequence[str], args: argparse.Namespace) -> int:
     finally:
         for child in children:
             child.terminate()
+        for child in children:
+            try:
+                child.wait(_SECONDS_TO_END)
+            except subprocess.TimeoutExpired:
+                child.kill()
