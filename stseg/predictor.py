@@ -275,7 +275,7 @@ def decide(
     """One label and one confidence per pixel, under the vocabulary's background policy.
 
     Args:
-        found: the most probable of the classes and, after them, of the distractors.
+        found: the most probable of the classes and, after them, of the distractors; changed.
         vocabulary: of the classes alone.
         image: (H, W, 3) uint8 RGB, for pictures of the answer.
 
@@ -283,7 +283,7 @@ def decide(
         FloatingPointError: if the model gave values that are not finite.
     """
     confidence, labels = found.confidence, found.labels
-    if not bool(torch.isfinite(confidence).all()):
+    if not bool(torch.isfinite(torch.stack(confidence.aminmax())).all()):
         raise FloatingPointError(
             "Prediction: expected finite probabilities, got NaN or infinity from the model. "
             "Check MODEL.WEIGHTS, and the precision if it is not float32."
@@ -291,10 +291,10 @@ def decide(
     unknown = labels >= len(vocabulary)
     if vocabulary.background.policy == "threshold":
         unknown |= confidence < vocabulary.background.value
-    labels = labels.masked_fill(unknown, IGNORE_LABEL)
+    # `found` is done with: a picture of 100 megapixels has no room for copies.
     return Segmentation(
-        label_map=labels.cpu().numpy(),
-        confidence=confidence.clamp(0, 1).cpu().numpy(),
+        label_map=labels.masked_fill_(unknown, IGNORE_LABEL).cpu().numpy(),
+        confidence=confidence.clamp_(0, 1).cpu().numpy(),
         names=vocabulary.names,
         image=image,
     )

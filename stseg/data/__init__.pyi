@@ -31,13 +31,18 @@ from .loaders import (
     check_sources,
     first_images,
 )
-from .media import find_media, is_video, open_video, unique_stems, video_frames, video_size
+from .media import find_media, is_video, unique_stems
 from .names_file import ignore_label
+from .opening import BrokenFileError, is_whole, open_image, tell_once
+from .pixel_values import labels_may_be_turned, orientation_of
 from .readers.folders import register_data, register_folder, register_from_cfg, register_images
 from .readers.unlabelled import Skipped, list_images
 from .sampling import balance_weights, spread
+from .videos import DamagedVideoError, look_at_video, open_video, read_video
 
 __all__ = [
+    "BrokenFileError",
+    "DamagedVideoError",
     "DatasetSpec",
     "IGNORED_IN_FILES",
     "IMAGE_SUFFIXES",
@@ -69,24 +74,29 @@ __all__ = [
     "first_images",
     "ignore_label",
     "is_video",
+    "is_whole",
     "known_classes",
+    "labels_may_be_turned",
     "list_images",
     "load_class_list",
     "load_id_table",
     "load_unseen",
+    "look_at_video",
+    "open_image",
     "open_video",
+    "orientation_of",
     "present_layouts",
     "image_size",
     "read_ids",
     "read_image",
     "read_label",
+    "read_video",
     "register_data",
     "register_folder",
     "register_from_cfg",
     "register_images",
     "spread",
+    "tell_once",
     "to_rgb",
     "unique_stems",
-    "video_frames",
-    "video_size",
 ]

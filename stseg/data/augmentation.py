@@ -54,7 +54,9 @@ class ExactResizeShortestEdge(T.ResizeShortestEdge):
         resize = super().get_transform(image)
         if isinstance(resize, NoOpTransform):
             return resize
-        return ExactResizeTransform(resize.h, resize.w, resize.new_h, resize.new_w, resize.interp)
+        # The limit on the longer side may leave nothing of the shorter one.
+        height, width = max(resize.new_h, 1), max(resize.new_w, 1)
+        return ExactResizeTransform(resize.h, resize.w, height, width, resize.interp)
 
 
 class QuickColorAugSSDTransform(ColorAugSSDTransform):

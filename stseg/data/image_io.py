@@ -1,69 +1,154 @@
 """Reading images and label maps from disk, with errors that name the file and the cure.
 
-NumPy and Pillow only, so that command-line evaluation works without torch and Detectron2.
+NumPy, Pillow and OpenCV only, so that command-line evaluation works without torch and Detectron2.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Sequence
 from os import PathLike
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, features
 
+from stseg.data.opening import (
+    HEIF_SUFFIXES,
+    BrokenFileError,
+    count_pages,
+    open_image,
+    raw_modes,
+    refuse_too_large,
+    tell_once,
+    was_told,
+)
+from stseg.data.pixel_values import (
+    as_seen,
+    deep_as_seen,
+    orientation_of,
+    swaps_sides,
+    white_of,
+)
 from stseg.structures import IGNORE_LABEL
-from stseg.utils import some_of
+from stseg.utils import irregular_kind, is_installed, some_of
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp"),
+    *((".avif",) if features.check("avif") else ()),
+    *(HEIF_SUFFIXES if is_installed("pillow_heif") else ()),
+    *(".tif", ".tiff"),
+)
 LABEL_SUFFIXES = (".png", ".tif", ".tiff")
-
 # Pillow modes whose pixel values are ids: grey of 1, 8, 16 and 32 bits, and palette indices.
 _ID_MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B")
-# What Pillow raises on damaged files, by format and by where the damage lies.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
-
-
-class BrokenFileError(OSError):
-    """A file that exists and cannot be decoded: empty, truncated or not an image."""
-
-
-@contextmanager
-def _named(path: str | PathLike[str], what: str) -> Iterator[None]:
-    """Say which file is missing or broken, where reading it inside fails."""
-    try:
-        yield
-    except FileNotFoundError as e:
-        raise FileNotFoundError(f"{what}: expected a file, got none at {path}.") from e
-    except PermissionError as e:
-        raise PermissionError(f"{what} {path}: expected a readable file, got {e.strerror}.") from e
-    except (*_DECODE_ERRORS, Image.DecompressionBombError) as e:
-        raise BrokenFileError(
-            f"{what} {path}: expected a complete image file, got one that cannot be decoded ({e}). "
-            "Replace the file, or remove it together with its partner."
-        ) from e
-
-
-def _open(path: str | PathLike[str], what: str) -> Image.Image:
-    """Open and decode a file completely."""
-    with _named(path, what), Image.open(path) as image:
-        image.load()
-        return image
+# Formats, and compressions of TIFF, that change values.
+_LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF", "JPEG2000", "jpeg", "tiff_jpeg", "webp")
 
 
 def read_image(path: str | PathLike[str]) -> np.ndarray:
     """Read an image as people see it: EXIF orientation applied.
 
+    Whatever else EXIF holds is not looked at. Of several frames or pages the first is taken, and
+    their number logged once.
+
     Returns:
-        (H, W, 3) uint8, RGB. Sixteen-bit grey keeps its upper eight bits.
+        (H, W, 3) uint8, RGB. What has more bits is made brighter or darker as a whole, see
+        `stseg.data.pixel_values.white_of`.
 
     Raises:
         FileNotFoundError: if there is no such file.
         BrokenFileError: if it is empty, truncated or not an image.
+        ValueError: if it is larger than $STSEG_MAX_MEGAPIXELS.
     """
-    return to_rgb(_open(path, "Image"))
+    return read_turned(path)[0]
+
+
+def read_turned(path: str | PathLike[str]) -> tuple[np.ndarray, int]:
+    """What `read_image` gives, and the EXIF orientation that the file is stored in."""
+    values = None
+    try:
+        with open_image(path) as image:
+            refuse_too_large(image, path, "Image")
+            _tell_pages(image, path)
+            is_deep = ";16" in raw_modes(image) and image.mode in ("RGB", "RGBA", "LA")
+            turn = _decode(image)  # OpenCV would take half a file for a whole one
+            left = 1 if image.format == "TIFF" else turn  # which are turned by their decoders
+            if is_deep:
+                values = _deep_values(path)
+            elif image.mode.startswith(("I", "F")):
+                _tell_range(np.asarray(image), path)
+            if values is None:
+                return as_seen(image, left), turn
+    except BrokenFileError:  # Pillow knows no colours of floats
+        values, left, turn = _float_colours(path), 1, 1
+        if values is None:
+            raise
+    _tell_range(values[..., :3], path)
+    return deep_as_seen(values, left), turn
+
+
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """Any Pillow image as people see it: orientation applied, transparent parts on white.
+
+    Returns:
+        (H, W, 3) uint8, RGB; what has more bits as `read_image` gives it.
+    """
+    image.load()  # TIFF are turned here, and forget how
+    return as_seen(image, orientation_of(image))
+
+
+def _decode(image: Image.Image) -> int:
+    """Read the pixels; gives the orientation that they are stored in."""
+    turn = orientation_of(image) if image.format == "TIFF" else 1
+    if image.format == "TIFF":  # whose decoder goes through all of EXIF, and trips over what is odd
+        exif = image.getexif()
+        for tag in [tag for tag in exif if tag != ExifTags.Base.Orientation]:
+            del exif[tag]
+    image.load()
+    return turn if image.format == "TIFF" else orientation_of(image)
+
+
+def _float_colours(path: str | PathLike[str]) -> np.ndarray | None:
+    """Those of a TIFF, turned; None where it holds others, or is none that can be read."""
+    if irregular_kind(path) or os.path.splitext(path)[1].lower() not in (".tif", ".tiff"):
+        return None
+    values = _deep_values(path)
+    return None if values is None or values.dtype == np.uint8 else values
+
+
+def _deep_values(path: str | PathLike[str]) -> np.ndarray | None:
+    """Grey, RGB or RGBA of a file, of whatever type; None where OpenCV cannot read it."""
+    import cv2  # scoring label maps needs NumPy and Pillow alone
+
+    try:
+        raw = np.fromfile(path, dtype=np.uint8)
+        values = cv2.imdecode(raw, cv2.IMREAD_UNCHANGED) if raw.size else None
+    except (OSError, cv2.error):
+        return None
+    if values is None or values.ndim == 2:
+        return values
+    colours = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}.get(values.shape[2])
+    return None if colours is None else cv2.cvtColor(values, colours)
+
+
+def _tell_pages(image: Image.Image, path: str | PathLike[str]) -> None:
+    key = f"pages {path}"
+    if not was_told(key) and (count := count_pages(image)) > 1:
+        tell_once(
+            key,
+            f"Image {path}: expected one picture, got {count} frames or pages. The first alone is "
+            "used; save the others as images of their own, or as a video.",
+        )
+
+
+def _tell_range(values: np.ndarray, path: str | PathLike[str]) -> None:
+    white = white_of(values)
+    if white not in (255, 65535):
+        tell_once(
+            f"white {white}",
+            f"Image {path}: its values are taken to reach from 0 (black) to {white:.0f} (white); "
+            "likewise those of other images that fit in there.",
+        )
 
 
 def image_size(path: str | PathLike[str]) -> tuple[int, int]:
@@ -73,16 +158,57 @@ def image_size(path: str | PathLike[str]) -> tuple[int, int]:
         FileNotFoundError: if there is no such file.
         BrokenFileError: if it is empty or not an image.
     """
-    with _named(path, "Image"), Image.open(path) as image:
-        if image.format == "TIFF" and _is_turned(image):
-            image.load()  # turns it and forgets how; the size alone is turned before or after
-        width, height = image.size
-        is_turned = _is_turned(image)
-    return (width, height) if is_turned else (height, width)
+    return size_and_turn(path)[0]
 
 
-def _is_turned(image: Image.Image) -> bool:
-    return image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+def size_and_turn(path: str | PathLike[str]) -> tuple[tuple[int, int], int]:
+    """What `image_size` gives, and the EXIF orientation that the file is stored in."""
+    try:
+        with open_image(path) as image:
+            turn = orientation_of(image)
+            if image.format == "TIFF" and swaps_sides(turn):
+                _decode(image)  # turns it; the size alone is turned before or after
+                return (image.height, image.width), turn
+            width, height = image.size
+    except BrokenFileError:
+        values = _float_colours(path)
+        if values is None:
+            raise
+        return (values.shape[0], values.shape[1]), 1
+    return ((width, height) if swaps_sides(turn) else (height, width)), turn
+
+
+def _open_ids(path: str | PathLike[str], what: str) -> Image.Image:
+    """Open and decode a file whose values are data, not a picture.
+
+    Raises:
+        ValueError: if it is compressed with loss, stretched, or holds several pages.
+    """
+    with open_image(path, what) as image:
+        refuse_too_large(image, path, what)
+        kinds = {image.format, image.info.get("compression")}
+        kind = next((kind for kind in kinds if kind in _LOSSY), None)
+        pages = 1 if kind else count_pages(image)
+        raw = raw_modes(image)
+        is_stretched = image.mode == "L" and (";2" in raw or ";4" in raw)
+        if not (kind or pages > 1 or is_stretched):
+            _decode(image)
+            return image
+    if kind:
+        raise ValueError(
+            f"{what} {path}: expected a file without loss, got one compressed as "
+            f"{kind.removeprefix('tiff_').upper()}, whatever its suffix, which changes ids. Save "
+            "the original as PNG."
+        )
+    if pages > 1:
+        raise ValueError(
+            f"{what} {path}: expected one map, got {pages} frames or pages. Save the one that is "
+            "meant."
+        )
+    raise ValueError(
+        f"{what} {path}: expected grey of 8 or 16 bits, got 2 or 4 bits, which readers stretch "
+        "to 0..255, so that the ids are lost. Save it as grey of 8 bits or with a palette."
+    )
 
 
 def read_colours(path: str | PathLike[str], what: str) -> np.ndarray:
@@ -98,35 +224,12 @@ def read_colours(path: str | PathLike[str], what: str) -> np.ndarray:
     Raises:
         FileNotFoundError: if there is no such file.
         BrokenFileError: if it cannot be decoded.
-        ValueError: if it holds no colours.
+        ValueError: if it holds no colours, or has lost some in compression.
     """
-    image = _open(path, what)
+    image = _open_ids(path, what)
     if image.mode not in ("RGB", "RGBA"):
         raise ValueError(f"{what} {path}: expected colours of 8 bits, got mode {image.mode}.")
     return np.array(image)[..., :3]
-
-
-def to_rgb(image: Image.Image) -> np.ndarray:
-    """Any Pillow image as people see it: orientation applied, transparent parts on white.
-
-    Returns:
-        (H, W, 3) uint8, RGB. Sixteen-bit grey keeps its upper eight bits.
-    """
-    if image.getexif():  # exif_transpose copies all others
-        image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):
-        image = Image.fromarray(_upper_bits(np.asarray(image)))
-    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def _upper_bits(values: np.ndarray) -> np.ndarray:
-    """Eight bits of 16 (Pillow itself would clip, and the picture would come out white)."""
-    values = values.astype(np.int64).clip(0, 65535)
-    return (values >> 8 if values.max(initial=0) > 255 else values).astype(np.uint8)
 
 
 def read_ids(path: str | PathLike[str], what: str = "Label map") -> np.ndarray:
@@ -142,33 +245,21 @@ def read_ids(path: str | PathLike[str], what: str = "Label map") -> np.ndarray:
     Raises:
         FileNotFoundError: if there is no such file.
         BrokenFileError: if it cannot be decoded.
-        ValueError: if it holds colours, or grey of 2 or 4 bits.
+        ValueError: if it holds colours, grey of 2 or 4 bits or several pages, or has lost ids in
+            compression.
     """
     return _stored_ids(path, what).astype(np.int64)
 
 
 def _stored_ids(path: str | PathLike[str], what: str) -> np.ndarray:
     """What `read_ids` returns, in the type that Pillow chose."""
-    image = _open(path, what)
+    image = _open_ids(path, what)
     if image.mode not in _ID_MODES:
         raise ValueError(
             f"{what} {path}: expected one 8- or 16-bit id per pixel (grey or palette), got "
             f"mode {image.mode}. Convert its colours to class ids first."
         )
-    ids = np.array(image)
-    # Stretched values are multiples of 17, so that most files need no second look.
-    if image.mode == "L" and not (ids[::16, ::16] % 17).any() and _is_stretched(path):
-        raise ValueError(
-            f"{what} {path}: expected grey of 8 or 16 bits, got 2 or 4 bits, which readers stretch "
-            "to 0..255, so that the ids are lost. Save it as grey of 8 bits or with a palette."
-        )
-    return ids
-
-
-def _is_stretched(path: str | PathLike[str]) -> bool:
-    """Whether Pillow turned grey of 2 or 4 bits into 8; it only says so before decoding."""
-    with Image.open(path) as image:
-        return any(";2" in str(tile[3]) or ";4" in str(tile[3]) for tile in image.tile)
+    return np.array(image)
 
 
 def read_label(

@@ -19,7 +19,9 @@ from stseg.data.datasets import (
     dataset_label_ids,
     dataset_vocabulary,
 )
-from stseg.data.image_io import read_image, read_label
+from stseg.data.image_io import read_label, read_turned
+from stseg.data.opening import tell_once
+from stseg.data.pixel_values import labels_may_be_turned, swaps_sides
 from stseg.structures import IGNORE_LABEL, Vocabulary
 
 _INT16_CLASSES = 2**15
@@ -113,13 +115,20 @@ class STSegSemanticMapper:
             ValueError: if the label map is missing, of another size, or holds an unknown id.
         """
         item = dict(record)
-        image = read_image(item["file_name"])
+        image, turn = read_turned(item["file_name"])
+        if item.get("sem_seg_file_name") and labels_may_be_turned(turn, image.shape[:2]):
+            tell_once(
+                "labels of turned images",
+                f"Image {item['file_name']}: EXIF turns or mirrors it, and its size does not tell "
+                "whether its label map was drawn on what people see, as is expected. Look at it "
+                "with `stseg data show`; others like it are not told.",
+            )
         item["height"], item["width"] = image.shape[:2]
         item["vocabulary"] = self.vocabulary
         unlabelled = self.allow_unlabelled and item.get("sem_seg_file_name") is None
         label = None
         if self.is_train:
-            label = _no_label(image) if unlabelled else self._read_label(item)
+            label = _no_label(image) if unlabelled else self._read_label(item, turn)
         inputs = T.AugInput(image, sem_seg=label)
         applied = self.augmentations(inputs)
         item["image"] = _image_tensor(inputs.image)
@@ -132,7 +141,7 @@ class STSegSemanticMapper:
             item["inside"] = torch.from_numpy(np.ascontiguousarray(inside))
         return item
 
-    def _read_label(self, item: dict[str, Any]) -> np.ndarray:
+    def _read_label(self, item: dict[str, Any], turn: int) -> np.ndarray:
         path = item.get("sem_seg_file_name")
         if path is None:
             raise ValueError(
@@ -144,10 +153,16 @@ class STSegSemanticMapper:
         dtype = np.int16 if max(num_classes, len(self.vocabulary)) <= _INT16_CLASSES else np.int32
         label = read_label(path, num_classes, self.ignore_labels, self.label_ids, dtype)
         if label.shape != (item["height"], item["width"]):
+            cure = "Prepare the label maps again, or give the images that they were drawn on."
+            if swaps_sides(turn) and label.shape == (item["width"], item["height"]):
+                cure = (
+                    "It was drawn on the image before its EXIF rotation: turn it likewise, or save "
+                    "the image without EXIF rotation."
+                )
             raise ValueError(
                 f"Label map {path}: expected the size of its image {item['file_name']}, "
                 f"{item['width']}x{item['height']}, got {label.shape[1]}x{label.shape[0]} (width x "
-                "height). Prepare the label maps again, or remove the pair."
+                f"height). {cure}"
             )
         return label if self.translation is None else self.translation[label].astype(dtype)
 

@@ -1,20 +1,17 @@
-"""What a user points at: files, folders, globs and videos."""
+"""What a user points at: files, folders and globs of images and videos."""
 
 import glob
-import math
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
-import numpy as np
-
-from stseg.data.image_io import IMAGE_SUFFIXES, BrokenFileError
+from stseg.data.folder_files import files_of, tell_left_out
+from stseg.data.image_io import IMAGE_SUFFIXES
+from stseg.utils import irregular_kind
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
-_USUAL_FPS = 25.0
 
 
 def is_video(path: Path) -> bool:
@@ -32,12 +29,12 @@ def find_media(
     """Images and videos behind files, folders and globs, each once, in order.
 
     A file is taken whatever its suffix; of a folder or a glob only what looks like an image or a
-    video.
+    video, and a warning says what else lies there.
 
     Args:
         inputs: as a person writes them.
         what: they are, for messages.
-        recursive: of folders, also what lies in folders below, but for hidden ones.
+        recursive: of folders, also what lies in folders below, see `files_of`.
         without: a folder that is left out with all below it.
 
     Raises:
@@ -46,35 +43,43 @@ def find_media(
     found: dict[Path, None] = {}
     for text in inputs:
         path = Path(text).expanduser()
-        if path.is_file():
+        if path.is_dir():
+            kinds = IMAGE_SUFFIXES + VIDEO_SUFFIXES
+            matches = files_of(path, kinds, recursive=recursive, without=without)
+        elif path.is_file() or irregular_kind(path):  # which reading it names
             matches = [path]
-        elif path.is_dir() and recursive:
-            matches = _media_below(path, without)
         else:
-            pattern = os.path.join(glob.escape(str(path)), "*") if path.is_dir() else str(path)
-            matches = [p for p in map(Path, sorted(glob.glob(pattern, recursive=True)))]
-            matches = [p for p in matches if p.is_file() and _looks_like_media(p)]
+            matches = [p for p in _glob(str(path)) if not p.is_dir()]
+            others = Counter(p.suffix.lower() for p in matches if not _looks_like_media(p))
+            matches = [p for p in matches if _looks_like_media(p)]
+            if others and matches:
+                tell_left_out(text, others)
         if not matches:
-            kinds = " ".join(IMAGE_SUFFIXES + VIDEO_SUFFIXES)
+            kinds_text = " ".join(IMAGE_SUFFIXES + VIDEO_SUFFIXES)
             raise FileNotFoundError(
-                f"{what}: expected a file, a folder or a pattern with images or videos ({kinds}), "
-                f"got {text!r}, where none was found."
+                f"{what}: expected a file, a folder or a pattern with images or videos "
+                f"({kinds_text}), got {text!r}, where none was found."
             )
         found.update(dict.fromkeys(matches))
     return list(found)
 
 
-def _media_below(folder: Path, without: Path | None) -> list[Path]:
+def _glob(pattern: str) -> list[Path]:
+    """What a pattern leads to, in order; "**" stands for any folders, but for those behind links.
+
+    glob's own goes round in a circle of links for ever.
+    """
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        return [Path(text) for text in sorted(glob.glob(pattern))]
+    at = parts.index("**")
+    roots = glob.glob(os.path.join("", *parts[:at])) if at else ["."]
+    tail = os.path.join(*parts[at:], *(["*"] if parts[-1] == "**" else []))
     found = []
-    for place, folders, files in os.walk(folder):
-        left_out = [] if without is None else [without.resolve()]
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and Path(place, name).resolve() not in left_out
-        )
-        paths = (Path(place, name) for name in sorted(files) if not name.startswith("."))
-        found += [path for path in paths if _looks_like_media(path)]
+    for root in sorted(roots):
+        below = [path.relative_to(root) for path in Path(root).glob(tail)]
+        shown = [p for p in below if not any(part.startswith(".") for part in p.parts)]
+        found += sorted(Path(root, p) for p in shown)
     return found
 
 
@@ -113,74 +118,3 @@ def unique_stems(paths: Sequence[Path], inputs: Sequence[str] = ()) -> list[str]
 def _is_taken(stem: str, taken: set[str], video: bool) -> bool:
     frame = re.compile(re.escape(stem.casefold()) + r"_\d{6}")
     return stem.casefold() in taken or (video and any(frame.fullmatch(name) for name in taken))
-
-
-def video_frames(path: Path) -> Iterator[np.ndarray]:
-    """Frames as (H, W, 3) uint8 RGB, in order.
-
-    Raises:
-        BrokenFileError: if the file cannot be decoded or holds no frame; names it.
-    """
-    capture = cv2.VideoCapture(str(path))
-    count = 0
-    try:
-        while True:
-            ok, frame = capture.read()
-            if not ok:
-                break
-            count += 1
-            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-    finally:
-        capture.release()
-    if not count:
-        raise BrokenFileError(f"Video {path}: expected frames, got a file that cannot be decoded.")
-
-
-def video_size(path: Path) -> tuple[int, float]:
-    """Number of frames (0 if the file does not say) and frames per second."""
-    capture = cv2.VideoCapture(str(path))
-    try:
-        count = int(max(capture.get(cv2.CAP_PROP_FRAME_COUNT), 0))
-        fps = capture.get(cv2.CAP_PROP_FPS)
-    finally:
-        capture.release()
-    return count, fps if math.isfinite(fps) and fps > 0 else _USUAL_FPS
-
-
-class VideoFile:
-    """Writes frames of one size to an .mp4; see `open_video`."""
-
-    def __init__(self, path: Path, fps: float) -> None:
-        """Remember where to; the file is opened by the first frame, which sets the size."""
-        self.path, self.fps = path, fps
-        self._writer: cv2.VideoWriter | None = None
-
-    def write(self, frame: np.ndarray) -> None:
-        """Append a (H, W, 3) uint8 RGB frame; an odd last row or column is cut off."""
-        height, width = (side // 2 * 2 for side in frame.shape[:2])  # codecs want even sides
-        if self._writer is None:
-            code = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self.path), code, self.fps, (width, height))
-            if not self._writer.isOpened():
-                raise OSError(f"{self.path}: this OpenCV cannot write .mp4 files.")
-        self._writer.write(cv2.cvtColor(frame[:height, :width], cv2.COLOR_RGB2BGR))
-
-    def close(self) -> None:
-        """Finish the file."""
-        if self._writer is not None:
-            self._writer.release()
-
-
-@contextmanager
-def open_video(path: Path, fps: float) -> Iterator[VideoFile]:
-    """A video that appears under its name only when it is complete."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.mp4")
-    video = VideoFile(temporary, fps)
-    try:
-        yield video
-        video.close()
-        if temporary.exists():
-            os.replace(temporary, path)
-    finally:
-        video.close()
-        temporary.unlink(missing_ok=True)

@@ -28,7 +28,7 @@ from stseg.evaluation.results import (
 from stseg.evaluation.scoring import Settings, score_pairs, summarise
 from stseg.evaluation.terminal import compare_text, summary_text, unlike_text
 from stseg.structures import Vocabulary
-from stseg.utils import check_output
+from stseg.utils import check_output, say
 
 #: What stands before the command where nothing else does.
 PROGRAM = "python -m stseg.evaluation"
@@ -129,10 +129,10 @@ def _score(args: argparse.Namespace, command: Sequence[str]) -> int:
         similarity=similarity,
         provenance=provenance,
     )
-    _say(summary_text(result))
+    say(summary_text(result))
     if args.output is not None:
         write_result(args.output, result)
-        _say(f"Result file: {args.output}")
+        say(f"Result file: {args.output}")
     return 0
 
 
@@ -140,12 +140,12 @@ def _compare(args: argparse.Namespace, command: Sequence[str]) -> int:
     refused = False
     for name, a, b in _pairs(args.a, args.b, args.data_set):
         if name:
-            _say(f"{name}:")
+            say(f"{name}:")
         if differing := comparable(a, b):
             refused = True
             sys.stderr.write(unlike_text(a, b, differing, (str(args.a), str(args.b))) + "\n")
         else:
-            _say(compare_text(a, b, (args.a.stem, args.b.stem)))
+            say(compare_text(a, b, (args.a.stem, args.b.stem)))
     return int(refused)
 
 
@@ -174,7 +174,7 @@ def _report(args: argparse.Namespace, command: Sequence[str]) -> int:
         worst=args.worst,
     )
     beside = f" and {len(files) - 1} pictures beside it" if files[1:] else ""
-    _say(f"Report: {files[0]}{beside}")
+    say(f"Report: {files[0]}{beside}")
     return 0
 
 
@@ -256,7 +256,3 @@ def _progress(total: int) -> Callable[[int], None] | None:
         sys.stderr.write(f"\r{done} of {total}" + ("\n" if done == total else ""))
 
     return show
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")

@@ -125,7 +125,7 @@ def _label_files(folder: Path) -> dict[str, Path]:
     for path in sorted(folder.rglob("*")):
         below = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in below.parts)
-        if hidden or path.suffix.lower() not in LABEL_SUFFIXES or not path.is_file():
+        if hidden or path.suffix.lower() not in LABEL_SUFFIXES or path.is_dir():
             continue
         name = below.with_suffix("").as_posix()
         if name in found:

@@ -11,7 +11,7 @@ import numpy as np
 from pycocotools import mask as mask_utils
 
 from stseg.exports.labelled import MADE_BY, Labelled, masks, refuse_strange
-from stseg.utils import write_atomically
+from stseg.utils import as_bytes, write_atomically
 
 
 def coco_content(
@@ -86,4 +86,4 @@ def _annotations(label_map: np.ndarray, image_id: int, first_id: int) -> list[di
 
 
 def _json(content: Any) -> bytes:
-    return json.dumps(content, ensure_ascii=False).encode("utf-8")
+    return as_bytes(json.dumps(content, ensure_ascii=False))

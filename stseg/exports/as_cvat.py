@@ -10,7 +10,7 @@ from xml.sax.xmlreader import AttributesImpl
 
 from stseg.exports.labelled import MADE_BY, Labelled, bounds, masks, refuse_strange, run_lengths
 from stseg.render import class_colours, hex_colour
-from stseg.utils import write_atomically
+from stseg.utils import as_bytes, write_atomically
 
 
 def write_cvat(names: Sequence[str], results: Iterable[Labelled], folder: Path) -> list[Path]:
@@ -41,7 +41,9 @@ class _Writer(XMLGenerator):
 
     def begin(self, tag: str, **attributes: str | int) -> None:
         """Begin an element."""
-        self.startElement(tag, AttributesImpl({key: str(v) for key, v in attributes.items()}))
+        self.startElement(
+            tag, AttributesImpl({k: as_bytes(str(v)).decode() for k, v in attributes.items()})
+        )
 
     def leaf(self, tag: str, text: str) -> None:
         """An element that holds text alone."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from stseg.exports.labelled import MADE_BY, Labelled, masks, refuse_strange, run_lengths
 from stseg.render import class_colours, hex_colour
-from stseg.utils import write_atomically
+from stseg.utils import as_bytes, write_atomically
 
 _IMAGE, _LABELS = "image", "classes"
 #: Bits of the four sorts of counters of the run-length code, shortest first.
@@ -35,7 +35,7 @@ def write_label_studio(
         file.write(b"[")
         for number, result in enumerate(results, start=1):
             text = json.dumps(_task(number, result, names), ensure_ascii=False)
-            file.write((b",\n" if number > 1 else b"\n") + text.encode("utf-8"))
+            file.write((b",\n" if number > 1 else b"\n") + as_bytes(text))
         file.write(b"\n]\n")
 
     write_atomically(tasks, write)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from stseg.exports.labelled import MADE_BY, Labelled, masks, stem_of, write_new
 from stseg.exports.outlines import solid_outlines
+from stseg.utils import as_bytes
 
 
 def write_labelme(names: Sequence[str], results: Iterable[Labelled], folder: Path) -> list[Path]:
@@ -45,7 +46,7 @@ def write_labelme(names: Sequence[str], results: Iterable[Labelled], folder: Pat
                 for outline in solid_outlines(mask)
             ],
         }
-        write_new(path, json.dumps(content, ensure_ascii=False).encode("utf-8"))
+        write_new(path, as_bytes(json.dumps(content, ensure_ascii=False)))
         files.append(path)
     return files
 

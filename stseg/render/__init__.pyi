@@ -17,7 +17,7 @@ from .overlay import (
     label_font,
     paint_labels,
 )
-from .pixels import image_bytes, labels_at_size
+from .pixels import image_bytes, labels_at_size, open_any_size
 
 __all__ = [
     "SAVED_KINDS",
@@ -37,6 +37,7 @@ __all__ = [
     "label_font",
     "labels_at_size",
     "named_overlay",
+    "open_any_size",
     "paint_labels",
     "read_segmentation",
     "render_page",

@@ -89,17 +89,25 @@ def label_colours(label_map: np.ndarray, names: Sequence[str]) -> np.ndarray:
     return table[label_map]  # IGNORE_LABEL is the last entry
 
 
-def hatch(picture: np.ndarray, where: np.ndarray) -> None:
+def hatch(
+    picture: np.ndarray,
+    where: np.ndarray,
+    first: int = 0,
+    shape: Sequence[int] | None = None,
+) -> None:
     """Draw light diagonal stripes, which grow with the picture, into it.
 
     Args:
         picture: (H, W, 3) uint8, changed in place.
         where: (H, W) bool.
+        first: row of a larger picture that these begin at.
+        shape: (height, width) of that; by default it is this one.
     """
     if not where.any():
         return
+    width = max(1, round(min(shape or where.shape) / 400))
     rows, columns = (np.arange(side, dtype=np.int32) for side in where.shape)
-    stripes = (rows[:, None] + columns) // max(1, round(min(where.shape) / 400)) % 12 < 2
+    stripes = (rows[:, None] + (columns + first)) // width % 12 < 2
     picture[where & stripes] = _STRIPE
 
 

@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from stseg.render.captions import named_overlay
 from stseg.render.colours import UNKNOWN_COLOUR, class_colours, hex_colour
-from stseg.render.overlay import area_shares, check_image, draw_overlay
-from stseg.render.pixels import image_bytes
-from stseg.utils import IGNORE_LABEL, MARK, write_atomically
+from stseg.render.overlay import check_image, class_pixels, draw_overlay
+from stseg.render.pixels import bands, image_bytes, open_any_size
+from stseg.utils import IGNORE_LABEL, MARK, as_bytes, write_atomically
 
 FORMAT, FORMAT_VERSION = "stseg.segmentation", 1
+_JPEG_SIDE = 65_000  # a JPEG can hold 65535
 #: What `Segmentation.save` can write.
 SAVED_KINDS = ("labels", "json", "overlay", "legend", "confidence")
 
@@ -94,7 +96,9 @@ def _files(
     if "legend" in kinds:
         files[f"{stem}_legend.jpg"] = _jpeg(draw_overlay(image, labels, names))
     if confidence is not None:
-        levels = (255 * segmentation.confidence).round().astype(np.uint8)
+        levels = np.empty(labels.shape, dtype=np.uint8)
+        for rows in bands(labels.shape):
+            levels[rows] = (255 * segmentation.confidence[rows]).round()
         made_by = PngInfo()
         made_by.add_text("Software", MARK.decode())
         files[confidence] = image_bytes(levels, "PNG", pnginfo=made_by)
@@ -102,6 +106,11 @@ def _files(
 
 
 def _jpeg(pixels: np.ndarray) -> bytes:
+    height, width = pixels.shape[:2]
+    if max(height, width) > _JPEG_SIDE:  # of a line scan, say
+        scale = _JPEG_SIDE / max(height, width)
+        size = max(1, int(width * scale)), max(1, int(height * scale))
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     return image_bytes(pixels, "JPEG", quality=92, comment=MARK)
 
 
@@ -136,10 +145,12 @@ def describe(
     no pixel.
     """
     labels, names = segmentation.label_map, segmentation.names
-    known = labels >= 0
-    pixels = np.bincount(labels[known], minlength=len(names))
-    sums = np.bincount(labels[known], weights=segmentation.confidence[known], minlength=len(names))
-    shares = area_shares(labels, len(names))
+    pixels, sums = class_pixels(labels, len(names)), np.zeros(len(names))
+    for rows in bands(labels.shape):
+        known = labels[rows] >= 0
+        weights = segmentation.confidence[rows][known]
+        sums += np.bincount(labels[rows][known], weights, minlength=len(names))
+    shares = pixels / max(labels.size, 1)
     bits, unknown_value = label_encoding(len(names))
     colours = class_colours(names)
     return {
@@ -151,7 +162,7 @@ def describe(
         "confidence_file": confidence_file,
         "label_bits": bits,
         "unknown_value": unknown_value,
-        "unknown_share": round(float(1 - known.mean()), 6),
+        "unknown_share": round(float(1 - pixels.sum() / max(labels.size, 1)), 6),
         "classes": [
             {
                 "id": i,
@@ -197,8 +208,8 @@ def encode_labels(labels: np.ndarray, num_classes: int, colours: np.ndarray | No
             f"Label PNG: expected ids in [{IGNORE_LABEL}, {num_classes - 1}], "
             f"got [{labels.min()}, {labels.max()}]."
         )
-    values = np.where(labels == IGNORE_LABEL, unknown_value, labels)
-    values = values.astype(np.uint8 if bits == 8 else np.uint16)
+    values = labels.astype(np.uint8 if bits == 8 else np.uint16)  # -1 becomes the greatest value
+    assert unknown_value == np.iinfo(values.dtype).max
     if colours is None or bits != 8:
         return image_bytes(values, "PNG")
     palette = np.full((256, 3), UNKNOWN_COLOUR, dtype=np.uint8)
@@ -249,7 +260,7 @@ def _read_table(path: Path) -> dict[str, Any]:
 
 def _pixels(path: Path, content: Mapping[str, Any]) -> np.ndarray:
     """(H, W) of the PNG, as the JSON states the size."""
-    with Image.open(path) as picture:
+    with open_any_size(path) as picture:
         pixels = np.asarray(picture)
     if pixels.shape != (content["height"], content["width"]):
         raise ValueError(
@@ -260,4 +271,4 @@ def _pixels(path: Path, content: Mapping[str, Any]) -> np.ndarray:
 
 
 def _json(content: dict[str, Any]) -> bytes:
-    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
+    return as_bytes(json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from stseg.render.colours import UNKNOWN_COLOUR, class_colours, hatch, label_colours
+from stseg.render.pixels import bands
 from stseg.utils import IGNORE_LABEL
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -98,21 +99,41 @@ def paint_labels(
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    picture = label_colours(label_map, names)
-    unknown = label_map == IGNORE_LABEL
-    if image is not None:
-        picture = cv2.addWeighted(image, 1 - opacity, picture, opacity, 0)
-        picture[unknown] = (0.6 * image[unknown]).round()
-    hatch(picture, unknown)
-    edges = _outlines(label_map)
-    picture[edges] = (0.35 * picture[edges]).round()
+    picture = np.empty((*label_map.shape, 3), dtype=np.uint8)
+    width = _outline_width(label_map.shape)
+    for rows in bands(label_map.shape):
+        # Outlines depend on the rows about them.
+        above = max(rows.start - width, 0)
+        labels, part = label_map[above : rows.stop + width], label_map[rows]
+        band = label_colours(part, names)
+        unknown = part == IGNORE_LABEL
+        if image is not None:
+            photo = image[rows]
+            band = cv2.addWeighted(photo, 1 - opacity, band, opacity, 0)
+            band[unknown] = _scaled(photo[unknown], 0.6)
+        hatch(band, unknown, rows.start, label_map.shape)
+        edges = _outlines(labels, width)[rows.start - above :][: len(part)]
+        band[edges] = _scaled(band[edges], 0.35)
+        picture[rows] = band
     return picture
+
+
+def _scaled(values: np.ndarray, factor: float) -> np.ndarray:
+    return (np.arange(256) * factor).round().astype(np.uint8)[values]
 
 
 def area_shares(label_map: np.ndarray, num_classes: int) -> np.ndarray:
     """(T,) share of the picture, in [0, 1], that each class covers; they sum to 1 - unknown."""
-    counts = np.bincount(label_map[label_map >= 0].ravel(), minlength=num_classes)
-    return counts[:num_classes] / max(label_map.size, 1)
+    return class_pixels(label_map, num_classes) / max(label_map.size, 1)
+
+
+def class_pixels(label_map: np.ndarray, num_classes: int) -> np.ndarray:
+    """(T,) number of pixels of each class."""
+    counts = np.zeros(num_classes, dtype=np.int64)
+    for rows in bands(label_map.shape):
+        part = label_map[rows]
+        counts += np.bincount(part[part >= 0], minlength=num_classes)[:num_classes]
+    return counts
 
 
 def draw_legend(
@@ -152,12 +173,15 @@ def _enlarge(
     return image, labels
 
 
-def _outlines(labels: np.ndarray) -> np.ndarray:
+def _outline_width(shape: Sequence[int]) -> int:
+    return max(1, round(min(shape) / 500))
+
+
+def _outlines(labels: np.ndarray, width: int) -> np.ndarray:
     """(H, W) bool: pixels whose right or lower neighbour has another label, made wide enough."""
     edges = np.zeros(labels.shape, dtype=np.uint8)
     edges[:, :-1] |= labels[:, :-1] != labels[:, 1:]
     edges[:-1] |= labels[:-1] != labels[1:]
-    width = max(1, round(min(labels.shape) / 500))
     return cv2.dilate(edges, np.ones((width, width), dtype=np.uint8)).astype(bool)
 
 

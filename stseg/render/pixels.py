@@ -1,11 +1,15 @@
 """Arrays of pixels at another size, and as the bytes of a file. NumPy and Pillow only."""
 
 import io
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from os import PathLike
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+_BAND_PIXELS = 1 << 22
 
 
 def labels_at_size(labels: np.ndarray, size: Sequence[int]) -> np.ndarray:
@@ -27,8 +31,47 @@ def labels_at_size(labels: np.ndarray, size: Sequence[int]) -> np.ndarray:
     return labels[rows[:, None], columns]
 
 
+def bands(shape: Sequence[int]) -> Iterator[slice]:
+    """The rows of a (H, W, ...) array, some at a time: what is made of them stays small."""
+    step = max(1, _BAND_PIXELS // max(1, shape[1]))
+    return (slice(start, min(start + step, shape[0])) for start in range(0, shape[0], step))
+
+
 def image_bytes(pixels: np.ndarray, kind: str, **options: Any) -> bytes:
     """The file of an (H, W) or (H, W, 3) array, "PNG" say; `options` are those of Pillow."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+class _PillowLimit:
+    """Pillow's limit of 179 megapixels, lifted while files are opened.
+
+    It is a variable of Pillow's, for all threads and whoever else uses Pillow: it comes back when
+    the last of us is through.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._before: int | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                Image.MAX_IMAGE_PIXELS = self._before
+
+
+_unlimited = _PillowLimit()
+
+
+def open_any_size(path: str | PathLike[str]) -> Image.Image:
+    """Pillow's `Image.open` without its limit on the size."""
+    with _unlimited:
+        return Image.open(path)

@@ -94,7 +94,7 @@ class DatasetLabeler:
             pictured: indices of images whose initial maps are kept for the page.
         """
         if is_main := comm.is_main_process():
-            store.open()
+            store.open().forget_damaged()
         comm.synchronize()
         store.open()
         todo = store.missing(comm.get_rank(), comm.get_world_size())

@@ -188,7 +188,7 @@ class SamPseudoLabelHook(HookBase):
         if self._online is None:
             summary = store.summary()
             previous = self._store(number - 1, self._weights) if number > 1 else None
-            if previous is not None and not previous.is_finished:  # deleted to save space
+            if previous is not None and not _is_usable(previous):
                 previous = None
             self._report_labels(store, summary, previous)
             if not summary["coverage"]:
@@ -248,7 +248,7 @@ class SamPseudoLabelHook(HookBase):
             self.trainer.train_on(TaughtLoader(loader, self._online))
             return
         store = self._store(number, self._weights)
-        if not store.is_finished:  # deleted since, or another disk
+        if not _is_usable(store):
             self._relabel(number, store)
         weights = balance_weights(store.classes_for_training()) if self._balanced else None
         records = store.records_for_training()
@@ -371,3 +371,11 @@ class SamPseudoLabelHook(HookBase):
         write_round_page(
             self._folder, store, self._pictured, self.target, after=after, verdict=verdict
         )
+
+
+def _is_usable(store: PseudoLabelStore) -> bool:
+    """Whether all labels of a round are there; all ranks. Some may be damaged or deleted since."""
+    if comm.is_main_process():
+        store.forget_damaged()
+    comm.synchronize()
+    return store.is_finished

@@ -13,6 +13,7 @@ are done and images that are not.
 
 import errno
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,13 +21,15 @@ from typing import Any
 
 import numpy as np
 
-from stseg.data import read_label
+from stseg.data import image_size, is_whole, read_label
 from stseg.render import encode_labels, label_encoding, labels_at_size
 from stseg.self_training.pseudo_label import PseudoLabel
 from stseg.self_training.store_key import StoreKey
 from stseg.self_training.store_records import ImageRecord, encode_json, summarise
 from stseg.structures import IGNORE_LABEL
 from stseg.utils import remove_leftovers, write_atomically
+
+logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -79,6 +82,40 @@ class PseudoLabelStore:
                 write_atomically(self._manifest_file, encode_json(self._manifest()))
         self._check_manifest()
         return self
+
+    def forget_damaged(self) -> int:
+        """Delete what cannot be read any more, so that it is missing and made anew; rank 0 alone.
+
+        Returns:
+            For how many images.
+        """
+        damaged = [i for i in range(len(self)) if self.is_done(i) and not self._is_whole(i)]
+        for index in damaged:
+            for file in (self._record_file, self._label_file, self._initial_file):
+                file(index).unlink(missing_ok=True)
+        try:
+            if self._summary_file.exists():
+                self.summary()
+        except ValueError:
+            self._summary_file.unlink()
+        if damaged:
+            logger.warning(
+                "Pseudo-labels in %s: %d of %d are damaged, and made again.",
+                self.folder,
+                len(damaged),
+                len(self),
+            )
+        return len(damaged)
+
+    def _is_whole(self, index: int) -> bool:
+        initial = self._initial_file(index)
+        try:
+            record = self.image_record(index)
+            size = image_size(self._label_file(index))
+        except (OSError, ValueError):
+            return False
+        is_good = size == (record.height, record.width) and is_whole(self._label_file(index))
+        return is_good and (not initial.exists() or is_whole(initial))
 
     def is_done(self, index: int) -> bool:
         """Whether label and record of an image are there."""

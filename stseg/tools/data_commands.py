@@ -6,7 +6,6 @@ import argparse
 import json
 import logging
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,7 @@ from stseg.tools.verification import (
     overview,
     verify,
 )
-from stseg.utils import check_output, require_detectron2, write_atomically
+from stseg.utils import check_output, require_detectron2, say, write_atomically
 
 #: What stands before the command where nothing else does.
 PROGRAM = "python -m stseg.data"
@@ -106,16 +105,14 @@ def _verify(args: argparse.Namespace) -> int:
         total = min(len(listed.pairs), args.limit or len(listed.pairs))
         report = verify(listed, settings, partial(_progress, name, total))
         reports.append(demand(report) if name in named else report)
-    _say(overview(reports))
+    say(overview(reports))
     for report in reports:
         text = details(report)
-        _say(f"\n{text}" if text else "", end="\n" if text else "")
+        say(f"\n{text}" if text else "", end="\n" if text else "")
     if args.json:
         _write_json(args.json, reports)
     if all(report.absent for report in reports):
-        _say(
-            f"\nNothing is there. The root is {_root()}; --root or DETECTRON2_DATASETS changes it."
-        )
+        say(f"\nNothing is there. The root is {_root()}; --root or DETECTRON2_DATASETS changes it.")
         return 1
     return int(any(report.failures for report in reports))
 
@@ -135,7 +132,7 @@ def _show(args: argparse.Namespace) -> int:
             check_output(path, flag, _read_files(args))
             path.parent.mkdir(parents=True, exist_ok=True)
             write(path, sheet)
-            _say(f"{len(sheet.cards)} of {len(listed.pairs)} images: {path}")
+            say(f"{len(sheet.cards)} of {len(listed.pairs)} images: {path}")
     return 0
 
 
@@ -200,10 +197,6 @@ def _write_json(path: Path, reports: Sequence[Report]) -> None:
 def _progress(name: str, total: int, items: Iterable[FileFacts]) -> Iterable[FileFacts]:
     """With a bar on stderr, if it takes longer than a second."""
     return tqdm(items, name, total, leave=False, unit=" images", delay=1.0)
-
-
-def _say(text: str, end: str = "\n") -> None:
-    sys.stdout.write(text + end)
 
 
 def _parser(program: str) -> argparse.ArgumentParser:

@@ -2,12 +2,13 @@ from .dependencies import is_installed, require_detectron2
 from .disk_cache import TensorCache, cache_folder
 from .doors import front_door
 from .errors import explanation, some_of, without_traceback
-from .files import MARK, check_output, write_atomically
+from .files import MARK, as_bytes, check_output, irregular_kind, write_atomically
 from .ids import IGNORE_LABEL
 from .leftovers import remove_leftovers
 from .old_ways import hide_old_ways
 from .phases import phase, watching
 from .random_state import get_random_state, kept_random_state, set_random_state
+from .saying import say
 from .shipped import ASSETS, config_names, config_path
 from .threads import share_processors
 
@@ -20,16 +21,19 @@ __all__ = [
     "IGNORE_LABEL",
     "MARK",
     "TensorCache",
+    "as_bytes",
     "cache_folder",
     "check_output",
     "explanation",
     "front_door",
     "get_random_state",
     "hide_old_ways",
+    "irregular_kind",
     "is_installed",
     "kept_random_state",
     "remove_leftovers",
     "require_detectron2",
+    "say",
     "set_random_state",
     "share_processors",
     "some_of",

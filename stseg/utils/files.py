@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,6 +15,31 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 #: Stands near the beginning of every page, table and picture that a command writes by name.
 MARK = b"stseg"
+
+
+def irregular_kind(path: PathLike_) -> str:
+    """What stands at a path in the place of a file, such as "a pipe"; "" for a file or nothing.
+
+    Opening a pipe or a device may wait for ever.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "a link that leads in a circle"
+        return "a link that leads nowhere" if os.path.islink(path) else ""
+    if stat.S_ISREG(mode):
+        return ""
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def as_bytes(text: str) -> bytes:
+    r"""Text as UTF-8, also where it holds a file name that is none.
+
+    What cannot be told stands there as in JSON: \udcff for the byte 255.
+    """
+    return text.encode("utf-8", "backslashreplace")
 
 
 def check_output(

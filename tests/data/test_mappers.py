@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from stseg.data import opening
 from stseg.data.augmentation import build_augmentations
 from stseg.data.image_io import BrokenFileError
 from stseg.data.loaders import build_mapper
@@ -189,3 +190,39 @@ def test_every_training_set_brings_its_own_id_without_a_class(tmp_path, data_cfg
     side = item["sem_seg"].shape[0]
     corners = item["sem_seg"][:: side - 1, :: side - 1]
     assert corners.tolist() == [[0, IGNORE_LABEL], [IGNORE_LABEL, 1]]
+
+
+def _turned_pair(root, orientation, stored):
+    """A photograph stored at a size, (width, height), and a label drawn on what is stored."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for folder in ("images", "labels"):
+        (root / folder).mkdir(exist_ok=True)
+    Image.new("RGB", stored).save(root / "images" / "a.png", exif=exif)
+    Image.new("L", stored).save(root / "labels" / "a.png")
+    return _record(root, "a")
+
+
+@pytest.mark.parametrize("is_train", [True, False])
+@pytest.mark.parametrize(
+    "orientation, stored", [(3, (30, 20)), (4, (9, 7)), (6, (8, 8)), (7, (8, 8))]
+)
+def test_labels_that_may_have_been_drawn_before_exif_turned_the_image_are_told_once(
+    tmp_path, caplog, monkeypatch, orientation, stored, is_train
+):
+    monkeypatch.setattr(opening, "_told", set())
+    record = _turned_pair(tmp_path, orientation, stored)
+    for _ in range(2):
+        _mapper(is_train)(record)
+    told = [text for text in caplog.messages if "EXIF" in text and record["file_name"] in text]
+    assert len(told) == 1
+    caplog.clear()
+    monkeypatch.setattr(opening, "_told", set())
+    _mapper(False)({"file_name": record["file_name"]})
+    _mapper(is_train)(_turned_pair(tmp_path, 1, stored))
+    assert not caplog.messages
+
+
+def test_a_label_that_was_drawn_before_exif_turned_the_image_is_named_so(tmp_path):
+    with pytest.raises(ValueError, match=r"got 30x20 .*before its EXIF rotation"):
+        _mapper()(_turned_pair(tmp_path, 8, (30, 20)))

@@ -1,12 +1,10 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stseg.data.image_io import BrokenFileError
-from stseg.data.media import find_media, open_video, unique_stems, video_frames, video_size
+from stseg.data.media import find_media, unique_stems
 
 
 def test_files_folders_and_globs_are_found_once_and_in_order(tmp_path):
@@ -40,25 +38,3 @@ def test_stems_of_one_name_are_told_apart():
 def test_stems_never_collide(names):
     paths = [Path(f"{i}") / f"{name}.jpg" for i, name in enumerate(names)]
     assert len({stem.casefold() for stem in unique_stems(paths)}) == len(paths)
-
-
-def test_video_is_written_and_read_back(tmp_path):
-    path = tmp_path / "v.mp4"
-    frames = [np.full((31, 48, 3), (250, 20, 20 + 40 * i), dtype=np.uint8) for i in range(4)]
-    with open_video(path, 10.0) as video:
-        for frame in frames:
-            video.write(frame)
-        assert not path.exists()
-    read = list(video_frames(path))
-    assert len(read) == 4 and read[0].shape == (30, 48, 3)
-    assert abs(read[3].mean(axis=(0, 1)) - frames[3][0, 0]).max() < 25  # lossy, but red is red
-    assert video_size(path) == (4, 10.0)
-    assert [p.name for p in tmp_path.iterdir()] == ["v.mp4"]
-
-
-def test_broken_video_is_named(tmp_path):
-    path = tmp_path / "broken.mp4"
-    path.write_bytes(b"no video")
-    with pytest.raises(BrokenFileError, match="broken.mp4"):
-        list(video_frames(path))
-    assert video_size(path) == (0, 25.0)

@@ -128,3 +128,11 @@ def test_what_does_not_fit_is_not_loaded(tmp_path):
         (tmp_path / "x.json").write_text(text)
         with pytest.raises(ValueError, match=r"x\.json: expected the JSON"):
             Segmentation.load(tmp_path / "x.json")
+
+
+def test_what_was_saved_is_read_whatever_limit_pillow_has(tmp_path, monkeypatch):
+    labels = np.zeros((20, 30), np.int32)
+    Segmentation(labels, labels.astype(np.float32), ("a",)).save(tmp_path, "x")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
+    assert (Segmentation.load(tmp_path / "x.json").label_map == labels).all()
+    assert Image.MAX_IMAGE_PIXELS == 40

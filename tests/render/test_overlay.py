@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import ImageDraw
 
-from stseg.render import class_colours, draw_legend, draw_overlay, paint_labels
+from stseg.render import area_shares, class_colours, draw_legend, draw_overlay, paint_labels
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 40), (1, 3000), (240, 320), (700, 300)])
@@ -85,3 +85,14 @@ def test_unknown_is_hatched_in_the_legend_and_without_a_photograph():
     for picture in (legend, paint_labels(None, labels, ["cat"])):
         for grey in (128, 225):
             assert (picture == grey).all(axis=2).sum() > 20
+
+
+def test_a_large_picture_is_painted_in_parts_that_do_not_show():
+    labels = np.add.outer(np.arange(900) // 7, np.arange(5000) // 11).astype(np.int32) % 5 - 1
+    photo = np.random.default_rng(0).integers(0, 256, (900, 5000, 3)).astype(np.uint8)
+    names = ("a", "b", "c", "d")
+    lying = paint_labels(photo, labels, names)
+    standing = paint_labels(photo.swapaxes(0, 1).copy(), labels.T.copy(), names)
+    assert (standing.swapaxes(0, 1) == lying).all()
+    counts = [(labels == k).mean() for k in range(4)]
+    assert np.allclose(area_shares(labels, 4), counts)

@@ -139,12 +139,15 @@ def test_resuming_a_finished_run_changes_nothing(data, whole, condemned, tmp_pat
         assert not runs.differences(final, runs.load(folder / "model_final.pth"))
 
 
-def test_pseudo_labels_deleted_during_a_round_are_made_again(data, whole, tmp_path):
+def test_pseudo_labels_deleted_or_damaged_during_a_round_are_made_again(data, whole, tmp_path):
     folder, log = tmp_path / "deleted", tmp_path / "log"
     argv = runs.make_argv(data, folder, CHANGES)
     assert runs.run_in_process(argv, log, POINTS["training"]) == -signal.SIGKILL
-    for path in (folder / "self_training").glob("round_02-*/*/*"):
-        path.unlink()
+    for number, path in enumerate(sorted((folder / "self_training").glob("round_02-*/*/*"))):
+        if number % 2:
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes()[:40])
     resume(data, folder, log)
     assert runs.labels(folder) == runs.labels(whole)
     assert not runs.differences(

@@ -358,3 +358,35 @@ def test_moved_images_go_on_in_the_same_folder(tmp_path):
     again = PseudoLabelStore(tmp_path / "out", 1, moved, NAMES).open()
     assert again.folder == store.folder and not again.missing()
     assert again.records_for_training()[0]["file_name"] == str(tmp_path / "new" / "photo 0.jpg")
+
+
+@pytest.mark.parametrize("what", ["labels", "records", "initial"])
+@pytest.mark.parametrize("share", [0, 0.5, None])
+def test_what_is_damaged_is_missing_and_made_anew(tmp_path, what, share, caplog):
+    store = make_store(tmp_path).open()
+    for index in store.missing():
+        store.write(index, make_label(index, (40, 60)), keep_initial=True)
+    store.finish()
+    assert store.forget_damaged() == 0 and store.is_finished
+    file = sorted((store.folder / what).iterdir())[3]
+    raw = file.read_bytes()
+    file.write_bytes(raw[: int(share * len(raw))] if share is not None else bytes(len(raw)))
+    assert store.forget_damaged() == 1 and "1 of 7 are damaged" in caplog.text
+    assert store.missing() == [3] and not store.is_finished
+    store.write(3, make_label(3, (40, 60)), keep_initial=True)
+    assert file.read_bytes() == raw and store.is_finished
+
+
+def test_a_label_of_another_size_than_its_record_is_damaged(tmp_path):
+    store = fill(make_store(tmp_path).open())
+    other = sorted((store.folder / "labels").iterdir())[2]
+    Image.new("L", (9, 9)).save(other)
+    assert store.forget_damaged() == 1 and store.missing() == [2]
+
+
+def test_a_damaged_summary_is_summed_up_again(tmp_path):
+    store = fill(make_store(tmp_path).open())
+    summary = store.finish()
+    (store.folder / "summary.json").write_text("{")
+    store.forget_damaged()
+    assert not store.is_finished and store.finish() == summary

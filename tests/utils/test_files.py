@@ -1,8 +1,12 @@
 import errno
+import io
+import json
+import os
+from contextlib import redirect_stdout
 
 import pytest
 
-from stseg.utils import explanation, write_atomically
+from stseg.utils import as_bytes, explanation, irregular_kind, say, write_atomically
 
 
 def test_bytes_and_writers_make_the_same_file(tmp_path):
@@ -52,3 +56,37 @@ def test_other_errors_while_writing_stay_what_they_are(tmp_path):
     with pytest.raises(RuntimeError, match="something else"):
         write_atomically(tmp_path / "a", write)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_file_has_a_name(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    (tmp_path / "gone").symlink_to(tmp_path / "nothing")
+    (tmp_path / "file").write_text("a")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    kinds = {
+        "pipe": "a pipe",
+        "circle": "a link that leads in a circle",
+        "gone": "a link that leads nowhere",
+        "file": "",
+        "link": "",
+        "nothing": "",
+        "": "a folder",
+    }
+    assert {name: irregular_kind(tmp_path / name) for name in kinds} == kinds
+    assert irregular_kind("/dev/null") == "a device"
+
+
+def test_text_with_a_file_name_that_is_none_comes_back_through_json():
+    name = os.fsdecode(b"caf\xe9 \xc3\xa9")
+    content = as_bytes(json.dumps([name], ensure_ascii=False))
+    assert json.loads(content.decode("utf-8")) == [name]
+    assert "\u00e9".encode() in content  # what can be told is
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
+def test_a_line_is_said_on_any_screen(encoding):
+    buffer = io.BytesIO()
+    with redirect_stdout(io.TextIOWrapper(buffer, encoding=encoding, errors="strict")):
+        say(os.fsdecode(b"a\xff") + " \u65e5")
+        assert buffer.getvalue().startswith(b"a\\udcff ")

@@ -50,11 +50,21 @@ def _files(
             stem, suffix = os.path.splitext(entry.name)
             if stem.startswith("."):
                 continue
-            if nested and entry.is_dir():
+            if os.path.isdir(entry.path):  # whatever it is called
+                if not nested or _leads_back(entry):
+                    continue
                 inner = f"{below}{entry.name}/"
                 yield from _files(Path(entry.path), suffixes, ending, nested, inner)
             elif suffix.lower() in suffixes and stem.endswith(ending):
                 yield below + stem.removesuffix(ending), entry.path
+
+
+def _leads_back(entry: os.DirEntry[str]) -> bool:
+    """Whether a link to a folder leads to one that it lies in."""
+    real = os.path.realpath(entry.path)
+    return entry.is_symlink() and Path(
+        os.path.realpath(os.path.dirname(entry.path))
+    ).is_relative_to(real)
 
 
 def list_pairs(

@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from stseg.data.folder_files import files_of
 from stseg.data.image_io import IMAGE_SUFFIXES, read_image
 from stseg.data.readers.label_cache import in_threads
 
@@ -21,7 +22,8 @@ def list_images(
     """Find the images of a folder and decode each of them once, completely.
 
     Args:
-        folder: relative paths start at the working directory. Other files in it do no harm.
+        folder: relative paths start at the working directory. Other files in it do no harm, and are
+            counted in the log.
         recursive: look into folders below, too; hidden ones are left out.
 
     Returns:
@@ -37,7 +39,7 @@ def list_images(
         raise FileNotFoundError(
             f"Images: expected a folder, got {str(folder)!r}, which is none ({root})."
         )
-    paths = _image_files(root, recursive)
+    paths = sorted(map(str, files_of(root, IMAGE_SUFFIXES, recursive=recursive)))
     if not paths:
         raise ValueError(_nothing_found(root, recursive))
     reasons = in_threads(_why_unreadable, paths, "checking images")
@@ -51,20 +53,8 @@ def list_images(
     return records, skipped
 
 
-def _image_files(root: Path, recursive: bool) -> list[str]:
-    found: list[str] = []
-    for folder, below, names in os.walk(root):
-        below[:] = [d for d in below if not d.startswith(".")] if recursive else []
-        found += [
-            os.path.join(folder, name)
-            for name in names
-            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
-        ]
-    return sorted(found)
-
-
 def _nothing_found(root: Path, recursive: bool) -> str:
-    if not recursive and _image_files(root, recursive=True):
+    if not recursive and files_of(root, IMAGE_SUFFIXES, recursive=True):
         where = "got them only in folders below. Give one of those folders."
     else:
         files = sum(len(names) for _, _, names in os.walk(root))

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from stseg.modeling.scores.best_classes import check_k, read_best
 from stseg.modeling.scores.sources import Source, calibrated
 
+_ROWS = 512
+
 
 @dataclass(frozen=True, eq=False)
 class LabelMap:
@@ -48,9 +50,12 @@ class LabelMap:
         """The same classes, as sure of them as `calibrated` says."""
         if temperature == 1:
             return self
-        best = self.confidence.clamp(min=1e-6)
-        factor = calibrated(best, temperature) / best
-        return LabelMap(self.top_labels, self.top_confidences * factor)
+        confidences = torch.empty_like(self.top_confidences)
+        for rows in range(0, self.labels.shape[0], _ROWS):  # few copies of a large map at once
+            part = self.top_confidences[:, rows : rows + _ROWS]
+            best = part[0].clamp(min=1e-6)
+            confidences[:, rows : rows + _ROWS] = part * (calibrated(best, temperature) / best)
+        return LabelMap(self.top_labels, confidences)
 
     @property
     def labels(self) -> Tensor:

@@ -35,6 +35,7 @@ from stseg.tools.prediction.shares import (
     write_request,
 )
 from stseg.tools.prediction.weights_choice import DEFAULT, Choice, choose
+from stseg.utils import say
 
 if TYPE_CHECKING:
     from stseg.predictor import Predictor
@@ -126,9 +127,9 @@ def prediction_command(argv: Sequence[str] | None = None, program: str = "stseg 
         parser.exit(2, f"{program}: error: {text}\n")
     write_request(args.output, request)
     for note in vocabulary_notes(asked.vocabulary):
-        _say(f"note: {note}")
+        say(f"note: {note}")
     if len(todo) < len(share):
-        _say(f"{len(share) - len(todo)} of {len(share)} files are done already")
+        say(f"{len(share) - len(todo)} of {len(share)} files are done already")
     outcome = Outcome()
     if predictor is not None:
         outcome = segment_files(predictor, asked.vocabulary, todo, asked.wanted)
@@ -148,10 +149,10 @@ def _predictor(args: argparse.Namespace, choice: Choice) -> Predictor:
 def _tell(outcome: Outcome, asked_for: int, output: Path) -> None:
     for path, reason in outcome.failed:
         sys.stderr.write(f"failed: {path}: {reason}\n")
-    _say(f"{len(outcome.done)} of {asked_for} files done, results in {output}")
+    say(f"{len(outcome.done)} of {asked_for} files done, results in {output}")
     sure = np.mean(outcome.confidences) if outcome.confidences else 1.0
     if sure < LOW_CONFIDENCE:
-        _say(
+        say(
             f"note: the model is hardly sure of anything here (mean confidence {sure:.2f}): it may "
             "not know such pictures, or none of these words fits what they show. --background "
             "threshold=0.3 leaves what is below 0.3 unknown."
@@ -170,10 +171,10 @@ def _export(asked: Asked, failed: Sequence[Path] = (), *, shared: bool = False) 
     done = [item for item in images if is_done(item, asked.wanted)]
     for kind in asked.exports:
         if shared and len(done) < len(images):
-            _say(f"{kind}: {len(images) - len(done)} images lack results; the last share writes it")
+            say(f"{kind}: {len(images) - len(done)} images lack results; the last share writes it")
         elif done:
             files = write_export(kind, _saved(done, asked.wanted), asked.wanted.output / kind)
-            _say(f"{kind}: {files[0]}" + (f" and {len(files) - 1} more" if files[1:] else ""))
+            say(f"{kind}: {files[0]}" + (f" and {len(files) - 1} more" if files[1:] else ""))
 
 
 def _saved(items: Sequence[Item], wanted: Wanted) -> Iterator[LabelledImage]:
@@ -183,7 +184,3 @@ def _saved(items: Sequence[Item], wanted: Wanted) -> Iterator[LabelledImage]:
         found = Segmentation.load(folder / f"{stem}.json")
         name = f"{item.stem}{item.path.suffix}"
         yield LabelledImage(name, found.label_map, found.names, str(item.path), item.stem)
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")

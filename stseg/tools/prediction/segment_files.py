@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
-from stseg.data import is_video, open_video, read_image, video_frames, video_size
+from stseg.data import (
+    DamagedVideoError,
+    image_size,
+    is_video,
+    look_at_video,
+    open_video,
+    read_image,
+    read_video,
+)
 from stseg.render import area_shares, draw_overlay
 from stseg.structures import IGNORE_LABEL, Segmentation, Vocabulary
+from stseg.utils import as_bytes, say, write_atomically
 
 if TYPE_CHECKING:
     from stseg.predictor import Predictor
@@ -22,6 +31,11 @@ if TYPE_CHECKING:
 #: Mean confidence below which an answer says little. The miniature has 0.93 to 0.96 on scenes of
 #: its world, and 0.01 to 0.11 on photographs or under words that it does not know.
 LOW_CONFIDENCE = 0.3
+#: Hidden, beside the files of a video of which frames could not be read.
+INCOMPLETE = ".{}.incomplete"
+
+# What is about one item, and not the program's fault; of RuntimeErrors only those about memory.
+_FAULTS = (OSError, ValueError, FloatingPointError, MemoryError, RuntimeError, cv2.error)
 
 
 @dataclass(frozen=True)
@@ -75,21 +89,18 @@ def segment_files(
     predictor: Predictor, vocabulary: Vocabulary, items: Sequence[Item], wanted: Wanted
 ) -> Outcome:
     """Segment all; one that fails is skipped. A line on the screen for each."""
-    import torch
-
-    faults = (OSError, ValueError, FloatingPointError, torch.cuda.OutOfMemoryError)
     outcome, start, number = Outcome(), time.perf_counter(), 0
     for group in _groups(items, wanted.batch):
         told: Sequence[tuple[str, float] | Exception]
         try:
             told = _segment(predictor, vocabulary, group, wanted)
-        except faults as error:
-            told = [_alone(predictor, vocabulary, item, wanted, faults, error) for item in group]
+        except _FAULTS as error:
+            told = [_alone(predictor, vocabulary, item, wanted, error) for item in group]
         for item, answer in zip(group, told, strict=True):
             number += 1
             if isinstance(answer, Exception):
-                outcome.failed.append((item.path, str(answer)))
-                summary = "FAILED"
+                outcome.failed.append((item.path, _reason(item, answer)))
+                summary = "INCOMPLETE" if isinstance(answer, DamagedVideoError) else "FAILED"
             else:
                 summary, confidence = answer
                 outcome.done.append(item)
@@ -98,7 +109,7 @@ def segment_files(
             left = _duration(spent / number * (len(items) - number))
             times = f"{spent / number:.1f} s each, {left} left" if number < len(items) else ""
             ending = f" ({times})" if times else f" ({_duration(spent)} in all)"
-            _say(f"[{number}/{len(items)}] {item.path.name}: {summary}{ending}")
+            say(f"[{number}/{len(items)}] {item.path.name}: {summary}{ending}")
     return outcome
 
 
@@ -115,20 +126,40 @@ def _groups(items: Sequence[Item], size: int) -> Iterator[list[Item]]:
 
 
 def _alone(
-    predictor: Predictor,
-    vocabulary: Vocabulary,
-    item: Item,
-    wanted: Wanted,
-    faults: tuple[type[Exception], ...],
-    error: Exception,
+    predictor: Predictor, vocabulary: Vocabulary, item: Item, wanted: Wanted, error: Exception
 ) -> tuple[str, float] | Exception:
     """An item of a batch that failed; `error` is its own where the batch was no more than it."""
-    if wanted.batch == 1 or is_video(item.path):
-        return error
+    own = error
+    if wanted.batch > 1 and not is_video(item.path):
+        try:
+            return _segment(predictor, vocabulary, [item], wanted)[0]
+        except _FAULTS as other:
+            own = other
+    if isinstance(own, RuntimeError) and not _is_about_memory(own):
+        raise own
+    return own
+
+
+def _is_about_memory(error: Exception) -> bool:
+    """Whether a RuntimeError of torch says that memory is short, on any device."""
+    text = str(error).lower()
+    return "out of memory" in text or "allocate memory" in text or "not enough memory" in text
+
+
+def _reason(item: Item, error: Exception) -> str:
+    """Why an item failed, in words that help."""
+    if not isinstance(error, MemoryError | RuntimeError | cv2.error) or ": expected " in str(error):
+        return str(error)
     try:
-        return _segment(predictor, vocabulary, [item], wanted)[0]
-    except faults as own:
-        return own
+        height, width = image_size(item.path)
+        size = f"{width} x {height} pixels"
+    except (OSError, ValueError):
+        size = "it"
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    return (
+        f"expected memory for {size}, got none ({first}). Free some, take a smaller --batch, or "
+        "cut it into tiles."
+    )
 
 
 def _segment(
@@ -149,8 +180,12 @@ def _segment(
 def _segment_video(
     predictor: Predictor, vocabulary: Vocabulary, item: Item, wanted: Wanted
 ) -> tuple[str, float]:
-    """Write the files of every frame and an overlay video."""
-    count, fps = video_size(item.path)
+    """Write the files of every frame and an overlay video, as long as the source.
+
+    Raises:
+        DamagedVideoError: when all is written, if frames could not be read.
+    """
+    facts = look_at_video(item.path)
     folder, stem = wanted.place(item)
     folder.mkdir(parents=True, exist_ok=True)
     # Everything is listed in every frame: a video needs frames of one size.
@@ -160,16 +195,27 @@ def _segment_video(
     overlay = folder / f"{stem}_overlay.mp4"
     if wanted.video and overlay.exists() and not wanted.again:
         raise FileExistsError(f"{overlay}: expected no such file, got one that we did not write.")
-    sure = []
-    with open_video(overlay, fps) as video:
-        frames = tqdm(video_frames(item.path), total=count or None, desc=stem, unit="frame")
-        for number, frame in enumerate(frames):
-            result = predictor(frame, vocabulary)
-            if wanted.kinds:
-                result.save(folder, f"{stem}_{number:06d}", kinds=wanted.kinds)
-            if wanted.video:
-                video.write(draw_overlay(frame, result.label_map, result.names, legend_ids=ids))
-            sure.append(float(result.confidence.mean()))
+    sure, damage = [], None
+    with open_video(overlay, facts.fps) as video:
+        try:
+            for frame in tqdm(read_video(item.path), total=facts.frames, desc=stem, unit="frame"):
+                result = predictor(frame.pixels, vocabulary)
+                if wanted.kinds:
+                    result.save(folder, f"{stem}_{frame.number:06d}", kinds=wanted.kinds)
+                if wanted.video:
+                    picture = draw_overlay(
+                        frame.pixels, result.label_map, result.names, legend_ids=ids
+                    )
+                    video.write(picture, frame.seconds)
+                sure.append(float(result.confidence.mean()))
+        except DamagedVideoError as error:
+            damage = error
+        video.finish(facts.seconds)
+    marker = folder / INCOMPLETE.format(stem)
+    marker.unlink(missing_ok=True)
+    if damage is not None:
+        write_atomically(marker, as_bytes(str(damage)))
+        raise damage
     mean = float(np.mean(sure))
     return f"{len(sure)} frames; mean confidence {mean:.2f}", mean
 
@@ -187,8 +233,3 @@ def _duration(seconds: float) -> str:
         return f"{seconds:.{int(seconds < 10)}f} s"
     minutes = seconds / 60
     return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()

@@ -14,10 +14,11 @@ from typing import Any
 
 from stseg.data import is_video
 from stseg.tools.prediction.asked import REQUEST, Asked
-from stseg.tools.prediction.segment_files import Item, Wanted
+from stseg.tools.prediction.segment_files import INCOMPLETE, Item, Wanted
 from stseg.tools.prediction.weights_choice import Choice
-from stseg.utils import remove_leftovers, write_atomically
+from stseg.utils import as_bytes, remove_leftovers, write_atomically
 
+_SECONDS_TO_END = 10.0
 _ENDS = {
     "labels": ".png",
     "json": ".json",
@@ -47,7 +48,8 @@ def is_done(item: Item, wanted: Wanted) -> bool:
     """Whether all that is wanted of an item lies in the output folder."""
     folder, stem = wanted.place(item)
     if is_video(item.path):  # the video is the last file that is written
-        return wanted.video and (folder / f"{stem}_overlay.mp4").is_file()
+        whole = not (folder / INCOMPLETE.format(stem)).exists()
+        return wanted.video and (folder / f"{stem}_overlay.mp4").is_file() and whole
     return bool(wanted.kinds) and all(
         (folder / f"{stem}{_ENDS[k]}").is_file() for k in wanted.kinds
     )
@@ -85,7 +87,7 @@ def write_request(output: Path, request: dict[str, Any]) -> None:
     """Keep it beside the results."""
     remove_leftovers(output, below=True)
     output.mkdir(parents=True, exist_ok=True)
-    content = json.dumps(request, ensure_ascii=False).encode("utf-8")
+    content = as_bytes(json.dumps(request, ensure_ascii=False))
     write_atomically(output / REQUEST, content)
 
 
@@ -122,3 +124,8 @@ def run_shares(argv: Sequence[str], args: argparse.Namespace) -> int:
     finally:
         for child in children:
             child.terminate()
+        for child in children:
+            try:
+                child.wait(_SECONDS_TO_END)
+            except subprocess.TimeoutExpired:
+                child.kill()

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from stseg.tools.preparation.tasks import Task
-from stseg.utils import remove_leftovers, write_atomically
+from stseg.utils import irregular_kind, remove_leftovers, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def _prepare_one(task: Task, out: Path, force: bool) -> Outcome:
     if not wanted:
         return Outcome(kept=kept)
     try:
-        contents = dict(zip(task.outputs, task.make(task.source, *task.arguments), strict=True))
+        contents = dict(zip(task.outputs, _made(task), strict=True))
         for output in wanted:
             write_atomically(out / output, contents[output])
     except _FAILURES as error:
@@ -107,7 +107,7 @@ def _prepare_one(task: Task, out: Path, force: bool) -> Outcome:
 
 def _check_one(task: Task, out: Path) -> Outcome:
     try:
-        contents = task.make(task.source, *task.arguments)
+        contents = _made(task)
     except _FAILURES as error:
         return Outcome(problems=((str(task.source), _said(task, error)),))
     verdicts = [
@@ -118,6 +118,13 @@ def _check_one(task: Task, out: Path) -> Outcome:
         kept=tuple(output for output, verdict in verdicts if not verdict),
         problems=tuple((output, verdict) for output, verdict in verdicts if verdict),
     )
+
+
+def _made(task: Task) -> Sequence[bytes]:
+    kind = irregular_kind(task.source)
+    if kind:  # a worker that waits for a pipe cannot be stopped from the keyboard
+        raise OSError(f"expected a file, got {kind}")
+    return task.make(task.source, *task.arguments)
 
 
 def _said(task: Task, error: Exception) -> str:

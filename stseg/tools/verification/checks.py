@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from stseg.data import labels_may_be_turned
 from stseg.tools.verification.data_set import Target
 from stseg.tools.verification.finding import Finding, about_files
 from stseg.tools.verification.scan import FileFacts
@@ -17,9 +18,8 @@ ASPECT_TOLERANCE = 0.02
 ADE_FULL_SIDE = 512
 
 _ID_MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B")
-_LOSSY = ("JPEG", "MPO", "WEBP")
+_LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF", "JPEG2000")
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
-_MIRRORED = (2, 3, 4)
 
 # What is wrong, and the cure.
 _SIZE_FAULTS = {
@@ -75,8 +75,9 @@ def check_encoding(target: Target, facts: Sequence[FileFacts]) -> list[Finding]:
     """Label files that do not hold one id per pixel, or cannot hold all ids."""
     coloured = [f.label for f in facts if f.label_mode and f.label_mode not in _ID_MODES]
     unread = [f for f in facts if f.label_error and not f.is_undecodable]
-    stretched = [f.label for f in unread if f.label_mode in _ID_MODES]
-    lossy = [f.label for f in facts if f.label_format in _LOSSY]
+    lossy = [f.label for f in facts if f.label_format in _LOSSY or "without loss" in f.label_error]
+    pages = [f.label for f in unread if "expected one map" in f.label_error]
+    stretched = [f.label for f in unread if "2 or 4 bits" in f.label_error]
     narrow = [f.label for f in facts if f.label_mode in ("1", "L", "P")]
     findings = (
         about_files(
@@ -99,6 +100,12 @@ def check_encoding(target: Target, facts: Sequence[FileFacts]) -> list[Finding]:
             lossy,
         )
     )
+    findings += about_files(
+        "several-pages",
+        "expected one label map per file, got {count} files of several frames or pages",
+        "Save the one that is meant.",
+        pages,
+    )
     if len(target.names) > 256:
         findings += about_files(
             "8-bit-labels",
@@ -120,10 +127,10 @@ def check_sizes(target: Target, facts: Sequence[FileFacts]) -> list[Finding]:
         findings += _about_sizes(code, text, f"{cure} {target.cure}".strip(), concerned)
     return findings + about_files(
         "exif-mirrored",
-        "{count} images are turned by 180 degrees or mirrored by EXIF; sizes cannot tell whether "
-        "their labels are, too",
+        "{count} images are turned or mirrored by EXIF, and their sizes cannot tell whether their "
+        "labels are, too",
         f"Look at them with python -m stseg.data show {target.name}.",
-        [f.image for f in sized if f.orientation in _MIRRORED],
+        [f.image for f in sized if labels_may_be_turned(f.orientation, f.image_size)],
         is_note=True,
     )
 

@@ -88,7 +88,7 @@ def _collect(folder: Path, paths: Iterable[str], suffixes: tuple[str, ...], endi
         stem, suffix = os.path.splitext(name)
         if os.path.basename(name).startswith(".") or not stem.endswith(ending):
             continue
-        if not os.path.isfile(path):
+        if os.path.isdir(path):
             continue
         stem = stem.removesuffix(ending)
         if suffix.lower() not in suffixes:

@@ -13,10 +13,16 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from stseg.data import image_size, read_ids, read_image
+from stseg.data import (
+    BrokenFileError,
+    image_size,
+    open_image,
+    orientation_of,
+    read_ids,
+    read_image,
+)
 from stseg.tools.verification.data_set import Pair
 
-_ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap width and height
 _TAIL = 64  # bytes at the end of a file in which a JPEG or PNG says that it is complete
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 # What Pillow raises on damaged files, beside ValueError.
@@ -116,11 +122,7 @@ def spread(items: Sequence[Any], limit: int) -> list[Any]:
 
 def _with_image(facts: FileFacts, decode: bool) -> FileFacts:
     try:
-        with Image.open(facts.image) as image:
-            size, format_name = image.size, image.format or ""
-            # A PNG would be decoded whole to look for EXIF behind its pixels.
-            may_turn = format_name != "PNG" or "exif" in image.info
-            orientation = image.getexif().get(_ORIENTATION, 1) if may_turn else 1
+        size, format_name, orientation = _header(facts.image)
         if format_name == "TIFF" and orientation in (5, 6, 7, 8):
             # Pillow may have turned it already: the height that is seen is the width as stored.
             size = image_size(facts.image)
@@ -129,6 +131,18 @@ def _with_image(facts: FileFacts, decode: bool) -> FileFacts:
     except (*_BROKEN, ValueError) as error:
         return replace(facts, image_error=_reason(error))
     return replace(facts, image_size=size, orientation=orientation)
+
+
+def _header(path: str) -> tuple[tuple[int, int], str, int]:
+    """(width, height), format and EXIF orientation."""
+    try:
+        with open_image(path) as image:
+            # A PNG would be decoded whole to look for EXIF behind its pixels.
+            may_turn = image.format != "PNG" or "exif" in image.info
+            return image.size, image.format or "", orientation_of(image) if may_turn else 1
+    except BrokenFileError:
+        height, width = image_size(path)  # knows more kinds of TIFF
+        return (width, height), "", 1
 
 
 def _is_complete(path: str, format_name: str) -> bool:
@@ -142,7 +156,7 @@ def _is_complete(path: str, format_name: str) -> bool:
 
 def _with_label(facts: FileFacts) -> FileFacts:
     try:
-        with Image.open(facts.label) as image:
+        with open_image(facts.label, "Label map") as image:
             mode, size, format_name = image.mode, image.size, image.format or ""
         facts = replace(facts, label_mode=mode, label_size=size, label_format=format_name)
         ids = read_ids(facts.label)

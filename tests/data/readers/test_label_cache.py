@@ -1,18 +1,21 @@
 """Video frames and label maps are made once, whole, and anew after a change."""
 
 import os
+import time
 
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from stseg.data.media import open_video
+from stseg.data.opening import BrokenFileError
 from stseg.data.readers import folders, label_cache, register_data, register_images
 from stseg.data.readers.annotations import Annotations, Drawing
+from stseg.data.videos import Frame, open_video
 from stseg.structures import Vocabulary
 from tests.helpers import annotated_data as data
 from tests.helpers.annotated_data import label_maps, register
+from tests.helpers.films import damaged_film
 
 pytestmark = pytest.mark.usefixtures("clean_catalog", "label_cache_dir")
 
@@ -41,12 +44,12 @@ def test_a_video_can_be_adapted_to_like_a_folder(tmp_path):
 
 def test_frames_of_a_video_that_broke_off_are_not_taken_for_all(tmp_path, monkeypatch):
     def broken(path):
-        yield np.zeros((32, 48, 3), np.uint8)
+        yield Frame(0, 0.0, np.zeros((32, 48, 3), np.uint8))
         raise KeyboardInterrupt
 
     path = film(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(label_cache, "video_frames", broken)
+        patch.setattr(label_cache, "read_video", broken)
         with pytest.raises(KeyboardInterrupt):
             label_cache.extract_frames(path)
     assert len(list(label_cache.extract_frames(path).glob("*.jpg"))) == 5
@@ -188,3 +191,85 @@ def test_all_that_frames_depend_on_makes_a_folder_of_its_own(tmp_path):
     (tmp_path / "b").mkdir()
     (tmp_path / "moved.mp4").rename(tmp_path / "b" / "moved.mp4")
     assert label_cache.extract_frames(tmp_path / "b" / "moved.mp4") != moved
+
+
+def spoil(path, how):
+    raw = path.read_bytes()
+    if how == "pipe":
+        path.unlink()
+        os.mkfifo(path)
+    else:
+        middle = len(raw) // 2
+        spoiled = {
+            "empty": b"",
+            "cut": raw[:middle],
+            "end": raw[:-9],
+            "zeros": bytes(len(raw)),
+            "flipped": raw[:middle] + bytes([raw[middle] ^ 255]) + raw[middle + 1 :],
+        }
+        path.write_bytes(spoiled[how])
+
+
+DAMAGES = ["empty", "cut", "end", "zeros", "flipped", "pipe"]
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_damaged_label_map_in_the_cache_is_drawn_again(tmp_path, label_cache_dir, how):
+    register(data.write_labelme(tmp_path / "set"), "labelme")
+    file = sorted(label_cache_dir.rglob("*.png"))[1]
+    names = next(label_cache_dir.rglob("names.json"))
+    before = file.read_bytes(), names.read_bytes()
+    spoil(file, how)
+    names.write_bytes(before[1][:20])
+    forget("mine")
+    register(tmp_path / "set", "labelme")
+    assert (file.read_bytes(), names.read_bytes()) == before
+    assert (label_maps()[1] == data.truth(1)).all()
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("which", ["*.jpg", ".complete"])
+def test_a_damaged_frame_in_the_cache_is_made_again(tmp_path, how, which, caplog):
+    path = film(tmp_path)
+    folder = label_cache.extract_frames(path)
+    file = sorted(folder.glob(which))[-1]
+    before = file.read_bytes()
+    if which == ".complete" and how == "pipe":
+        how = "empty"
+    spoil(file, how)
+    assert label_cache.extract_frames(path) == folder
+    assert file.read_bytes() == before and "made again" in caplog.text
+    assert len(list(folder.glob("*.jpg"))) == 5
+
+
+def test_frames_of_a_damaged_video_keep_their_numbers_and_the_damage_is_told_each_time(
+    tmp_path, caplog
+):
+    path = damaged_film(tmp_path, 10, holes=[4])
+    for _ in range(2):
+        caplog.clear()
+        folder = label_cache.extract_frames(path)
+        numbers = [int(p.stem[-6:]) for p in sorted(folder.glob("*.jpg"))]
+        assert numbers == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+        assert "expected 10 frames, got 9" in caplog.text and path.name in caplog.text
+
+
+def test_half_a_video_is_refused_each_time(tmp_path):
+    path = damaged_film(tmp_path, 40, keep=0.6)
+    for _ in range(2):
+        with pytest.raises(BrokenFileError, match="film.avi: expected 40 frames, got"):
+            label_cache.extract_frames(path)
+
+
+def test_no_job_is_begun_after_ctrl_c():
+    begun = []
+
+    def work(number):
+        begun.append(number)
+        time.sleep(0.001)
+        if number == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        label_cache.in_threads(work, range(2000), "counting")
+    assert len(begun) < 1500

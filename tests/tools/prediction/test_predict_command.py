@@ -6,41 +6,12 @@ import pytest
 import torch
 from PIL import Image
 
-from stseg.data.media import open_video
+from stseg.data.videos import open_video
 from stseg.exports import EXPORT_KINDS
 from stseg.tools.prediction import prediction_command as main
 from stseg.tools.prediction import segment_files
 from tests.helpers.colour_net import COLOURS, ColourTestNet
-
-CONFIG = """
-MODEL: {META_ARCHITECTURE: ColourTestNet, WEIGHTS: random, DEVICE: cpu}
-INPUT: {MIN_SIZE_TEST: 0}
-"""
-
-
-@pytest.fixture
-def workspace(tmp_path):
-    """A config, and two good pictures of different size in `photos`."""
-    assert ColourTestNet  # importing it registers it
-    (tmp_path / "tiny.yaml").write_text(CONFIG)
-    (tmp_path / "photos").mkdir()
-    for name, size in (("one.jpg", (30, 40)), ("two.png", (20, 20))):
-        pixels = np.full((*size, 3), COLOURS["red"], dtype=np.uint8)
-        pixels[:10] = COLOURS["blue"]
-        Image.fromarray(pixels).save(tmp_path / "photos" / name)
-    return tmp_path
-
-
-def run(workspace, *inputs, vocabulary="red; blue", more=()):
-    paths = [str(workspace / "photos" / text) for text in inputs]
-    return main(
-        ["--config-file", str(workspace / "tiny.yaml"), "--output", str(workspace / "out")]
-        + ["--vocabulary", vocabulary, *more, "--input", *paths]
-    )
-
-
-def outputs(workspace):
-    return sorted(p.name for p in (workspace / "out").glob("[!.]*"))
+from tests.helpers.prediction_runs import CONFIG, outputs, run
 
 
 def test_a_folder_gives_three_readable_files_per_picture(workspace, capsys):

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,36 @@ def test_labels_of_turned_images_as_people_see_them_are_good(tmp_path, suffix, o
     Image.fromarray(label.T).save(tmp_path / "labels" / "a.png")
     expected = "exif-rotation" if orientation in (6, 8) else "size-mismatch"
     assert expected in codes(check_folder(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "orientation, stored", [(6, (8, 8)), (5, (8, 8)), (3, (12, 8)), (2, (8, 8))]
+)
+def test_what_sizes_cannot_tell_about_exif_is_noted(tmp_path, orientation, stored):
+    write_pair(tmp_path, "a", np.zeros(stored[::-1], np.uint8))
+    (tmp_path / "images" / "a.png").unlink()
+    (tmp_path / "names.json").write_text(json.dumps(NAMES))
+    for exif_orientation in (orientation, 1):
+        exif = Image.Exif()
+        exif[0x0112] = exif_orientation
+        Image.new("RGB", stored).save(tmp_path / "images" / "a.png", exif=exif)
+        report = check_folder(tmp_path)
+        noted = "exif-mirrored" in [finding.code for finding in report.findings]
+        assert noted == (exif_orientation != 1) and not report.failures
+
+
+def test_a_label_of_several_pages_and_a_pipe_are_named(tmp_path):
+    write_folder(tmp_path, count=3)
+    page = Image.open(tmp_path / "labels" / "scene0.png")
+    page.save(tmp_path / "labels" / "scene0.png", save_all=True, append_images=[page.rotate(90)])
+    for name in ("images/scene1.png", "labels/scene2.png"):
+        (tmp_path / name).unlink()
+        os.mkfifo(tmp_path / name)
+    assert sorted(codes(check_folder(tmp_path))) == [
+        "broken-image",
+        "broken-label",
+        "several-pages",
+    ]
 
 
 def test_ids_from_1_are_understood(tmp_path):
