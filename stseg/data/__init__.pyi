@@ -2,10 +2,19 @@ from .augmentation import build_augmentations
 from .datasets.class_lists import load_class_list, load_id_table, load_unseen
 from .datasets.class_matching import MATCH_RULES, Match, known_classes
 from .datasets.layouts import data_root, present_layouts
+from .datasets.listing import (
+    PLAIN_NAMES,
+    Naming,
+    folders_of,
+    listed_keys,
+    refuse_same_files,
+    same_files,
+)
 from .datasets.miniature import IGNORED_IN_FILES, SPLITS, UNLABELLED_SPLIT
 from .datasets.register import (
     check_registered,
     dataset_ignore_labels,
+    dataset_label_coding,
     dataset_label_ids,
     dataset_label_reader,
     dataset_layout,
@@ -21,13 +30,17 @@ from .image_io import (
     read_ids,
     read_image,
     read_label,
+    suggested_values,
     to_rgb,
 )
+from .label_coding import CODING_KEYS, LabelCoding, coding_of
+from .label_doubts import DoubtfulLabelsError, LabelDoubts
 from .loaders import (
     build_record_loader,
     build_self_training_loader,
     build_test_loader,
     build_train_loader,
+    check_labels,
     check_sources,
     first_images,
 )
@@ -38,7 +51,20 @@ from .readers.unlabelled import Skipped, list_images
 from .sampling import balance_weights, spread
 
 __all__ = [
+    "CODING_KEYS",
     "DatasetSpec",
+    "DoubtfulLabelsError",
+    "LabelCoding",
+    "LabelDoubts",
+    "Naming",
+    "PLAIN_NAMES",
+    "check_labels",
+    "folders_of",
+    "coding_of",
+    "listed_keys",
+    "refuse_same_files",
+    "suggested_values",
+    "same_files",
     "IGNORED_IN_FILES",
     "IMAGE_SUFFIXES",
     "LABEL_SUFFIXES",
@@ -59,6 +85,7 @@ __all__ = [
     "check_sources",
     "data_root",
     "dataset_ignore_labels",
+    "dataset_label_coding",
     "dataset_label_ids",
     "dataset_label_reader",
     "dataset_layout",

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 
 def ignore_label(names_file: Path, num_classes: int) -> int:
@@ -17,13 +18,18 @@ def ignore_label(names_file: Path, num_classes: int) -> int:
     Raises:
         ValueError: if "ignore" is not a whole number.
     """
-    if names_file.suffix.lower() == ".json":
-        content = json.loads(names_file.read_text(encoding="utf-8-sig"))
-        if isinstance(content, dict) and "ignore" in content:
-            value = content["ignore"]
-            if not isinstance(value, int):
-                raise ValueError(
-                    f'{names_file}: expected a whole number at "ignore", got {value!r}.'
-                )
-            return value
-    return 255 if num_classes <= 255 else 65535
+    settings = settings_of(names_file)
+    if "ignore" not in settings:
+        return 255 if num_classes <= 255 else 65535
+    value = settings["ignore"]
+    if not isinstance(value, int):
+        raise ValueError(f'{names_file}: expected a whole number at "ignore", got {value!r}.')
+    return value
+
+
+def settings_of(names_file: Path) -> dict[str, Any]:
+    """Everything in a names file that is a JSON object, {} for others."""
+    if names_file.suffix.lower() != ".json":
+        return {}
+    content = json.loads(names_file.read_text(encoding="utf-8-sig"))
+    return content if isinstance(content, dict) else {}

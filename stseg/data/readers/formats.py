@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from stseg.config import DataEntry, existing_path
-from stseg.data.datasets.listing import list_pairs
-from stseg.data.image_io import read_label
-from stseg.data.names_file import ignore_label
-from stseg.data.readers.annotations import Annotations, Drawing, class_ids, folded, hash_of
+from stseg.config import DataEntry, existing_path, is_folder
+from stseg.data.datasets.listing import PLAIN_NAMES, Naming, list_pairs, refuse_same_files
+from stseg.data.label_coding import LabelCoding, coding_of
+from stseg.data.readers.annotations import Annotations, class_ids, folded
 from stseg.data.readers.coco_instances import read_coco
 from stseg.data.readers.coco_panoptic import read_panoptic
 from stseg.data.readers.label_cache import draw_label_maps, extract_frames
@@ -39,6 +34,9 @@ class Loaded:
         image_root: folder of the images.
         label_root: folder of the label maps, "" if there are none.
         notes: for the log.
+        coding: what the values in the label files mean; None where they are class ids.
+        naming: how the files are called.
+        listed: file that names the images, None for all.
     """
 
     load: Callable[[], list[dict[str, Any]]]
@@ -47,6 +45,9 @@ class Loaded:
     image_root: Path
     label_root: Path | str = ""
     notes: list[str] = field(default_factory=list)
+    coding: LabelCoding | None = None
+    naming: Naming = PLAIN_NAMES
+    listed: Path | None = None
 
 
 def load_entry(entry: DataEntry) -> Loaded:
@@ -61,8 +62,10 @@ def load_entry(entry: DataEntry) -> Loaded:
 
 
 def _folder(entry: DataEntry) -> Loaded:
-    images = _place(entry, "images", f"images/{entry.split}")
-    labels = _place(entry, "labels", f"labels/{entry.split}")
+    is_list = entry.split.lower().endswith(".txt")
+    below = "" if is_list else entry.split
+    images = _place(entry, "images", f"images/{below}")
+    labels = _place(entry, "labels", f"labels/{below}")
     names = _names(entry)
     if names is None:
         raise FileNotFoundError(
@@ -70,52 +73,54 @@ def _folder(entry: DataEntry) -> Loaded:
             "neither. Write one name a line, in the order of the ids, or give names."
         )
     vocabulary = Vocabulary.parse(names)
-    default = _ignored_id(names, len(vocabulary) + entry.reduce_zero_label)
-    ignored = tuple(i for i in entry.ignore if isinstance(i, int)) or (default,)
-    if not entry.reduce_zero_label:
-        load = partial(list_pairs, entry.name, images, labels)
-        return Loaded(load, vocabulary, ignored, images, labels)
-    annotations = _reduced(entry.name, images, labels, len(vocabulary), ignored)
-    return _drawn(entry, annotations, vocabulary, {}, images)
+    coding = coding_of(
+        vocabulary,
+        names,
+        where=f"Data set {entry.name}",
+        ignore=entry.ignore,
+        reduce_zero_label=entry.reduce_zero_label,
+        values=entry.values,
+        colours=_file_or_text(entry, entry.colours),
+    )
+    naming = Naming(**{field.name: getattr(entry, field.name) for field in fields(Naming)})
+    listed = _file(entry, "list of images", entry.split) if is_list else None
+    return load_folder(entry.name, images, labels, vocabulary, coding, naming, listed)
 
 
-def _ignored_id(names: Any, num_ids: int) -> int:
-    """What a names file says, else what is no class."""
-    if isinstance(names, Path):
-        return ignore_label(names, num_ids)
-    return label_encoding(num_ids)[1]
+def load_folder(
+    name: str,
+    images: Path,
+    labels: Path | None,
+    vocabulary: Vocabulary,
+    coding: LabelCoding,
+    naming: Naming = PLAIN_NAMES,
+    listed: Path | None = None,
+) -> Loaded:
+    """A folder of images with one of label maps; listed when the records are asked for."""
+
+    def load() -> list[dict[str, Any]]:
+        records = list_pairs(name, images, labels, naming, listed)
+        if labels is not None:
+            files = [(r["file_name"], r["sem_seg_file_name"]) for r in records]
+            refuse_same_files(f"Data set {name}", files)
+        return records
+
+    ignored = coding.ignore if coding.is_plain else (label_encoding(len(vocabulary))[1],)
+    return Loaded(
+        load, vocabulary, ignored, images, labels or "", coding=coding, naming=naming, listed=listed
+    )
 
 
-def _reduced(
-    name: str, images: Path, labels: Path, num_classes: int, ignored: tuple[int, ...]
-) -> Annotations:
-    """Label maps whose 0 is no class, as something to draw: every id one less."""
-    drawings, stamps = [], []
-    for record in list_pairs(name, images, labels):
-        file = record["sem_seg_file_name"]
-        stat = os.stat(file)
-        stamps.append([file, stat.st_size, stat.st_mtime_ns])
-        drawings.append(Drawing(record["file_name"], Path(file).stem, file, file))
-    reduce = partial(_reduce_zero, num_classes=num_classes, ignored=ignored)
-    return Annotations(drawings, reduce, (), {}, hash_of("reduce_zero_label", stamps, ignored))
+def _file(entry: DataEntry, what: str, given: str) -> Path:
+    """A file as given, or else below `path`."""
+    below = Path(entry.path).expanduser() / given
+    is_below = bool(entry.path) and not Path(given).expanduser().is_file() and below.is_file()
+    return existing_path(entry.name, what, below if is_below else given, is_dir=False)
 
 
-def _reduce_zero(
-    drawing: Drawing,
-    size: tuple[int, int],
-    ids: Mapping[str, int],
-    fill: int,
-    *,
-    num_classes: int,
-    ignored: tuple[int, ...],
-) -> np.ndarray:
-    label = read_label(drawing.content, num_classes + 1, ignored)
-    if label.shape != size:
-        raise ValueError(
-            f"Label map {drawing.content}: expected the size of its image {drawing.image}, "
-            f"{size[0]} x {size[1]}, got {label.shape[0]} x {label.shape[1]} (height x width)."
-        )
-    return np.where(label > 0, label - 1, IGNORE_LABEL)
+def _file_or_text(entry: DataEntry, given: Any) -> Any:
+    is_file = isinstance(given, str) and given.lower().endswith((".txt", ".csv", ".json"))
+    return _file(entry, "table of colours", given) if is_file else given
 
 
 def _images(entry: DataEntry) -> Loaded:
@@ -236,8 +241,10 @@ def _drawn(
 
 
 def _place(entry: DataEntry, key: str, default: str) -> Path:
-    """A folder that the entry names, or else one of `path`."""
-    given = getattr(entry, key) or Path(entry.path) / default
+    """A folder that the entry names, as it stands or below `path`; or else one of `path`."""
+    given, below = getattr(entry, key), Path(entry.path).expanduser()
+    if not given or (entry.path and not is_folder(given) and is_folder(below / given)):
+        given = below / (given or default)
     return existing_path(entry.name, f"folder of {key}", given, is_dir=True)
 
 
@@ -252,7 +259,7 @@ def _names(entry: DataEntry) -> Any:
     if isinstance(entry.names, tuple):
         return list(entry.names)
     if entry.names.lower().endswith((".txt", ".json")):
-        return existing_path(entry.name, "names file", entry.names, is_dir=False)
+        return _file(entry, "names file", entry.names)
     if entry.names:
         return entry.names
     if entry.path:

@@ -1,0 +1,51 @@
+"""`PLACE,KEY=VALUE,...`, the way keys of data follow a place on the command line.
+
+The standard library only.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+#: Keys whose values are true or false.
+TRUTHS = ("reduce_zero_label", "nested", "labels_select")
+
+
+class KeyValueError(ValueError):
+    """A value of another kind than its key has."""
+
+
+def split_keys(text: str) -> tuple[str, dict[str, str]]:
+    """The place and the keys of `PLACE,KEY=VALUE,...`; values may hold commas and equals signs."""
+    place, *options = re.split(r",\s*(?=[a-z_]+=)", text)
+    pairs = (option.partition("=") for option in options)
+    return place, {key: value for key, _, value in pairs}
+
+
+def typed_value(key: str, text: str) -> Any:
+    """A value as YAML would give it: "true", "7" and "[0, 255]" by their keys, else the text.
+
+    Raises:
+        KeyValueError: says what was expected.
+    """
+    if key in TRUTHS:
+        if text.strip().lower() not in ("true", "false"):
+            raise KeyValueError(f"expected true or false, got {text!r}.")
+        return text.strip().lower() == "true"
+    if key == "every":
+        return _number_or_text(text)
+    if key != "ignore":
+        return text
+    is_list = text.strip().startswith("[") or re.fullmatch(r"\s*\d+(\s*,\s*\d+)+\s*", text)
+    if not is_list:
+        return _number_or_text(text)
+    inner = text.strip().removeprefix("[").removesuffix("]")
+    return [_number_or_text(part) for part in inner.split(",") if part.strip()]
+
+
+def _number_or_text(text: str) -> int | str:
+    plain = text.strip()
+    if re.fullmatch(r"-?\d+", plain):
+        return int(plain)
+    return plain.strip("\"'")
