@@ -50,17 +50,17 @@ FORMATS = {
     ),
     "labelme": Format(
         "images with one JSON each, as labelme writes them",
-        ("path", "images", "labels", "names", "ignore", "background"),
+        ("path", "images", "labels", "names", "ignore", "background", "skip_missing"),
         (("path",), ("images", "labels")),
     ),
     "coco": Format(
         "images/ and one COCO JSON of polygons or RLE masks",
-        ("path", "images", "annotation", "names", "ignore", "background"),
+        ("path", "images", "annotation", "names", "ignore", "background", "skip_missing"),
         (("path",), ("images", "annotation")),
     ),
     "coco_panoptic": Format(
         "images/, one COCO panoptic JSON and its folder of PNG",
-        ("path", "images", "labels", "annotation", "names", "ignore"),
+        ("path", "images", "labels", "annotation", "names", "ignore", "skip_missing"),
         (("path",), ("images", "annotation")),
     ),
 }
@@ -82,6 +82,7 @@ class DataEntry:
         split: folder below images/ and labels/ of `path`; or a .txt that names the images.
         ignore: values or colours (folder) or labels (annotations) that carry no class.
         background: class of pixels that no shape covers; "" leaves them without a class.
+        skip_missing: annotations of what is not there are left out and counted, not refused.
         reduce_zero_label: 0 in label maps carries no class, and k is the k-th name.
         values: classes of the values in label maps, see `stseg.data.label_coding`.
         colours: the same of colours.
@@ -104,6 +105,7 @@ class DataEntry:
     split: str = ""
     ignore: tuple[int | str, ...] = ()
     background: str = ""
+    skip_missing: bool = False
     reduce_zero_label: bool = False
     values: str | tuple[Any, ...] = ""
     colours: str | tuple[Any, ...] = ""

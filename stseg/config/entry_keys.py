@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 #: Keys whose values are true or false.
-TRUTHS = ("reduce_zero_label", "nested", "labels_select")
+TRUTHS = ("reduce_zero_label", "nested", "labels_select", "skip_missing")
 
 
 class KeyValueError(ValueError):

@@ -7,6 +7,7 @@ from .datasets.listing import (
     Naming,
     folders_of,
     listed_keys,
+    not_taken,
     refuse_same_files,
     same_files,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "folders_of",
     "coding_of",
     "listed_keys",
+    "not_taken",
     "refuse_same_files",
     "suggested_values",
     "same_files",

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
@@ -173,11 +174,12 @@ def _colours_in(image: Image.Image) -> str:
     """What colours an image holds, and how to say what they mean."""
     if image.mode not in ("RGB", "RGBA"):
         return ". Save it as grey or with a palette."
-    found = image.convert("RGB").getcolors(_MOST_COLOURS)
+    found: Any = image.convert("RGB").getcolors(_MOST_COLOURS)  # pairs of a count and a colour
     if found is None:
         return f" and more than {_MOST_COLOURS} colours, as photographs have. Give the label maps."
     found.sort(reverse=True)
-    shares = [f"{hex_of(rgb)} ({100 * n / (image.width * image.height):.1f} %)" for n, rgb in found]
+    pixels = image.width * image.height
+    shares = [f"{hex_of(rgb)} ({100 * count / pixels:.1f} %)" for count, rgb in found]
     table = ",".join(f"{hex_of(rgb)}:{i}" for i, (_, rgb) in enumerate(found[:_SHOWN_COLOURS]))
     return (
         f" with the colours {some_of(shares, _SHOWN_COLOURS)}. Say which class each colour means, "

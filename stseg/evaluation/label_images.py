@@ -12,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
+from stseg.config import is_folder
 from stseg.data import (
     IMAGE_SUFFIXES,
     LABEL_SUFFIXES,
     PLAIN_NAMES,
     LabelCoding,
     Naming,
+    folders_of,
     read_ids,
     refuse_same_files,
 )
@@ -139,20 +141,22 @@ def read_pair(
 
 def _label_files(folder: Path, other: Path, naming: Naming, *, is_label: bool) -> dict[str, Path]:
     """Label maps in and below a folder, but not in the other one, by what pairs them."""
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise FileNotFoundError(f"{folder}: expected a folder of label maps, got nothing there.")
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        below = path.relative_to(folder)
+    paths = [(p, root, b) for b, root in folders_of(folder).items() for p in root.rglob("*")]
+    for path, root, beginning in sorted(paths):
+        below = path.relative_to(root)
         hidden = any(part.startswith(".") for part in below.parts)
         if hidden or path.suffix.lower() not in LABEL_SUFFIXES or not path.is_file():
             continue
         if folder != other and other in path.parents and folder in other.parents:
             continue
-        name = naming.key_of(below.as_posix(), is_label=is_label)
+        name = naming.key_of(beginning + below.as_posix(), is_label=is_label)
         if name is None and is_label:
             continue
-        name = below.with_suffix("").as_posix() if name is None else name
+        if name is None:
+            name = beginning + below.with_suffix("").as_posix()
         if name in found:
             raise ValueError(
                 f"{folder}: expected one file per name, got {found[name].name} and {path.name} "

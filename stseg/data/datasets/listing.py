@@ -188,6 +188,27 @@ def list_pairs(
     ]
 
 
+def not_taken(
+    image_dir: Path, taken: Iterable[str], naming: Naming, listed: Path | None
+) -> list[str]:
+    """Image files that a data set leaves out: of other names, without a label, or not listed.
+
+    Args:
+        image_dir: folder of images, see `list_pairs`.
+        taken: images and label maps that it has.
+        naming: how the files are called.
+        listed: file that names the images.
+
+    Returns:
+        Their paths; none where nothing can be left out but by an error.
+    """
+    if naming in (PLAIN_NAMES, Naming(nested=True)) and listed is None:
+        return []
+    plain, known = Naming(nested=naming.nested), set(taken)
+    files = _files(image_dir, IMAGE_SUFFIXES, plain, False, None)
+    return [path for _, path in files if path not in known]
+
+
 def same_files(pairs: Iterable[tuple[Any, Any]]) -> list[str]:
     """Those first files that are the second ones, too, be it by a link."""
     return [str(a) for a, b in pairs if os.path.samefile(a, b)]
@@ -270,5 +291,6 @@ def _refuse_single(
     raise ValueError(
         f"Data set {name}: expected {rule}, got no partner in {partner_dir} for {shown} "
         f"({len(single)} of {len(files)} files). Add the missing files (same name, other suffix) "
-        "or remove these; where names differ otherwise, give image_ending and label_ending."
+        "or remove these; where names differ otherwise, give image_ending and label_ending; "
+        "labels_select=true takes the images that have a label."
     )

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from stseg.config import DataEntry, existing_path, is_folder
-from stseg.data.datasets.listing import PLAIN_NAMES, Naming, list_pairs, refuse_same_files
+from stseg.data.datasets.listing import (
+    PLAIN_NAMES,
+    Naming,
+    list_pairs,
+    not_taken,
+    refuse_same_files,
+)
 from stseg.data.label_coding import LabelCoding, coding_of
 from stseg.data.readers.annotations import Annotations, class_ids, folded
 from stseg.data.readers.coco_instances import read_coco
@@ -19,6 +26,8 @@ from stseg.data.readers.unlabelled import Skipped, list_images
 from stseg.render import label_encoding
 from stseg.structures import IGNORE_LABEL, Vocabulary
 from stseg.utils import some_of
+
+logger = logging.getLogger(__name__)
 
 _NAMES_FILES = ("names.json", "names.txt")
 
@@ -103,6 +112,17 @@ def load_folder(
         if labels is not None:
             files = [(r["file_name"], r["sem_seg_file_name"]) for r in records]
             refuse_same_files(f"Data set {name}", files)
+        taken = [path for record in records for path in record.values()]
+        if others := not_taken(images, taken, naming, listed):
+            logger.info(
+                "Data set %s: %d images; %d other image files in %s are left out, by their names, "
+                "the list or for want of a label: %s",
+                name,
+                len(records),
+                len(others),
+                images,
+                some_of([Path(path).name for path in others]),
+            )
         return records
 
     ignored = coding.ignore if coding.is_plain else (label_encoding(len(vocabulary))[1],)
@@ -152,12 +172,14 @@ def _labelme(entry: DataEntry) -> Loaded:
     names = _names(entry)
     labels, images = _place_or_root(entry, "labels"), _place_or_root(entry, "images")
     others = [names] if isinstance(names, Path) else []
-    return _annotated(entry, read_labelme(entry.name, images, labels, others), names, images)
+    annotations = read_labelme(entry.name, images, labels, others, entry.skip_missing)
+    return _annotated(entry, annotations, names, images)
 
 
 def _coco(entry: DataEntry) -> Loaded:
     names, images, annotation = _names(entry), _place_or_root(entry, "images"), _json(entry)
-    return _annotated(entry, read_coco(entry.name, images, annotation), names, images)
+    annotations = read_coco(entry.name, images, annotation, entry.skip_missing)
+    return _annotated(entry, annotations, names, images)
 
 
 def _coco_panoptic(entry: DataEntry) -> Loaded:
@@ -170,7 +192,8 @@ def _coco_panoptic(entry: DataEntry) -> Loaded:
             beside += [Path(entry.path).expanduser().absolute() / n for n in ("panoptic", "labels")]
         found = [place for place in beside if place.is_dir()]
         labels = existing_path(entry.name, "folder of PNG", (found or beside)[0], True)
-    annotations = read_panoptic(entry.name, images, annotation, labels)
+    skip = entry.skip_missing
+    annotations = read_panoptic(entry.name, images, annotation, labels, skip)
     return _annotated(entry, annotations, names, images)
 
 

@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stseg.config import is_folder
-from stseg.data import IMAGE_SUFFIXES, LABEL_SUFFIXES, folders_of, listed_keys, same_files
+from stseg.data import (
+    IMAGE_SUFFIXES,
+    LABEL_SUFFIXES,
+    folders_of,
+    listed_keys,
+    not_taken,
+    same_files,
+)
 from stseg.tools.verification.data_set import Listed, Pair, Target
 from stseg.tools.verification.finding import Finding, about_files
 
@@ -76,7 +83,20 @@ def list_folder(target: Target) -> Listed:
     pairs = tuple(
         Pair(images.good[stem], labels.good[stem]) for stem in both if images.good[stem] not in own
     )
-    return Listed(target, pairs, (*findings,))
+    return Listed(target, pairs, (*findings, *left_out(target, pairs)))
+
+
+def left_out(target: Target, pairs: Iterable[Pair]) -> list[Finding]:
+    """A note on the images that a data set of one's own does not take."""
+    assert target.image_dir is not None
+    taken = [path for pair in pairs for path in (pair.image, pair.label)]
+    return about_files(
+        "left-out",
+        "{count} image files are left out, by their names, the list or for want of a label",
+        "No harm where they are no images of this data set.",
+        not_taken(target.image_dir, taken, target.naming, target.listed),
+        is_note=True,
+    )
 
 
 def _choose(target: Target, listed: Path, images: _Files, labels: _Files) -> list[Finding]:

@@ -22,7 +22,7 @@ from stseg.data import (
 from stseg.structures import IGNORE_LABEL
 from stseg.tools.verification.data_set import Listed, Pair, Target
 from stseg.tools.verification.finding import Finding
-from stseg.tools.verification.pairing import list_folder, wrong_suffixes
+from stseg.tools.verification.pairing import left_out, list_folder, wrong_suffixes
 
 _BASE = "_detectron2_base"
 
@@ -47,7 +47,9 @@ def find_registered(name: str) -> Listed:
     pairs = tuple(
         Pair(record["file_name"], record.get("sem_seg_file_name", "")) for record in records
     )
-    return Listed(target, pairs, tuple(wrong_suffixes(target)))
+    if target.coding is None:
+        return Listed(target, pairs, tuple(wrong_suffixes(target)))
+    return Listed(target, pairs, (*wrong_suffixes(target), *left_out(target, pairs)))
 
 
 def _refused(target: Target, refusal: str) -> Listed:
