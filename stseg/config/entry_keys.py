@@ -40,6 +40,8 @@ def typed_value(key: str, text: str) -> Any:
     is_list = text.strip().startswith("[") or re.fullmatch(r"\s*\d+(\s*,\s*\d+)+\s*", text)
     if not is_list:
         return _number_or_text(text)
+    if text.count("[") != text.count("]"):
+        raise KeyValueError(f"expected YAML such as 255 or [0, 255], got {text!r}.")
     inner = text.strip().removeprefix("[").removesuffix("]")
     return [_number_or_text(part) for part in inner.split(",") if part.strip()]
 

@@ -180,7 +180,8 @@ def _colours_in(image: Image.Image) -> str:
     found.sort(reverse=True)
     pixels = image.width * image.height
     shares = [f"{hex_of(rgb)} ({100 * count / pixels:.1f} %)" for count, rgb in found]
-    table = ",".join(f"{hex_of(rgb)}:{i}" for i, (_, rgb) in enumerate(found[:_SHOWN_COLOURS]))
+    some = sorted(rgb for _, rgb in found[:_SHOWN_COLOURS])  # black, mostly the ground, is first
+    table = ",".join(f"{hex_of(rgb)}:{i}" for i, rgb in enumerate(some))
     return (
         f" with the colours {some_of(shares, _SHOWN_COLOURS)}. Say which class each colour means, "
         f"such as colours={table}, or colours=FILE with a line R G B CLASS for each."

@@ -17,8 +17,8 @@ from stseg.utils import some_of
 
 #: Up to so many names a missing one beside the ignored value is no chance.
 _FEW = 3
-#: Label maps that are looked at, evenly spread, before any doubt.
-_SAMPLE = 48
+#: Label maps that are looked at, evenly spread, before any doubt; more where doubt is likely.
+_SAMPLE, _SAMPLE_OF_FEW = 48, 200
 
 
 class DoubtfulLabelsError(ValueError):
@@ -132,7 +132,8 @@ def doubts_about(
         ValueError: if it holds what has no meaning.
     """
     doubts = LabelDoubts(coding, names)
-    chosen = np.linspace(0, len(files) - 1, min(len(files), _SAMPLE)).round().astype(int).tolist()
+    count = min(len(files), _SAMPLE_OF_FEW if len(names) <= _FEW else _SAMPLE)
+    chosen = np.linspace(0, len(files) - 1, count).round().astype(int).tolist()
     others = sorted(set(range(len(files))) - set(chosen))
     for number, place in enumerate([*chosen, *others]):
         if number >= len(chosen) and not doubts.is_doubtful:

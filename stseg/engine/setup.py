@@ -125,8 +125,11 @@ def cfg_of(args: argparse.Namespace) -> CfgNode:
 
 def _check_own_labels(cfg: CfgNode, is_trained_on: bool) -> None:
     """List the user's own folders and look into some label maps; benchmarks are well known."""
-    train = [*cfg.DATASETS.TRAIN, *cfg.SELF_TRAINING.SOURCE.DATASETS] if is_trained_on else []
-    for name in dict.fromkeys([*train, *cfg.DATASETS.TEST]):
+    names = list(cfg.DATASETS.TEST)
+    if is_trained_on:  # adaptation does not look at the labels of its target
+        names += [] if cfg.SELF_TRAINING.ENABLED else cfg.DATASETS.TRAIN
+        names += cfg.SELF_TRAINING.SOURCE.DATASETS
+    for name in dict.fromkeys(names):
         if name in DatasetCatalog and hasattr(MetadataCatalog.get(name), "label_coding"):
             check_labels(name, DatasetCatalog.get(name))
 

@@ -11,9 +11,8 @@ from detectron2.data import DatasetCatalog
 
 from stseg.config import FOLDERS_KEY, DataEntry, existing_path, is_entry_of_texts, parse_entry
 from stseg.data.datasets.register import register_with_metadata
-from stseg.data.label_coding import coding_of
 from stseg.data.media import is_video
-from stseg.data.readers.formats import Loaded, load_entry, load_folder, load_images
+from stseg.data.readers.formats import Loaded, load_entry, load_images, load_unlabelled
 from stseg.data.readers.label_cache import extract_frames
 from stseg.data.readers.unlabelled import Skipped
 from stseg.structures import Vocabulary, VocabularyLike
@@ -59,21 +58,15 @@ def register_folder(
     """
     if ignore_label is not None:
         keys["ignore"] = ignore_label
-    places = [existing_path(name, "image folder", image_dir, is_dir=True)]
-    if label_dir:
-        places.append(existing_path(name, "label folder", label_dir, is_dir=True))
-    places.append(existing_path(name, "names file", names_file, is_dir=False))
-    texts = {"images": str(places[0]), "labels": str(places[1]), "names": str(places[-1])}
-    entry = parse_entry({"name": name, **texts, **keys}, "register_folder")
-    if _is_known(name, (entry, bool(label_dir))):
-        return
-    if not label_dir:
-        vocabulary = Vocabulary.parse(places[-1])
-        coding = coding_of(vocabulary, places[-1], where=f"Data set {name}", ignore=entry.ignore)
-        loaded = load_folder(name, places[0], None, vocabulary, coding)
-    else:
-        loaded = load_entry(entry)
-    _register(name, (entry, bool(label_dir)), loaded, _told(name, "folder", loaded))
+    images = existing_path(name, "image folder", image_dir, is_dir=True)
+    labels = existing_path(name, "label folder", label_dir, is_dir=True) if label_dir else None
+    names = existing_path(name, "names file", names_file, is_dir=False)
+    places = {"images": str(images), "labels": str(labels or images), "names": str(names)}
+    entry = parse_entry({"name": name, **places, **keys}, "register_folder")
+    data = entry, labels
+    if not _is_known(name, data):
+        loaded = load_entry(entry) if labels else load_unlabelled(entry)
+        _register(name, data, loaded, _told(name, "folder", loaded))
 
 
 def register_data(entry: DataEntry | Mapping[str, Any]) -> str:

@@ -71,64 +71,73 @@ def load_entry(entry: DataEntry) -> Loaded:
 
 
 def _folder(entry: DataEntry) -> Loaded:
-    is_list = entry.split.lower().endswith(".txt")
-    below = "" if is_list else entry.split
+    below = "" if _lists_images(entry) else entry.split
     images = _place(entry, "images", f"images/{below}")
-    labels = _place(entry, "labels", f"labels/{below}")
-    names = _names(entry)
+    return _pairs(entry, images, _place(entry, "labels", f"labels/{below}"))
+
+
+def load_unlabelled(entry: DataEntry) -> Loaded:
+    """The images of a folder data set without its labels; see `load_entry`."""
+    return _pairs(entry, _place(entry, "images", "images"), None)
+
+
+def _pairs(entry: DataEntry, images: Path, labels: Path | None) -> Loaded:
+    """Images and label maps, listed when the records are asked for."""
+    name, names = entry.name, _names(entry)
     if names is None:
         raise FileNotFoundError(
-            f"Data set {entry.name}: expected names.txt or names.json in {Path(entry.path)}, got "
+            f"Data set {name}: expected names.txt or names.json in {Path(entry.path)}, got "
             "neither. Write one name a line, in the order of the ids, or give names."
         )
     vocabulary = Vocabulary.parse(names)
     coding = coding_of(
         vocabulary,
         names,
-        where=f"Data set {entry.name}",
+        where=f"Data set {name}",
         ignore=entry.ignore,
         reduce_zero_label=entry.reduce_zero_label,
         values=entry.values,
         colours=_file_or_text(entry, entry.colours),
     )
     naming = Naming(**{field.name: getattr(entry, field.name) for field in fields(Naming)})
-    listed = _file(entry, "list of images", entry.split) if is_list else None
-    return load_folder(entry.name, images, labels, vocabulary, coding, naming, listed)
-
-
-def load_folder(
-    name: str,
-    images: Path,
-    labels: Path | None,
-    vocabulary: Vocabulary,
-    coding: LabelCoding,
-    naming: Naming = PLAIN_NAMES,
-    listed: Path | None = None,
-) -> Loaded:
-    """A folder of images with one of label maps; listed when the records are asked for."""
-
-    def load() -> list[dict[str, Any]]:
-        records = list_pairs(name, images, labels, naming, listed)
-        if labels is not None:
-            files = [(r["file_name"], r["sem_seg_file_name"]) for r in records]
-            refuse_same_files(f"Data set {name}", files)
-        taken = [path for record in records for path in record.values()]
-        if others := not_taken(images, taken, naming, listed):
-            logger.info(
-                "Data set %s: %d images; %d other image files in %s are left out, by their names, "
-                "the list or for want of a label: %s",
-                name,
-                len(records),
-                len(others),
-                images,
-                some_of([Path(path).name for path in others]),
-            )
-        return records
-
+    listed = _file(entry, "list of images", entry.split) if _lists_images(entry) else None
     ignored = coding.ignore if coding.is_plain else (label_encoding(len(vocabulary))[1],)
     return Loaded(
-        load, vocabulary, ignored, images, labels or "", coding=coding, naming=naming, listed=listed
+        lambda: _records(name, images, labels, naming, listed),
+        vocabulary,
+        ignored,
+        images,
+        labels or "",
+        coding=coding,
+        naming=naming,
+        listed=listed,
     )
+
+
+def _records(
+    name: str, images: Path, labels: Path | None, naming: Naming, listed: Path | None
+) -> list[dict[str, Any]]:
+    """Records; images that are their own label are refused, and what is left out is counted."""
+    records = list_pairs(name, images, labels, naming, listed)
+    if labels is not None:
+        files = [(r["file_name"], r["sem_seg_file_name"]) for r in records]
+        refuse_same_files(f"Data set {name}", files)
+    taken = [path for record in records for path in record.values()]
+    if others := not_taken(images, taken, naming, listed):
+        logger.info(
+            "Data set %s: %d images; %d other image files in %s are left out, by their names, the "
+            "list or for want of a label: %s",
+            name,
+            len(records),
+            len(others),
+            images,
+            some_of([Path(path).name for path in others]),
+        )
+    return records
+
+
+def _lists_images(entry: DataEntry) -> bool:
+    return entry.split.lower().endswith(".txt")
 
 
 def _file(entry: DataEntry, what: str, given: str) -> Path:

@@ -83,7 +83,7 @@ def list_folder(target: Target) -> Listed:
     pairs = tuple(
         Pair(images.good[stem], labels.good[stem]) for stem in both if images.good[stem] not in own
     )
-    return Listed(target, pairs, (*findings, *left_out(target, pairs)))
+    return Listed(target, pairs, (*findings,) if findings else (*left_out(target, pairs),))
 
 
 def left_out(target: Target, pairs: Iterable[Pair]) -> list[Finding]:
