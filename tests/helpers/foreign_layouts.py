@@ -3,10 +3,15 @@
 Every layout holds `TRUTH[k]` for image k, whatever its files are called and hold.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from stseg.config import split_keys
+
+ROOT = Path(__file__).resolve().parents[2]
 
 HEIGHT, WIDTH = 16, 24
 _BLOCKS = np.random.default_rng(3).integers(0, 3, (2, HEIGHT // 8, WIDTH // 8))
@@ -27,77 +32,65 @@ def photo(path: Path, number: int = 0) -> None:
     save(path, np.full((HEIGHT, WIDTH, 3), 60 + number, dtype=np.uint8))
 
 
-def _sun_rgbd(root: Path) -> str:
+def _sun_rgbd(root: Path) -> None:
     for k in range(2):
         photo(root / f"image/train/img-{k:06d}.jpg")
         save(root / f"label37/train/img37labels-{k:06d}.png", TRUTH[k] + 1)
-    return (
-        "images=image/train,labels=label37/train,image_beginning=img-,"
-        "label_beginning=img37labels-,reduce_zero_label=true"
-    )
 
 
-def _isprs(root: Path) -> str:
+def _isprs(root: Path) -> None:
     for k in range(2):
-        photo(root / f"Ortho/top_potsdam_2_1{k}_RGB.tif")
-        save(root / f"Labels/top_potsdam_2_1{k}_label.tif", COLOURS[TRUTH[k]])
+        photo(root / f"2_Ortho_RGB/top_potsdam_2_1{k}_RGB.tif")
+        save(root / f"5_Labels_all/top_potsdam_2_1{k}_label.tif", COLOURS[TRUTH[k]])
     (root / "colours.txt").write_text("0 0 0 soil\n0 255 0 crop\n255 0 0 weed\n")
-    return "images=Ortho,labels=Labels,image_ending=_RGB,label_ending=_label,colours=colours.txt"
 
 
-def _cwfid(root: Path) -> str:
+def _cwfid(root: Path) -> None:
     for k in range(2):
         photo(root / f"images/{k:03d}_image.png")
         save(root / f"annotations/{k:03d}_annotation.png", COLOURS[TRUTH[k]])
-    return (
-        "labels=annotations,image_ending=_image,label_ending=_annotation.png,"
-        "colours=0 0 0:soil,#00FF00:crop,#ff0000:2"
-    )
 
 
-def _loveda(root: Path) -> str:
+def _loveda(root: Path) -> None:
     for k, region in enumerate(("Rural", "Urban")):
-        photo(root / f"Train/{region}/images_png/7.png")
-        save(root / f"Train/{region}/masks_png/7.png", TRUTH[k] + 1)
-    return "images=Train/*/images_png,labels=Train/*/masks_png,reduce_zero_label=true"
+        photo(root / f"{region}/images_png/7.png")
+        save(root / f"{region}/masks_png/7.png", TRUTH[k] + 1)
 
 
-def _isaid(root: Path) -> str:
+def _isaid(root: Path) -> None:
     for k in range(2):
         photo(root / f"images/P000{k}_0_896.png")
         for what in ("color", "id"):
             save(root / f"images/P000{k}_0_896_instance_{what}_RGB.png", COLOURS[TRUTH[k]])
-    (root / "names.json").write_text(
-        '{"classes": ["soil", "crop", "weed"],'
-        ' "colours": {"soil": [0, 0, 0], "#00ff00": 1, "255 0 0": "weed"}}'
-    )
-    return "labels=images,label_ending=_instance_color_RGB,labels_select=true"
+    (root / "colours.txt").write_text("name,r,g,b\nsoil,0,0,0\ncrop,0,255,0\nweed,255,0,0\n")
 
 
-def _painted_masks(root: Path) -> str:
+def _painted_masks(root: Path) -> None:
     for k in range(2):
         photo(root / f"images/a/{k}.jpg")
         save(root / f"labels/a/{k}.png", np.array([0, 128, 255], dtype=np.uint8)[TRUTH[k]])
     photo(root / "images/a/unlisted.jpg")
     (root / "train.txt").write_text("a/0\na/1.jpg a/1.png\n")
-    return "nested=true,split=train.txt,values=0:0,128:crop,255:2"
 
 
 LAYOUTS = {
-    "sun_rgbd": _sun_rgbd,
+    "sun": _sun_rgbd,
     "isprs": _isprs,
     "cwfid": _cwfid,
     "loveda": _loveda,
     "isaid": _isaid,
-    "painted_masks": _painted_masks,
+    "masks": _painted_masks,
 }
+_FLAGS = re.findall(r'^--data "(.+)"$', (ROOT / "datasets" / "README.md").read_text(), re.MULTILINE)
+_FLAGS.append("masks=folder:masks,nested=true,split=train.txt,values=0:0,128:crop,255:2")
 
 
 def write_layout(root: Path, layout: str) -> str:
-    """Write files and names.txt; return the `--data` flag that names them "mine"."""
-    root.mkdir(parents=True, exist_ok=True)
-    (root / "names.txt").write_text(NAMES)
-    keys = LAYOUTS[layout](root)
-    if (root / "names.json").exists():
-        (root / "names.txt").unlink()
-    return f"mine=folder:{root},{keys}"
+    """Write files and names.txt; return the `--data` flag of datasets/README.md, as "mine"."""
+    flag = next(flag for flag in _FLAGS if flag.startswith(f"{layout}="))
+    place, keys = split_keys(flag.partition(":")[2])
+    folder = root / place
+    folder.mkdir(parents=True)
+    (folder / "names.txt").write_text(NAMES)
+    LAYOUTS[layout](folder)
+    return f"mine=folder:{folder}," + ",".join(f"{key}={value}" for key, value in keys.items())

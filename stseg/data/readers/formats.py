@@ -303,7 +303,7 @@ def _names(entry: DataEntry) -> Any:
 def _json(entry: DataEntry) -> Path:
     """The annotation file: named, or the only JSON of the folder or of its annotations/."""
     if entry.annotation:
-        return existing_path(entry.name, "annotation file", entry.annotation, is_dir=False)
+        return _file(entry, "annotation file", entry.annotation)
     root = existing_path(entry.name, "folder", entry.path, is_dir=True)
     found = [*root.glob("*.json"), *root.glob("annotations/*.json")]
     found = sorted((p for p in found if p.name not in _NAMES_FILES), key=lambda p: p.name)
