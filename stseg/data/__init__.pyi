@@ -46,7 +46,6 @@ from .loaders import (
     first_images,
 )
 from .media import find_media, is_video, open_video, unique_stems, video_frames, video_size
-from .names_file import ignore_label
 from .readers.folders import register_data, register_folder, register_from_cfg, register_images
 from .readers.unlabelled import Skipped, list_images
 from .sampling import balance_weights, spread
@@ -96,7 +95,6 @@ __all__ = [
     "known_names",
     "find_media",
     "first_images",
-    "ignore_label",
     "is_video",
     "known_classes",
     "list_images",

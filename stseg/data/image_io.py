@@ -256,11 +256,12 @@ def read_label(
     for mask in ignored:
         outside &= ~mask
     if outside.any():
+        cure = suggested_values(np.unique(ids), num_ids) if label_ids is None else ""
         raise ValueError(
             f"Label map {path}: expected ids 0 to {num_ids - 1} ({num_classes} classes) or "
             f"the ignored {some_of(ignore_labels, 8)}, got {some_of(np.unique(ids[outside]), 8)}. "
             "Prepare the label maps again, or give the names and the ignored id that belong to "
-            f"them{suggested_values(np.unique(ids), num_ids)}."
+            f"them{cure}."
         )
     label = ids.astype(dtype)
     for mask in ignored:
@@ -277,6 +278,8 @@ def suggested_values(found: np.ndarray, num_classes: int) -> str:
         found: the values in label maps, rising.
         num_classes: that they may stand for.
     """
+    if found.size and found[0] >= 0 and found[found < 255].max(initial=0) == num_classes:
+        return ", or reduce_zero_label=true where 0 carries no class"
     if not len(found) <= num_classes <= _FEW_CLASSES:
         return ""
     table = ",".join(f"{value}:{i}" for i, value in enumerate(found.tolist()))

@@ -200,6 +200,7 @@ def coding_of(
     of_file = settings_of(names) if isinstance(names, Path) else {}
     of_file = {key: of_file[key] for key in CODING_KEYS if key in of_file}
     said = {k: v for part in (of_file, given) for k, v in part.items() if _is_said(v)}
+    where += f" ({names})" if of_file else ""
     ways = [key for key in CODING_KEYS[1:] if key in said]
     if len(ways) > 1:
         raise ValueError(

@@ -65,11 +65,11 @@ class LabelDoubts:
         """Whether the ignored value seems to be a class."""
         if self.coding.is_stated or not (self.coding.is_plain and self._ignored_files):
             return False
-        if not self._found or len(self.names) < 2:
+        if not self._found:
             return False
         last, is_few = len(self.names) - 1, len(self.names) <= _FEW
-        if self.is_one_class or (is_few and self.missing):
-            return True
+        if len(self._found) == 1 or (is_few and self.missing):
+            return True  # of one name too: that class is 255, and the ground 0
         # Some files with 1, others with 255 in its place: no file has both.
         candidates = range(2) if last == 1 else (last,)
         return is_few and any(i not in self._beside for i in candidates)
@@ -79,10 +79,12 @@ class LabelDoubts:
         """What is expected and what was found, without the name of the data set."""
         value = self.coding.ignore[0]
         lacking = some_of([self.names[i] for i in self.missing or [self._replaced]])
-        where = "in none" if self.missing else "never beside it"
+        where = f"with {lacking} {'in none' if self.missing else 'never beside it'}"
+        if len(self.names) == 1:
+            where = f"beside {lacking}, the only class"
         return (
             f"expected {value} to mean 'no class', got it in {self._ignored_files} of {self.files} "
-            f"label maps, with {lacking} {where}: it seems to be a class, whose pixels would be "
+            f"label maps, {where}: it seems to be a class, whose pixels would be "
             "left out"
         )
 
@@ -91,7 +93,8 @@ class LabelDoubts:
         """What to do about it."""
         value, last = self.coding.ignore[0], self._replaced
         kept = [i for i in range(len(self.names)) if i != last and i not in self.missing]
-        table = ",".join([*(f"{i}:{i}" for i in kept), f"{value}:{last}"])
+        kept_values = [f"{i}:{i}" for i in kept] or ["0:ignore"]
+        table = ",".join([*kept_values, f"{value}:{last}"])
         return (
             f"Say what the values mean (value:class): values={table}; or ignore={value} if its "
             "pixels really carry no class."
@@ -100,7 +103,8 @@ class LabelDoubts:
     @property
     def _replaced(self) -> int:
         """The class that the ignored value seems to be."""
-        return (self.missing or [i for i in range(len(self.names)) if i not in self._beside])[-1]
+        apart = [i for i in range(len(self.names)) if i not in self._beside]
+        return (self.missing or apart or [0])[-1]
 
     @property
     def lacking(self) -> str:

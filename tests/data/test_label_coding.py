@@ -97,6 +97,11 @@ def test_values_of_few_classes_are_suggested(tmp_path):
         coding().read(saved(tmp_path, [[0, 128, 200]]))
 
 
+def test_ids_that_begin_with_1_are_recognised(tmp_path):
+    with pytest.raises(ValueError, match="got 4.*reduce_zero_label=true where 0 carries no class"):
+        coding().read(saved(tmp_path, [[0, 1, 4, 255]]))
+
+
 def test_a_names_file_may_say_it_and_a_key_wins(tmp_path):
     file = tmp_path / "names.json"
     file.write_text(json.dumps({"classes": NAMES, "values": {"0": 0, "9": 1}, "ignore": 3}))

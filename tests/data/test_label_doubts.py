@@ -32,6 +32,7 @@ def doubts(num_classes, *files, **keys):
         (3, [[0, 1, 2], [0, 1, 255]], "values=0:0,1:1,255:2"),
         (3, [[0, 255]], "values=0:0,255:2"),  # a value between is missing, too
         (9, [[0, 255], [0]], "values=0:0,255:8"),
+        (1, [[0, 255], [0]], "values=0:ignore,255:0"),  # the ground has no name
     ],
 )
 def test_255_in_the_place_of_a_class_is_doubtful(num_classes, files, table):
@@ -52,7 +53,7 @@ def test_255_in_the_place_of_a_class_is_doubtful(num_classes, files, table):
         (2, [[255], [255]]),  # nothing is labelled: another matter
         (3, [[0, 1, 2, 255], [0, 255]]),
         (4, [[0, 1, 255], [0, 2]]),
-        (1, [[0, 255]]),
+        (1, [[0], [0]]),
     ],
 )
 def test_pixels_without_a_class_are_left_in_peace(num_classes, files):

@@ -81,7 +81,7 @@ def _segmentation(shape: Any, where: str) -> Any:
     """Polygons as lists of numbers, or run lengths as they are; [] where nothing covers an area."""
     if isinstance(shape, dict) and {"counts", "size"} <= shape.keys():
         return shape
-    if shape is None:
+    if shape is None or shape == {}:
         return []
     if not isinstance(shape, list):
         raise ValueError(

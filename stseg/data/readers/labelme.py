@@ -110,6 +110,7 @@ def _shapes(file: Path, shapes: Any) -> list[tuple[str, str, Any]]:
     for number, shape in enumerate(shapes, start=1):
         where = f"{file}, shape {number}"
         label = shape.get("label") if isinstance(shape, dict) else None
+        label = str(label) if isinstance(label, int) else label
         if not isinstance(label, str) or not label.strip():
             raise ValueError(f"{where}: expected a label (text), got {label!r}. Give it a name.")
         kind = shape.get("shape_type") or "polygon"  # early versions had polygons only

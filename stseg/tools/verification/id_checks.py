@@ -144,8 +144,8 @@ def _hint(target: Target, outside: np.ndarray, histogram: Histogram) -> str:
         return ""
     if outside.tolist() == [count] and not target.cure:
         return (
-            f"Ids seem to run from 1 to {count}: subtract 1. If {count} means 'no class', say so: "
-            f'"ignore": {count} in the names file.'
+            f"Ids seem to run from 1 to {count}: subtract 1, or give reduce_zero_label=true. If "
+            f"{count} means 'no class', say so: \"ignore\": {count} in the names file."
         )
     if set(outside.tolist()) <= {255, 65535}:
         return (

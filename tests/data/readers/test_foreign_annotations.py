@@ -39,7 +39,7 @@ def drawn_right():
     return all((label == data.truth(i)).all() for i, label in enumerate(label_maps()))
 
 
-@pytest.mark.parametrize("stub", [[], None, [[]], [[1, 1, 5, 5]], [[1, 1]], [[], [3, 3, 4, 4]]])
+@pytest.mark.parametrize("stub", [[], None, {}, [[]], [[1, 1, 5, 5]], [[1, 1]], [[], [3, 3, 4, 4]]])
 def test_annotations_without_an_area_are_left_out_and_counted(tmp_path, stub):
     def add(content):
         more = {"image_id": 100, "category_id": 3, "segmentation": stub}
