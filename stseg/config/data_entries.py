@@ -165,13 +165,12 @@ def _check_values(entry: DataEntry, where: str) -> None:
     is_id = entry.format == "folder"
     ids = "whole numbers" if is_id else "labels (texts)"
     is_ignorable = _is_value if entry.colours else _is_whole if is_id else _is_text
-    tables = [(key, _is_table(getattr(entry, key)), "pairs") for key in ("values", "colours")]
     rules = [(key, isinstance(getattr(entry, key), str), "text") for key in texts]
     rules += [
         ("names", isinstance(entry.names, (str, tuple)), "a file, names or a list of names"),
         ("ignore", all(map(is_ignorable, entry.ignore)), ids),
         *((key, isinstance(getattr(entry, key), bool), "true or false") for key in truths),
-        *((key, is_good, f"{rule}, such as 0:0,255:1") for key, is_good, rule in tables),
+        *((k, _is_table(getattr(entry, k)), "pairs, such as 0:0,255:1") for k in _CODING[2:]),
         ("every", _is_whole(entry.every) and entry.every >= 1, "a whole number from 1"),
     ]
     for key, is_good, rule in rules:
@@ -204,7 +203,9 @@ def _is_value(value: Any) -> bool:
 
 def _is_table(value: Any) -> bool:
     """A text, or pairs of a value and a class."""
-    return _is_text(value) or all(isinstance(p, tuple) and len(p) == 2 for p in value)
+    if _is_text(value):
+        return True
+    return isinstance(value, tuple) and all(isinstance(p, tuple) and len(p) == 2 for p in value)
 
 
 def parse_flag(text: str) -> dict[str, Any]:

@@ -12,6 +12,10 @@ from typing import Any
 TRUTHS = ("reduce_zero_label", "nested", "labels_select", "skip_missing")
 
 
+#: Several values or colours; labels may hold commas themselves.
+_VALUES = re.compile(r"\s*(\d+|#\w{6})(\s*,\s*(\d+|#\w{6}))+\s*")
+
+
 class KeyValueError(ValueError):
     """A value of another kind than its key has."""
 
@@ -37,8 +41,7 @@ def typed_value(key: str, text: str) -> Any:
         return _number_or_text(text)
     if key != "ignore":
         return text
-    is_list = text.strip().startswith("[") or re.fullmatch(r"\s*\d+(\s*,\s*\d+)+\s*", text)
-    if not is_list:
+    if not (text.strip().startswith("[") or _VALUES.fullmatch(text)):
         return _number_or_text(text)
     if text.count("[") != text.count("]"):
         raise KeyValueError(f"expected YAML such as 255 or [0, 255], got {text!r}.")

@@ -207,17 +207,22 @@ def coding_of(
             f"{where}: expected one of reduce_zero_label, values and colours, got "
             f"{' and '.join(ways)}. Keep one."
         )
-    return _coding(vocabulary, said, where)
+    return _coding(vocabulary, said, where, is_firm=_is_said(ignore))
 
 
 def _is_said(value: Any) -> bool:
     return value not in (None, "", (), [], {}) and value is not False  # 0 is a value
 
 
-def _coding(vocabulary: Vocabulary, said: Mapping[str, Any], where: str) -> LabelCoding:
+def _coding(
+    vocabulary: Vocabulary, said: Mapping[str, Any], where: str, *, is_firm: bool
+) -> LabelCoding:
+    """See `coding_of`; "ignore" of a names file gives way to a table where it is not firm."""
     count, is_colour = len(vocabulary), "colours" in said
     ignored = said.get("ignore", ())
     ignored = ignored if isinstance(ignored, (tuple, list)) else (ignored,)
+    if is_colour and not is_firm:
+        ignored = [value for value in ignored if not isinstance(value, int)]
     ignored = tuple(_value(v, is_colour, f"{where}, ignore") for v in ignored)
     ids: tuple[int, ...] | None = None
     table: tuple[tuple[int, int], ...] | None = None
@@ -231,6 +236,8 @@ def _coding(vocabulary: Vocabulary, said: Mapping[str, Any], where: str) -> Labe
     if not ignored and not is_colour:
         default = 255 if count <= 255 else 65535
         ignored = () if default in taken else (default,)
+    if not is_firm:
+        ignored = tuple(value for value in ignored if value not in taken)
     if twice := taken.intersection(ignored):
         raise ValueError(
             f"{where}: expected values with one meaning each, got {some_of(sorted(twice))} as a "

@@ -92,9 +92,9 @@ class LabelDoubts:
     def cure(self) -> str:
         """What to do about it."""
         value, last = self.coding.ignore[0], self._replaced
-        kept = [i for i in range(len(self.names)) if i != last and i not in self.missing]
-        kept_values = [f"{i}:{i}" for i in kept] or ["0:ignore"]
-        table = ",".join([*kept_values, f"{value}:{last}"])
+        is_ground = len(self.names) == 1
+        kept = ["0:ignore"] if is_ground else [f"{i}:{i}" for i in sorted(self._found)]
+        table = ",".join([*kept, f"{value}:{last}"])
         return (
             f"Say what the values mean (value:class): values={table}; or ignore={value} if its "
             "pixels really carry no class."

@@ -108,6 +108,10 @@ def test_a_names_file_may_say_it_and_a_key_wins(tmp_path):
     path = saved(tmp_path, [[0, 9, 3]])
     assert coding(file).read(path).tolist() == [[0, 1, -1]]
     assert coding(file, values="0:2,9:3").read(path).tolist() == [[2, 3, -1]]
+    assert coding(file, values="0:2,3:3").read(saved(tmp_path, [[0, 3]])).tolist() == [[2, 3]]
+    black = saved(tmp_path, [[[0, 0, 0]]])
+    file.write_text(json.dumps({"classes": NAMES, "ignore": 255}))
+    assert coding(file, colours="#000000:3").read(black).tolist() == [[3]]
     file.write_text(json.dumps({"classes": NAMES, "reduce_zero_label": True}))
     assert coding(file).read(saved(tmp_path, [[0, 1, 4, 255]])).tolist() == [[-1, 0, 3, -1]]
 

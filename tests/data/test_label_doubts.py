@@ -27,9 +27,9 @@ def doubts(num_classes, *files, **keys):
     [
         (2, [[0, 255], [0]], "values=0:0,255:1"),
         (2, [[1, 255]], "values=1:1,255:0"),  # inverted: the ground is 255
-        (2, [[0, 1], [0, 255], [0]], "values=0:0,255:1"),  # some files only
+        (2, [[0, 1], [0, 255], [0]], "values=0:0,1:1,255:1"),  # some files only
         (3, [[0, 1, 255], [0, 255]], "values=0:0,1:1,255:2"),
-        (3, [[0, 1, 2], [0, 1, 255]], "values=0:0,1:1,255:2"),
+        (3, [[0, 1, 2], [0, 1, 255]], "values=0:0,1:1,2:2,255:2"),
         (3, [[0, 255]], "values=0:0,255:2"),  # a value between is missing, too
         (9, [[0, 255], [0]], "values=0:0,255:8"),
         (1, [[0, 255], [0]], "values=0:ignore,255:0"),  # the ground has no name

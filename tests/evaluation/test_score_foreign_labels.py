@@ -70,7 +70,7 @@ def test_an_answer_that_misses_the_class_painted_255_gets_no_marks(here, capsys)
         save(here / "pred" / f"{name}.png", np.zeros_like(mask))
         save(here / "gt" / f"{name}.png", mask if name == "a" else np.minimum(mask, 1))
     said = refused(capsys, "gt", names="two.txt")
-    assert "gt: expected 255 to mean 'no class'" in said and "values=0:0,255:1" in said
+    assert "gt: expected 255 to mean 'no class'" in said and "values=0:0,1:1,255:1" in said
     assert score("gt,values=0:0,1:1,255:1", names="two.txt") == 0
     assert read_result(here / "r.json").figures["mIoU_gt"] < 0.3
     assert score("gt", "--ignore", "255", names="two.txt") == 0

@@ -170,14 +170,15 @@ def place_of(text: str, folder: Path) -> tuple[Path | None, str]:
         text = unquote(urlsplit(text).path)
     plain = re.sub(r"^[A-Za-z]:", "", text.replace("\\", "/"))
     parts = [part for part in plain.split("/") if part not in ("", ".")]
+    here = folder / text.replace("\\", "/")
+    if os.path.isfile(here) and not here.resolve().is_relative_to(folder.resolve()):
+        return here, here.stem  # a path of this machine, or one that leads out of the folder
     parts = parts[max((i + 1 for i, part in enumerate(parts) if part == ".."), default=0) :]
     for first in range(len(parts)):
         place = folder.joinpath(*parts[first:])
         if os.path.isfile(place):  # False, too, for what cannot be a path
             return place, "/".join([*parts[first:-1], place.stem])
-    # A path of this machine, or one that leads out of the folder.
-    here = folder / text.replace("\\", "/")
-    return (here if os.path.isfile(here) else None), here.stem
+    return None, ""
 
 
 def refuse_same_stem(name: str, drawings: Sequence[Drawing]) -> None:
