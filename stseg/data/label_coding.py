@@ -197,9 +197,11 @@ def coding_of(
         ValueError: if a value stands twice, a class is unknown, or the keys contradict each other.
     """
     given = dict(zip(CODING_KEYS, (ignore, reduce_zero_label, values, colours), strict=True))
-    of_file = settings_of(names) if isinstance(names, Path) else {}
-    of_file = {key: of_file[key] for key in CODING_KEYS if key in of_file}
-    said = {k: v for part in (of_file, given) for k, v in part.items() if _is_said(v)}
+    said = {key: value for key, value in given.items() if _is_said(value)}
+    of_file = _said_by_file(names) if isinstance(names, Path) else {}
+    if said.keys() - {"ignore"}:
+        of_file = {key: value for key, value in of_file.items() if key == "ignore"}
+    said = of_file | said
     where += f" ({names})" if of_file else ""
     ways = [key for key in CODING_KEYS[1:] if key in said]
     if len(ways) > 1:
@@ -208,6 +210,15 @@ def coding_of(
             f"{' and '.join(ways)}. Keep one."
         )
     return _coding(vocabulary, said, where, is_firm=_is_said(ignore))
+
+
+def _said_by_file(names: Path) -> dict[str, Any]:
+    """The keys that a names file holds; a table that it names lies beside it."""
+    settings = settings_of(names)
+    said = {key: settings[key] for key in CODING_KEYS if _is_said(settings.get(key))}
+    if isinstance(table := said.get("colours"), str) and (names.parent / table).is_file():
+        said["colours"] = names.parent / table
+    return said
 
 
 def _is_said(value: Any) -> bool:

@@ -112,6 +112,10 @@ def test_a_names_file_may_say_it_and_a_key_wins(tmp_path):
     black = saved(tmp_path, [[[0, 0, 0]]])
     file.write_text(json.dumps({"classes": NAMES, "ignore": 255}))
     assert coding(file, colours="#000000:3").read(black).tolist() == [[3]]
+    (tmp_path / "table.txt").write_text("0 0 0 tree\n")
+    file.write_text(json.dumps({"classes": NAMES, "colours": "table.txt"}))
+    assert coding(file).read(black).tolist() == [[2]]
+    assert coding(file, values="0:3").read(saved(tmp_path, [[0]])).tolist() == [[3]]
     file.write_text(json.dumps({"classes": NAMES, "reduce_zero_label": True}))
     assert coding(file).read(saved(tmp_path, [[0, 1, 4, 255]])).tolist() == [[-1, 0, 3, -1]]
 
