@@ -70,6 +70,8 @@ FORMATS = {
 class DataEntry:
     """A data set as the user describes it; relative paths start at the working directory.
 
+    Where nothing is there, those beside `path` start at `path`.
+
     Attributes:
         name: for DATASETS.TRAIN and DATASETS.TEST.
         format: key of `FORMATS`.
@@ -250,7 +252,7 @@ def existing_path(name: str, what: str, path: str | Path, is_dir: bool) -> Path:
     raise FileNotFoundError(
         f"Data set {name}: expected the {what} {absolute}, got nothing there. Given as "
         f"{str(path)!r} to {FOLDERS_KEY} or register_folder; relative paths start at the "
-        "working directory."
+        "working directory, or at the entry's 'path'."
     )
 
 

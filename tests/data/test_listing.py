@@ -46,6 +46,15 @@ def test_the_other_folder_below_is_passed_over(tmp_path):
     assert pairs(tmp_path, "photos/labels", "photos", nested=True) == swapped
 
 
+def test_a_link_to_a_folder_above_is_not_followed_for_ever(tmp_path):
+    touch(tmp_path, "images/x/a.jpg", "labels/x/a.png", "elsewhere/b.jpg", "elsewhere/b.png")
+    for part in ("images", "labels"):
+        (tmp_path / part / "x" / "loop").symlink_to(tmp_path / part)
+        (tmp_path / part / "y").symlink_to(tmp_path / "elsewhere")
+    found = pairs(tmp_path, nested=True, image_ending=".jpg")
+    assert [image for image, _ in found] == ["images/x/a.jpg", "images/y/b.jpg"]
+
+
 def test_a_star_stands_for_a_folder_and_for_part_of_its_name(tmp_path):
     for region in ("Train_a", "Train_b", "Val_a"):
         touch(tmp_path, f"{region}/img/1.jpg", f"{region}/seg/1.png")

@@ -131,10 +131,18 @@ def _entries(
             if entry.name.startswith("."):
                 continue
             if nested and entry.is_dir():
+                if entry.is_symlink() and _leads_up(entry.path):
+                    continue
                 if without is None or entry.path != str(without):
                     yield from _entries(Path(entry.path), f"{below}{entry.name}/", True, without)
             else:
                 yield f"{below}{entry.name}", entry.path
+
+
+def _leads_up(link: str) -> bool:
+    """Whether a link to a folder leads to one that it lies in, and so on for ever."""
+    real, here = Path(link).resolve(), Path(link).parent.resolve()
+    return real == here or real in here.parents
 
 
 def list_pairs(

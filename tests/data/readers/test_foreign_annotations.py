@@ -164,6 +164,23 @@ def test_as_much_of_a_foreign_path_counts_as_is_here(tmp_path):
     assert drawn_right()
 
 
+def test_a_whole_path_of_this_machine_is_taken_as_it_is(tmp_path):
+    root = data.write_coco(tmp_path / "set", 2)
+    (tmp_path / "elsewhere").mkdir()
+    (root / "images" / "01.png").rename(tmp_path / "elsewhere" / "00.png")
+
+    def move(content):
+        content["images"][1]["file_name"] = f"{tmp_path}/elsewhere/00.png"
+        content["images"][0]["file_name"] = "city/00.png"
+
+    (root / "images" / "city").mkdir()
+    (root / "images" / "00.png").rename(root / "images" / "city" / "00.png")
+    edit(root / "annotations" / "instances.json", move)
+    register(root, "coco")
+    images = {r["file_name"] for r in DatasetCatalog.get("mine")}
+    assert images == {f"{root}/images/city/00.png", f"{tmp_path}/elsewhere/00.png"}
+
+
 def test_two_entries_for_one_file_are_refused_by_name(tmp_path):
     def twice(content):
         content["images"][1]["file_name"] = "/elsewhere/00.png"
