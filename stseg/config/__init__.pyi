@@ -8,7 +8,7 @@ from .data_entries import (
     parse_entry,
     parse_flag,
 )
-from .entry_keys import split_keys, typed_value
+from .entry_keys import split_keys, typed_keys
 from .rules import SHARE
 from .self_training import IMAGES_NAME, check_ignored
 from .table import add_stseg_config, check, check_values, leaves
@@ -26,7 +26,7 @@ __all__ = [
     "is_entry_of_texts",
     "is_folder",
     "split_keys",
-    "typed_value",
+    "typed_keys",
     "leaves",
     "parse_entry",
     "parse_flag",

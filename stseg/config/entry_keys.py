@@ -27,6 +27,21 @@ def split_keys(text: str) -> tuple[str, dict[str, str]]:
     return place, {key: value for key, _, value in pairs}
 
 
+def typed_keys(texts: dict[str, str], where: str) -> dict[str, Any]:
+    """`typed_value` of every key.
+
+    Raises:
+        KeyValueError: as `typed_value`; `where` begins the message.
+    """
+    values = {}
+    for key, text in texts.items():
+        try:
+            values[key] = typed_value(key, text)
+        except KeyValueError as error:
+            raise KeyValueError(f"{where}, {key}: {error}") from error
+    return values
+
+
 def typed_value(key: str, text: str) -> Any:
     """A value as YAML would give it: "true", "7" and "[0, 255]" by their keys, else the text.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stseg.config import split_keys, typed_value
+from stseg.config import split_keys, typed_keys
 from stseg.data import CODING_KEYS, LabelCoding, LabelDoubts, Naming, coding_of
 from stseg.evaluation.label_images import pair_folders
 from stseg.evaluation.open_vocab import read_similarity
@@ -158,7 +158,7 @@ def _labels(args: argparse.Namespace, vocabulary: Vocabulary) -> tuple[Path, Lab
     """Folder, coding and names of the labels, from `--gt DIR,KEY=VALUE,...` and `--ignore`."""
     is_path = Path(args.gt).is_dir()  # whatever its name looks like
     place, given = (args.gt, {}) if is_path else split_keys(args.gt)
-    keys = {key: typed_value(key, text) for key, text in given.items()}
+    keys = typed_keys(given, "--gt")
     if args.ignore:
         keys["ignore"] = args.ignore
     of_files = [key for key, value in asdict(Naming()).items() if isinstance(value, str)]

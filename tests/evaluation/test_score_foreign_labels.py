@@ -112,4 +112,6 @@ def test_colours_without_a_table_and_unknown_keys_are_named(here, capsys):
     assert "colours=#000000:0,#00ff00:1,#ff0000:2" in refused(capsys, "gt")
     assert "--gt: expected the keys ignore, " in refused(capsys, "gt,labels=x")
     assert "--gt, values: expected VALUE:CLASS" in refused(capsys, "gt,values=1")
-    assert "expected true or false, got 'yes'" in refused(capsys, "gt,reduce_zero_label=yes")
+    assert "--gt, reduce_zero_label: expected true or false, got 'yes'" in refused(
+        capsys, "gt,reduce_zero_label=yes"
+    )

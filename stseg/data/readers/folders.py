@@ -9,7 +9,16 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog
 
-from stseg.config import FOLDERS_KEY, DataEntry, existing_path, is_entry_of_texts, parse_entry
+from stseg.config import (
+    FOLDERS_KEY,
+    DataEntry,
+    existing_path,
+    is_entry_of_texts,
+    is_folder,
+    parse_entry,
+    split_keys,
+    typed_keys,
+)
 from stseg.data.datasets.register import register_with_metadata
 from stseg.data.media import is_video
 from stseg.data.readers.formats import Loaded, load_entry, load_images, load_unlabelled
@@ -44,7 +53,8 @@ def register_folder(
     Args:
         name: to be used in DATASETS.TRAIN and DATASETS.TEST.
         image_dir: .jpg, .png, .bmp, .webp or .tif images; relative to the working directory.
-        label_dir: label maps; "" or None for images without labels.
+        label_dir: label maps; "" or None for images without labels. As a text it may hold keys,
+            "labels,values=0:0,255:1".
         names_file: .txt or .json that `Vocabulary.parse` reads. A JSON object may also hold
             "ignore", the id in the labels that carries no class.
         ignore_label: that id; wins over the names file. By default 255, or 65535 where 255 is a
@@ -58,6 +68,9 @@ def register_folder(
     """
     if ignore_label is not None:
         keys["ignore"] = ignore_label
+    if isinstance(label_dir, str) and not is_folder(label_dir):  # as behind --folder and --gt
+        label_dir, texts = split_keys(label_dir)
+        keys = typed_keys(texts, f"Data set {name}") | keys
     images = existing_path(name, "image folder", image_dir, is_dir=True)
     labels = existing_path(name, "label folder", label_dir, is_dir=True) if label_dir else None
     names = existing_path(name, "names file", names_file, is_dir=False)

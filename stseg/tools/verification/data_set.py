@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from stseg.config import is_folder, split_keys, typed_value
+from stseg.config import is_folder, split_keys, typed_keys
 from stseg.data import CODING_KEYS, PLAIN_NAMES, LabelCoding, Naming, coding_of
 from stseg.structures import IGNORE_LABEL, Vocabulary
 from stseg.tools.verification.finding import Finding
@@ -139,7 +139,7 @@ def _keys(
     name: str, vocabulary: Vocabulary, names_file: Path, texts: dict[str, str]
 ) -> tuple[LabelCoding, Naming, Path | None]:
     """Coding, names of the files and list of images out of the keys of `--folder`."""
-    keys = {key: typed_value(key, text) for key, text in texts.items()}
+    keys = typed_keys(texts, f"Data set {name}")
     naming = Naming(**{key: keys.pop(key) for key in vars(Naming()) if key in keys})
     listed = Path(keys.pop("split")).expanduser() if "split" in keys else None
     if listed is not None and not listed.is_file():

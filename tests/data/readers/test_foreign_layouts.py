@@ -9,7 +9,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from stseg.config import parse_flag
-from stseg.data import dataset_label_reader
+from stseg.data import dataset_label_coding, dataset_label_reader
 from stseg.data.loaders import build_mapper, build_train_loader
 from stseg.data.readers import register_data, register_folder
 from stseg.evaluation import STSegSemSegEvaluator
@@ -56,6 +56,11 @@ def test_register_folder_takes_the_same_keys(tmp_path):
     label = dataset_label_reader("mine")(DatasetCatalog.get("mine")[1]["sem_seg_file_name"])
     assert (label == TRUTH[1]).all()
     register_folder("mine", *places, colours=colours, **keys)
+    written = (
+        "colours=#000000:soil,0 255 0:crop,#ff0000:2,image_ending=_image,label_ending=_annotation"
+    )
+    register_folder("again", places[0], f"{places[1]},{written}", places[2])
+    assert dataset_label_coding("again") == dataset_label_coding("mine")
     with pytest.raises(ValueError, match="registered for other data"):
         register_folder("mine", *places, **keys)
     with pytest.raises(ValueError, match="register_folder, 'x'.*got 'label_end'. Did you mean"):
