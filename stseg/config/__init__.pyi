@@ -4,9 +4,11 @@ from .data_entries import (
     DataEntry,
     existing_path,
     is_entry_of_texts,
+    is_folder,
     parse_entry,
     parse_flag,
 )
+from .entry_keys import split_keys, typed_keys
 from .rules import SHARE
 from .self_training import IMAGES_NAME, check_ignored
 from .table import add_stseg_config, check, check_values, leaves
@@ -22,6 +24,9 @@ __all__ = [
     "check_values",
     "existing_path",
     "is_entry_of_texts",
+    "is_folder",
+    "split_keys",
+    "typed_keys",
     "leaves",
     "parse_entry",
     "parse_flag",

@@ -35,7 +35,7 @@ def add_data_config(cfg: CfgNode) -> None:
     """
     # Data sets of one's own: list of [name, image_dir, label_dir, names_file], all texts (label_dir
     # "" = images without labels), or of mappings such as {name: mine, format: labelme, path: DIR},
-    # see stseg/config/data_entries.py. Relative paths start at the working directory.
+    # see stseg/config/data_entries.py for all keys. Relative paths start at the working directory.
     cfg.DATASETS.FOLDERS = []
 
     # Only the first so many images of every data set, 0 = all. For trials; --dry-run sets it.

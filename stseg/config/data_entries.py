@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
+from stseg.config.entry_keys import KeyValueError, split_keys, typed_value
 
 FOLDERS_KEY = "DATASETS.FOLDERS"
 _PLACES = ("path", "images", "labels", "annotation")
-#: Values that a flag gives as text and that are not texts.
-_TYPED = ("ignore", "reduce_zero_label", "every")
+#: Keys that say how the files of a folder are called, and what label maps hold.
+_FILES = ("nested", "image_beginning", "image_ending", "label_beginning", "label_ending")
+_CODING = ("ignore", "reduce_zero_label", "values", "colours")
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Format:
 
 FORMATS = {
     "folder": Format(
-        "images/, labels/ (grey or palette PNG or TIFF of the same stems) and names.txt or .json",
-        ("path", "images", "labels", "names", "split", "ignore", "reduce_zero_label"),
+        "images/, labels/ (PNG or TIFF of the same stems) and names.txt or .json",
+        ("path", "images", "labels", "names", "split", *_CODING, *_FILES, "labels_select"),
         (("path",), ("images", "labels", "names")),
     ),
     "images": Format(
@@ -50,17 +50,17 @@ FORMATS = {
     ),
     "labelme": Format(
         "images with one JSON each, as labelme writes them",
-        ("path", "images", "labels", "names", "ignore", "background"),
+        ("path", "images", "labels", "names", "ignore", "background", "skip_missing"),
         (("path",), ("images", "labels")),
     ),
     "coco": Format(
         "images/ and one COCO JSON of polygons or RLE masks",
-        ("path", "images", "annotation", "names", "ignore", "background"),
+        ("path", "images", "annotation", "names", "ignore", "background", "skip_missing"),
         (("path",), ("images", "annotation")),
     ),
     "coco_panoptic": Format(
         "images/, one COCO panoptic JSON and its folder of PNG",
-        ("path", "images", "labels", "annotation", "names", "ignore"),
+        ("path", "images", "labels", "annotation", "names", "ignore", "skip_missing"),
         (("path",), ("images", "annotation")),
     ),
 }
@@ -69,6 +69,8 @@ FORMATS = {
 @dataclass(frozen=True)
 class DataEntry:
     """A data set as the user describes it; relative paths start at the working directory.
+
+    Where nothing is there, those beside `path` start at `path`.
 
     Attributes:
         name: for DATASETS.TRAIN and DATASETS.TEST.
@@ -79,10 +81,19 @@ class DataEntry:
         annotation: COCO JSON.
         names: file or names in any form that `Vocabulary.parse` reads; "" takes them from the
             annotation.
-        split: folder below images/ and labels/ of `path`.
-        ignore: ids (folder) or labels (annotations) that carry no class.
+        split: folder below images/ and labels/ of `path`; or a .txt that names the images.
+        ignore: values or colours (folder) or labels (annotations) that carry no class.
         background: class of pixels that no shape covers; "" leaves them without a class.
+        skip_missing: annotations of what is not there are left out and counted, not refused.
         reduce_zero_label: 0 in label maps carries no class, and k is the k-th name.
+        values: classes of the values in label maps, see `stseg.data.label_coding`.
+        colours: the same of colours.
+        nested: see `stseg.data.datasets.listing.Naming`, like the next five.
+        image_beginning: of file names.
+        image_ending: of file names.
+        label_beginning: of file names.
+        label_ending: of file names.
+        labels_select: images without a label are left out.
         every: of so many frames of a video one is taken.
     """
 
@@ -96,7 +107,16 @@ class DataEntry:
     split: str = ""
     ignore: tuple[int | str, ...] = ()
     background: str = ""
+    skip_missing: bool = False
     reduce_zero_label: bool = False
+    values: str | tuple[Any, ...] = ""
+    colours: str | tuple[Any, ...] = ""
+    nested: bool = False
+    image_beginning: str = ""
+    image_ending: str = ""
+    label_beginning: str = ""
+    label_ending: str = ""
+    labels_select: bool = False
     every: int = 1
 
 
@@ -136,18 +156,23 @@ def parse_entry(mapping: Mapping[str, Any], where: str) -> DataEntry:
 
 
 def _frozen(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        value = list(value.items())
     return tuple(_frozen(part) for part in value) if isinstance(value, (list, tuple)) else value
 
 
 def _check_values(entry: DataEntry, where: str) -> None:
     texts = [f.name for f in fields(entry) if f.type == "str"]
+    truths = [f.name for f in fields(entry) if f.type == "bool"]
     is_id = entry.format == "folder"
     ids = "whole numbers" if is_id else "labels (texts)"
+    is_ignorable = _is_value if entry.colours else _is_whole if is_id else _is_text
     rules = [(key, isinstance(getattr(entry, key), str), "text") for key in texts]
     rules += [
         ("names", isinstance(entry.names, (str, tuple)), "a file, names or a list of names"),
-        ("ignore", all(_is_whole(i) if is_id else isinstance(i, str) for i in entry.ignore), ids),
-        ("reduce_zero_label", isinstance(entry.reduce_zero_label, bool), "true or false"),
+        ("ignore", all(map(is_ignorable, entry.ignore)), ids),
+        *((key, isinstance(getattr(entry, key), bool), "true or false") for key in truths),
+        *((k, _is_table(getattr(entry, k)), "pairs, such as 0:0,255:1") for k in _CODING[2:]),
         ("every", _is_whole(entry.every) and entry.every >= 1, "a whole number from 1"),
     ]
     for key, is_good, rule in rules:
@@ -170,6 +195,21 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_value(value: Any) -> bool:
+    return isinstance(value, (str, tuple)) or _is_whole(value)
+
+
+def _is_table(value: Any) -> bool:
+    """A text, or pairs of a value and a class."""
+    if _is_text(value):
+        return True
+    return isinstance(value, tuple) and all(isinstance(p, tuple) and len(p) == 2 for p in value)
+
+
 def parse_flag(text: str) -> dict[str, Any]:
     """Read `NAME=FORMAT:PATH,KEY=VALUE,...` into an entry of DATASETS.FOLDERS.
 
@@ -184,27 +224,20 @@ def parse_flag(text: str) -> dict[str, Any]:
             f"--data: expected NAME=FORMAT:PATH with FORMAT one of {', '.join(FORMATS)}, got "
             f"{text!r}. An example: --data mine=labelme:photos"
         )
-    place, *options = re.split(r",\s*(?=[a-z_]+=)", rest)
+    place, options = split_keys(rest)
     kind, colon, path = place.partition(":")
     if not colon or kind not in FORMATS:  # "C:\photos" has a colon, too
         kind, path = "folder", place
     entry: dict[str, Any] = {"name": name.strip(), "format": kind, "path": path}
-    for option in options:
-        key, _, value = option.partition("=")
-        entry[key] = _typed(name, key, value) if key in _TYPED else value
+    for key, value in options.items():
+        try:
+            entry[key] = typed_value(key, value)
+        except KeyValueError as error:
+            raise ValueError(f"--data, {key} of {name!r}: {error}") from error
     if not path:
         del entry["path"]
     parse_entry(entry, "--data")
     return entry
-
-
-def _typed(name: str, key: str, value: str) -> Any:
-    try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ValueError(
-            f"--data, {key} of {name!r}: expected YAML such as 255 or [0, 255], got {value!r}."
-        ) from error
 
 
 def existing_path(name: str, what: str, path: str | Path, is_dir: bool) -> Path:
@@ -214,13 +247,22 @@ def existing_path(name: str, what: str, path: str | Path, is_dir: bool) -> Path:
         FileNotFoundError: if it is not there; names data set, path and cure.
     """
     absolute = Path(path).expanduser().absolute()
-    if absolute.is_dir() if is_dir else absolute.is_file():
+    if is_folder(absolute) if is_dir else absolute.is_file():
         return absolute
     raise FileNotFoundError(
         f"Data set {name}: expected the {what} {absolute}, got nothing there. Given as "
         f"{str(path)!r} to {FOLDERS_KEY} or register_folder; relative paths start at the "
-        "working directory."
+        "working directory, or at the entry's 'path'."
     )
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether a path names a folder, or some by a `*` in it, as "Train/*/images" does."""
+    absolute = Path(path).expanduser().absolute()
+    if "*" not in str(absolute):
+        return absolute.is_dir()
+    parts = absolute.relative_to(absolute.anchor).as_posix()
+    return any(found.is_dir() for found in Path(absolute.anchor).glob(parts))
 
 
 def is_entry_of_texts(entry: Any) -> bool:

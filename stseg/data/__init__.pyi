@@ -2,10 +2,20 @@ from .augmentation import build_augmentations
 from .datasets.class_lists import load_class_list, load_id_table, load_unseen
 from .datasets.class_matching import MATCH_RULES, Match, known_classes
 from .datasets.layouts import data_root, present_layouts
+from .datasets.listing import (
+    PLAIN_NAMES,
+    Naming,
+    folders_of,
+    listed_keys,
+    not_taken,
+    refuse_same_files,
+    same_files,
+)
 from .datasets.miniature import IGNORED_IN_FILES, SPLITS, UNLABELLED_SPLIT
 from .datasets.register import (
     check_registered,
     dataset_ignore_labels,
+    dataset_label_coding,
     dataset_label_ids,
     dataset_label_reader,
     dataset_layout,
@@ -21,18 +31,21 @@ from .image_io import (
     read_ids,
     read_image,
     read_label,
+    suggested_values,
     to_rgb,
 )
+from .label_coding import CODING_KEYS, LabelCoding, coding_of
+from .label_doubts import DoubtfulLabelsError, LabelDoubts
 from .loaders import (
     build_record_loader,
     build_self_training_loader,
     build_test_loader,
     build_train_loader,
+    check_labels,
     check_sources,
     first_images,
 )
 from .media import find_media, is_video, unique_stems
-from .names_file import ignore_label
 from .opening import BrokenFileError, is_whole, open_image, tell_once
 from .pixel_values import labels_may_be_turned, orientation_of
 from .readers.folders import register_data, register_folder, register_from_cfg, register_images
@@ -43,7 +56,21 @@ from .videos import DamagedVideoError, look_at_video, open_video, read_video
 __all__ = [
     "BrokenFileError",
     "DamagedVideoError",
+    "CODING_KEYS",
     "DatasetSpec",
+    "DoubtfulLabelsError",
+    "LabelCoding",
+    "LabelDoubts",
+    "Naming",
+    "PLAIN_NAMES",
+    "check_labels",
+    "folders_of",
+    "coding_of",
+    "listed_keys",
+    "not_taken",
+    "refuse_same_files",
+    "suggested_values",
+    "same_files",
     "IGNORED_IN_FILES",
     "IMAGE_SUFFIXES",
     "LABEL_SUFFIXES",
@@ -64,6 +91,7 @@ __all__ = [
     "check_sources",
     "data_root",
     "dataset_ignore_labels",
+    "dataset_label_coding",
     "dataset_label_ids",
     "dataset_label_reader",
     "dataset_layout",
@@ -72,7 +100,6 @@ __all__ = [
     "known_names",
     "find_media",
     "first_images",
-    "ignore_label",
     "is_video",
     "is_whole",
     "known_classes",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from os import PathLike
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, features
@@ -43,6 +44,10 @@ LABEL_SUFFIXES = (".png", ".tif", ".tiff")
 _ID_MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B")
 # Formats, and compressions of TIFF, that change values.
 _LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF", "JPEG2000", "jpeg", "tiff_jpeg", "webp")
+# Beyond so many colours a file is a picture; so many are shown.
+_MOST_COLOURS, _SHOWN_COLOURS = 256, 6
+# With more classes nobody writes a table of values on the command line.
+_FEW_CLASSES = 8
 
 
 def read_image(path: str | PathLike[str]) -> np.ndarray:
@@ -257,9 +262,54 @@ def _stored_ids(path: str | PathLike[str], what: str) -> np.ndarray:
     if image.mode not in _ID_MODES:
         raise ValueError(
             f"{what} {path}: expected one 8- or 16-bit id per pixel (grey or palette), got "
-            f"mode {image.mode}. Convert its colours to class ids first."
+            f"mode {image.mode}{_colours_in(image)}"
         )
     return np.array(image)
+
+
+def _colours_in(image: Image.Image) -> str:
+    """What colours an image holds, and how to say what they mean."""
+    if image.mode not in ("RGB", "RGBA"):
+        return ". Save it as grey or with a palette."
+    found: Any = image.convert("RGB").getcolors(_MOST_COLOURS)  # pairs of a count and a colour
+    if found is None:
+        return f" and more than {_MOST_COLOURS} colours, as photographs have. Give the label maps."
+    found.sort(reverse=True)
+    pixels = image.width * image.height
+    shares = [f"{hex_of(rgb)} ({100 * count / pixels:.1f} %)" for count, rgb in found]
+    some = sorted(rgb for _, rgb in found[:_SHOWN_COLOURS])  # black, mostly the ground, is first
+    table = ",".join(f"{hex_of(rgb)}:{i}" for i, rgb in enumerate(some))
+    return (
+        f" with the colours {some_of(shares, _SHOWN_COLOURS)}. Say which class each colour means, "
+        f"such as colours={table}, or colours=FILE with a line R G B CLASS for each."
+    )
+
+
+def hex_of(rgb: Sequence[int]) -> str:
+    """A colour, three numbers from 0 to 255, as text: "#ff0000"."""
+    return "#" + "".join(f"{part:02x}" for part in rgb)
+
+
+def read_packed(path: str | PathLike[str], what: str = "Label map") -> np.ndarray:
+    """Read colours that stand for classes, each as one number: 65536 R + 256 G + B.
+
+    Args:
+        path: PNG or TIFF of 8-bit colours, palette or grey; transparency does not count.
+        what: the file is, for messages.
+
+    Returns:
+        (H, W) int32.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        BrokenFileError: if it cannot be decoded.
+        ValueError: if it holds more than 8 bits.
+    """
+    image = _open_ids(path, what)
+    if image.mode not in ("1", "L", "P", "RGB", "RGBA"):
+        raise ValueError(f"{what} {path}: expected colours of 8 bits, got mode {image.mode}.")
+    red, green, blue = np.moveaxis(np.array(image.convert("RGB")).astype(np.int32), 2, 0)
+    return (red << 16) + (green << 8) + blue
 
 
 def read_label(
@@ -297,11 +347,12 @@ def read_label(
     for mask in ignored:
         outside &= ~mask
     if outside.any():
+        cure = suggested_values(np.unique(ids), num_ids) if label_ids is None else ""
         raise ValueError(
             f"Label map {path}: expected ids 0 to {num_ids - 1} ({num_classes} classes) or "
             f"the ignored {some_of(ignore_labels, 8)}, got {some_of(np.unique(ids[outside]), 8)}. "
             "Prepare the label maps again, or give the names and the ignored id that belong to "
-            "them."
+            f"them{cure}."
         )
     label = ids.astype(dtype)
     for mask in ignored:
@@ -309,3 +360,18 @@ def read_label(
     if label_ids is not None:  # the last entry is also entry IGNORE_LABEL
         label = np.array([*label_ids, IGNORE_LABEL], dtype=dtype).take(label)
     return label
+
+
+def suggested_values(found: np.ndarray, num_classes: int) -> str:
+    """How to say what values mean that are few enough to be the classes, "" for others.
+
+    Args:
+        found: the values in label maps, rising.
+        num_classes: that they may stand for.
+    """
+    if found.size and found[0] >= 0 and found[found < 255].max(initial=0) == num_classes:
+        return ", or reduce_zero_label=true where 0 carries no class"
+    if not len(found) <= num_classes <= _FEW_CLASSES:
+        return ""
+    table = ",".join(f"{value}:{i}" for i, value in enumerate(found.tolist()))
+    return f", or say what the values mean, such as values={table}"

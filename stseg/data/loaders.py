@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,8 +15,10 @@ from detectron2.utils import comm
 from torch.utils.data import BatchSampler, DataLoader
 
 from stseg.config import check
-from stseg.data.datasets import check_registered, dataset_vocabulary
-from stseg.data.mappers import MAPPER_REGISTRY
+from stseg.data.datasets import check_registered, dataset_label_coding, dataset_vocabulary
+from stseg.data.label_coding import LabelCoding
+from stseg.data.label_doubts import doubts_about
+from stseg.data.mappers import CODING_KEY, MAPPER_REGISTRY
 from stseg.data.mixing import (
     DOMAIN_KEY,
     MapperByDomain,
@@ -26,6 +29,8 @@ from stseg.data.mixing import (
 from stseg.data.sampling import PositionSampler, SeededDataset
 from stseg.render import label_encoding
 from stseg.structures import IGNORE_LABEL, Vocabulary
+
+logger = logging.getLogger(__name__)
 
 Mapper = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -72,9 +77,11 @@ def build_train_loader(cfg: Any, start_iter: int = 0) -> DataLoader:
     """
     names = _train_names(cfg)
     check("DATALOADER.SAMPLER_TRAIN", cfg.DATALOADER.SAMPLER_TRAIN)
-    records = first_images(cfg, [r for name in names for r in DatasetCatalog.get(name)])
+    records = first_images(cfg, _records_to_train(names))
     share, seed = _stream_share(cfg, start_iter), _stream_seed(cfg)
     sampler = PositionSampler(len(records), seed, **share)
+    if CODING_KEY in records[0]:  # each record says what its label map means
+        names = names[:1]
     return _train_loader(cfg, records, build_mapper(cfg, True, names), sampler, seed)
 
 
@@ -117,8 +124,8 @@ def build_self_training_loader(
     options: dict[str, Any] = {"vocabulary": vocabulary, "weak_view": online}
     ignored = (label_encoding(len(vocabulary))[1],)
     # Pseudo-labels are written in class ids, whatever the files of the data set hold.
-    encoding = {"ignore_labels": ignored, "label_ids": None}
-    mapper = build_mapper(cfg, True, [dataset_name], allow_unlabelled=online, **encoding, **options)
+    options_of_target = options | {"label_coding": LabelCoding(len(vocabulary), ignored)}
+    mapper = build_mapper(cfg, True, [dataset_name], allow_unlabelled=online, **options_of_target)
     sampler = PositionSampler(len(records), seed, weights=weights, **share)
     if not source_names:
         return _train_loader(cfg, list(records), mapper, sampler, seed)
@@ -166,7 +173,43 @@ def check_sources(cfg: Any, vocabulary: Vocabulary) -> None:
 def _source_records(name: str) -> list[dict[str, Any]]:
     check_registered(name, _SOURCE_KEY)
     _refuse_evaluation_only(name, _SOURCE_KEY)
-    return DatasetCatalog.get(name)
+    records = DatasetCatalog.get(name)
+    check_labels(name, records)
+    return records
+
+
+def _records_to_train(names: Sequence[str]) -> list[dict[str, Any]]:
+    """Records of all data sets, each with its coding where the data sets differ in it."""
+    listed = {name: DatasetCatalog.get(name) for name in names}
+    for name, records in listed.items():
+        check_labels(name, records)
+    codings = {name: dataset_label_coding(name) for name in names}
+    if len(set(codings.values())) == 1:
+        return [record for name in names for record in listed[name]]
+    return [record | {CODING_KEY: codings[name]} for name in names for record in listed[name]]
+
+
+def check_labels(name: str, records: Sequence[dict[str, Any]]) -> None:
+    """Refuse label maps of one's own whose ignored value seems to be a class.
+
+    Warns where one class is all they hold.
+
+    Args:
+        name: of the data set; benchmarks and drawn label maps are not looked at.
+        records: its images.
+
+    Raises:
+        ValueError: says what to do; or if a label map holds what has no meaning.
+        OSError: if one cannot be decoded.
+    """
+    files = tuple(r["sem_seg_file_name"] for r in records if r.get("sem_seg_file_name"))
+    coding = getattr(MetadataCatalog.get(name), "label_coding", None)
+    if not files or coding is None:
+        return
+    doubts = doubts_about(files, coding, dataset_vocabulary(name).names)
+    doubts.check(f"Data set {name}")
+    if doubts.is_one_class:
+        logger.warning("Data set %s: %s.", name, doubts.lacking)
 
 
 def _translation(name: str, vocabulary: Vocabulary) -> np.ndarray:
@@ -231,6 +274,7 @@ def build_test_loader(cfg: Any, dataset_name: str) -> DataLoader:
     check_registered(dataset_name, "DATASETS.TEST")
     check("DATALOADER.TEST_BATCH_SIZE", cfg.DATALOADER.TEST_BATCH_SIZE)
     records = first_images(cfg, DatasetCatalog.get(dataset_name))
+    check_labels(dataset_name, records)
     mapper = build_mapper(cfg, False, [dataset_name])
     return DataLoader(
         MapDataset(DatasetFromList(records, copy=False), mapper),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,17 @@ from fvcore.transforms.transform import Transform
 
 from stseg.config import check
 from stseg.data.augmentation import build_augmentations, geometric_part
-from stseg.data.datasets import (
-    dataset_ignore_labels,
-    dataset_label_ids,
-    dataset_vocabulary,
-)
-from stseg.data.image_io import read_label, read_turned
+from stseg.data.datasets import dataset_label_coding, dataset_vocabulary
+from stseg.data.image_io import read_turned
+from stseg.data.label_coding import LabelCoding
 from stseg.data.opening import tell_once
 from stseg.data.pixel_values import labels_may_be_turned, swaps_sides
 from stseg.structures import IGNORE_LABEL, Vocabulary
 
 _INT16_CLASSES = 2**15
+
+#: Key of a record whose label map is coded otherwise than the mapper's data set.
+CODING_KEY = "label_coding"
 
 MAPPER_REGISTRY = Registry("MAPPER")
 MAPPER_REGISTRY.__doc__ = """
@@ -57,6 +58,7 @@ class STSegSemanticMapper:
         vocabulary: Vocabulary,
         ignore_labels: Sequence[int] = (255,),
         label_ids: Sequence[int] | None = None,
+        label_coding: LabelCoding | None = None,
         translation: np.ndarray | None = None,
         weak_view: bool = False,
         allow_unlabelled: bool = False,
@@ -70,6 +72,7 @@ class STSegSemanticMapper:
             ignore_labels: ids in the label files that become IGNORE_LABEL.
             label_ids: class of every id in the label files, see `read_label`; None for ids that
                 are classes.
+            label_coding: what the values in the label files mean, instead of the two above.
             translation: (T_files,) ids in `vocabulary`, or IGNORE_LABEL, of the T_files classes
                 of the label files, see `stseg.data.mixing.label_translation`; None where they
                 are those of `vocabulary`.
@@ -80,41 +83,45 @@ class STSegSemanticMapper:
         self.is_train = is_train
         self.augmentations = T.AugmentationList(list(augmentations))
         self.vocabulary = vocabulary
-        self.ignore_labels, self.label_ids = tuple(ignore_labels), label_ids
         # One more entry, so that index IGNORE_LABEL, the last one, stays what it is.
         self.translation = None if translation is None else np.append(translation, IGNORE_LABEL)
         self.weak_view, self.allow_unlabelled = weak_view, allow_unlabelled
+        classes = len(vocabulary if translation is None else translation)
+        ids = None if label_ids is None else tuple(label_ids)
+        self.coding = label_coding or LabelCoding(classes, tuple(ignore_labels), ids)
 
     @classmethod
     def from_config(cls, cfg: Any, is_train: bool, dataset_names: Sequence[str]) -> dict[str, Any]:
-        """Augmentations from INPUT.*; vocabulary and ignored ids from the data sets' metadata."""
+        """Augmentations from INPUT.*; vocabulary and coding from the data sets' metadata."""
         check("INPUT.FORMAT", cfg.INPUT.FORMAT)
-        ignored = {label for name in dataset_names for label in dataset_ignore_labels(name)}
-        orders = {name: dataset_label_ids(name) for name in dataset_names}
-        if len(set(orders.values())) > 1:
+        codings = {name: dataset_label_coding(name) for name in dataset_names}
+        if len({coding.meaning for coding in codings.values()}) > 1:
             raise ValueError(
-                f"DATASETS.TRAIN: expected label files of one order of ids, got {', '.join(orders)}"
-                ", which differ in it. Prepare them in one layout, see datasets/README.md."
+                f"DATASETS.TRAIN: expected label files of one order of ids, got "
+                f"{', '.join(codings)}, which differ in it. Prepare them in one layout, see "
+                "datasets/README.md."
             )
+        ignored = {label for coding in codings.values() for label in coding.ignore}
         return {
             "is_train": is_train,
             "augmentations": build_augmentations(cfg, is_train),
             "vocabulary": dataset_vocabulary(dataset_names[0]),
-            "ignore_labels": sorted(ignored),
-            "label_ids": orders[dataset_names[0]],
+            "label_coding": replace(codings[dataset_names[0]], ignore=tuple(sorted(ignored))),
         }
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
         """Turn a record into a model input.
 
         Args:
-            record: "file_name" and, for training, "sem_seg_file_name". Left unchanged.
+            record: "file_name" and, for training, "sem_seg_file_name"; CODING_KEY where its label
+                map is coded in a way of its own. Left unchanged.
 
         Raises:
             BrokenFileError: if a file cannot be decoded.
             ValueError: if the label map is missing, of another size, or holds an unknown id.
         """
         item = dict(record)
+        coding = item.pop(CODING_KEY, self.coding)
         image, turn = read_turned(item["file_name"])
         if item.get("sem_seg_file_name") and labels_may_be_turned(turn, image.shape[:2]):
             tell_once(
@@ -128,7 +135,7 @@ class STSegSemanticMapper:
         unlabelled = self.allow_unlabelled and item.get("sem_seg_file_name") is None
         label = None
         if self.is_train:
-            label = _no_label(image) if unlabelled else self._read_label(item, turn)
+            label = _no_label(image) if unlabelled else self._read_label(item, coding, turn)
         inputs = T.AugInput(image, sem_seg=label)
         applied = self.augmentations(inputs)
         item["image"] = _image_tensor(inputs.image)
@@ -141,17 +148,17 @@ class STSegSemanticMapper:
             item["inside"] = torch.from_numpy(np.ascontiguousarray(inside))
         return item
 
-    def _read_label(self, item: dict[str, Any], turn: int) -> np.ndarray:
+    def _read_label(self, item: dict[str, Any], coding: LabelCoding, turn: int) -> np.ndarray:
         path = item.get("sem_seg_file_name")
         if path is None:
             raise ValueError(
                 f"Image {item['file_name']}: expected a label map for training, got none. "
                 "Give the data set a label folder, or leave it out of DATASETS.TRAIN."
             )
-        num_classes = len(self.vocabulary if self.translation is None else self.translation[:-1])
         # Augmentations move four times fewer bytes than of int64.
-        dtype = np.int16 if max(num_classes, len(self.vocabulary)) <= _INT16_CLASSES else np.int32
-        label = read_label(path, num_classes, self.ignore_labels, self.label_ids, dtype)
+        classes = max(coding.num_classes, len(self.vocabulary))
+        dtype = np.int16 if classes <= _INT16_CLASSES else np.int32
+        label = coding.read(path, dtype)
         if label.shape != (item["height"], item["width"]):
             cure = "Prepare the label maps again, or give the images that they were drawn on."
             if swaps_sides(turn) and label.shape == (item["width"], item["height"]):

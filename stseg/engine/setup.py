@@ -9,12 +9,13 @@ from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_setup
 from detectron2.utils import comm
 
 from stseg.checkpoint import check_weights
 from stseg.config import setup_cfg
-from stseg.data import register_from_cfg
+from stseg.data import check_labels, register_from_cfg
 from stseg.engine.dry_run import make_dry
 from stseg.engine.run_folder import has_checkpoint, latest_aside, locked, set_aside
 from stseg.engine.screen import set_up_logs, tell
@@ -146,6 +147,17 @@ def cfg_of(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
+def _check_own_labels(cfg: CfgNode, is_trained_on: bool) -> None:
+    """List the user's own folders and look into some label maps; benchmarks are well known."""
+    names = list(cfg.DATASETS.TEST)
+    if is_trained_on:  # adaptation does not look at the labels of its target
+        names += [] if cfg.SELF_TRAINING.ENABLED else cfg.DATASETS.TRAIN
+        names += cfg.SELF_TRAINING.SOURCE.DATASETS
+    for name in dict.fromkeys(names):
+        if name in DatasetCatalog and hasattr(MetadataCatalog.get(name), "label_coding"):
+            check_labels(name, DatasetCatalog.get(name))
+
+
 def check_data(cfg: CfgNode, is_trained_on: bool = True) -> None:
     """Look for the data of a run before processes are started.
 
@@ -154,10 +166,12 @@ def check_data(cfg: CfgNode, is_trained_on: bool = True) -> None:
         is_trained_on: look at the images to adapt to as well.
 
     Raises:
-        ValueError, FileNotFoundError: see `register_from_cfg`, `register_target`, `load_target`.
+        ValueError, FileNotFoundError: see `register_from_cfg`, `register_target`, `load_target`,
+            `check_labels`.
     """
     register_from_cfg(cfg)
     register_target(cfg)
+    _check_own_labels(cfg, is_trained_on)
     if is_trained_on and cfg.SELF_TRAINING.ENABLED and cfg.SELF_TRAINING.ROUNDS > 0:
         if not cfg.DATASETS.TRAIN:
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from detectron2.data import MetadataCatalog
 from stseg.data import dataset_ignore_labels
 from stseg.evaluation.run_summary import plain_vocabulary
 from stseg.evaluation.sem_seg_evaluator import STSegSemSegEvaluator
-from stseg.structures import IGNORE_LABEL
+from stseg.utils import some_of
 
 
 class SemSegEvaluator(STSegSemSegEvaluator):
@@ -69,13 +70,11 @@ class SemSegEvaluator(STSegSemSegEvaluator):
         if self.sem_seg_loading_fn is None:
             return super()._read_label(path)
         ids = np.asarray(self.sem_seg_loading_fn(path, dtype=int))
-        ignored = np.isin(ids, self._ignored)
-        known = np.arange(len(self.label_names)) if self.label_ids is None else self.label_ids
-        outside = np.unique(ids[~ignored & ((ids < 0) | (ids >= len(known)))])
-        if outside.size:
+        label, is_strange = replace(self.coding, ignore=tuple(self._ignored)).decode(ids)
+        if is_strange.any():
+            known = self.label_names if self.label_ids is None else self.label_ids
             raise ValueError(
                 f"Label map {path}: expected ids 0 to {len(known) - 1} or the ignored "
-                f"{', '.join(map(str, self._ignored))}, got "
-                f"{', '.join(map(str, outside[:8].tolist()))}."
+                f"{', '.join(map(str, self._ignored))}, got {some_of(np.unique(ids[is_strange]))}."
             )
-        return np.where(ignored, IGNORE_LABEL, np.take(known, ids, mode="clip"))
+        return label

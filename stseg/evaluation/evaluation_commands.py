@@ -9,11 +9,13 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from stseg.data import ignore_label
+from stseg.config import split_keys, typed_keys
+from stseg.data import CODING_KEYS, LabelCoding, LabelDoubts, Naming, coding_of
 from stseg.evaluation.label_images import pair_folders
 from stseg.evaluation.open_vocab import read_similarity
 from stseg.evaluation.report import write_report
@@ -30,6 +32,8 @@ from stseg.evaluation.terminal import compare_text, summary_text, unlike_text
 from stseg.structures import Vocabulary
 from stseg.utils import check_output, say
 
+logger = logging.getLogger(__name__)
+
 #: What stands before the command where nothing else does.
 PROGRAM = "python -m stseg.evaluation"
 
@@ -43,15 +47,20 @@ exit code: 0 = done, 1 = `compare` refused unlike protocols, 2 = wrong use or a 
 
 _SCORE = """\
 Score predicted label maps. A prediction and its label have the same path below their folders, but
-for the suffix (.png, .tif, .tiff). Maps are grey of 8 or 16 bits, or palette indices."""
+for the suffix (.png, .tif, .tiff). Maps are grey of 8 or 16 bits, or palette indices.
+Keys after --gt say what labels of other values, colours or names mean."""
 
 _SCORE_EXAMPLE = """\
 example:
   PROGRAM score --pred out/ --gt labels/ --names names.json \\
       --seen "wall; sky; tree" --bootstrap 200 --output a.json
 
+
 names.json is a list of names in the order of the ids, ["wall", "sky"], or an object with
-"classes" and, if you like, "seen" (list of names) and "ignore" (id)."""
+"classes" and, if you like, "seen" (list of names) and "ignore" (id). Keys follow the labels, as in
+--gt masks/,values=0:0,255:1,label_ending=_mask: values, colours, reduce_zero_label, ignore, and
+image_ending, label_ending, image_beginning, label_beginning of the files' names; see "Your own
+folders" in datasets/README.md."""
 
 _COMPARE = """\
 Show the second result beside the first. Results are compared only where data, labels, names,
@@ -103,16 +112,23 @@ def _score(args: argparse.Namespace, command: Sequence[str]) -> int:
         interest = np.array(vocabulary.with_seen(args.interest).seen, dtype=bool)
     similarity = read_similarity(args.similarity, len(vocabulary)) if args.similarity else None
     listed = args.images.read_text(encoding="utf-8").splitlines() if args.images else None
-    pairs = pair_folders(args.pred, args.gt, listed)
+    args.gt, coding, naming = _labels(args, vocabulary)
+    pairs = pair_folders(args.pred, args.gt, listed, naming)
     settings = Settings(
         num_classes=len(vocabulary),
-        ignore=tuple(args.ignore or [ignore_label(args.names, len(vocabulary))]),
+        ignore=coding.ignored_ids,
         fold_background=args.fold_background,
         boundary=args.boundary,
         replicates=args.bootstrap,
         seed=args.seed,
     )
-    score = score_pairs(pairs, settings, jobs=args.jobs, progress=_progress(len(pairs)))
+    doubts, progress = LabelDoubts(coding, vocabulary.names), _progress(len(pairs))
+    score = score_pairs(
+        pairs, settings, jobs=args.jobs, progress=progress, coding=coding, doubts=doubts
+    )
+    doubts.check(str(args.gt))
+    if doubts.is_one_class:
+        logger.warning("%s: %s.", args.gt, doubts.lacking)
     provenance = make_provenance(
         command=command,
         weights=args.weights,
@@ -121,6 +137,8 @@ def _score(args: argparse.Namespace, command: Sequence[str]) -> int:
         names=args.names,
         similarity=args.similarity,
     )
+    provenance |= {} if coding.is_plain else {"label_coding": coding.as_json()}
+    provenance |= {} if naming == Naming() else {"file_names": asdict(naming)}
     result = summarise(
         score,
         vocabulary,
@@ -134,6 +152,23 @@ def _score(args: argparse.Namespace, command: Sequence[str]) -> int:
         write_result(args.output, result)
         say(f"Result file: {args.output}")
     return 0
+
+
+def _labels(args: argparse.Namespace, vocabulary: Vocabulary) -> tuple[Path, LabelCoding, Naming]:
+    """Folder, coding and names of the labels, from `--gt DIR,KEY=VALUE,...` and `--ignore`."""
+    is_path = Path(args.gt).is_dir()  # whatever its name looks like
+    place, given = (args.gt, {}) if is_path else split_keys(args.gt)
+    keys = typed_keys(given, "--gt")
+    if args.ignore:
+        keys["ignore"] = args.ignore
+    of_files = [key for key, value in asdict(Naming()).items() if isinstance(value, str)]
+    naming = Naming(**{key: keys.pop(key) for key in of_files if key in keys})
+    if strange := keys.keys() - set(CODING_KEYS):
+        raise ValueError(
+            f"--gt: expected the keys {', '.join((*CODING_KEYS, *of_files))}, got "
+            f"{', '.join(strange)}. Remove it."
+        )
+    return Path(place), coding_of(vocabulary, args.names, where="--gt", **keys), naming
 
 
 def _compare(args: argparse.Namespace, command: Sequence[str]) -> int:
@@ -213,7 +248,8 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
 def _add_score(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--pred", required=True, type=Path, metavar="DIR", help="predicted label maps")
-    add("--gt", required=True, type=Path, metavar="DIR", help="true label maps")
+    add("--gt", required=True, metavar="DIR[,KEY=VALUE...]", help="true label maps; keys say what"
+        " their values mean and how the files are called, see below")  # fmt: skip
     add("--names", required=True, type=Path, metavar="FILE", help="names of the classes, by id")
     add("--seen", metavar="NAMES", help='classes seen in training: "a; b" or a .txt or .json file')
     add("--interest", metavar="NAMES", help="classes of interest, likewise")

@@ -12,7 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from stseg.data import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_ids, read_label
+from stseg.config import is_folder
+from stseg.data import (
+    IMAGE_SUFFIXES,
+    LABEL_SUFFIXES,
+    PLAIN_NAMES,
+    LabelCoding,
+    Naming,
+    folders_of,
+    read_ids,
+    refuse_same_files,
+)
 from stseg.evaluation.metrics import fold_background
 from stseg.structures import IGNORE_LABEL
 from stseg.utils import some_of
@@ -37,6 +47,7 @@ def pair_folders(
     pred: str | PathLike[str],
     gt: str | PathLike[str],
     listed: Iterable[str] | None = None,
+    naming: Naming = PLAIN_NAMES,
 ) -> list[LabelPair]:
     """Pair the label maps of two folders by their path without suffix.
 
@@ -48,16 +59,19 @@ def pair_folders(
         gt: folder of labels.
         listed: names of the images to take, with or without suffix; the rest is left out. By
             default all, and then every file needs its partner.
+        naming: what of the labels' names is not compared, and of the predictions', which are called
+            like their images, as far as they have it.
 
     Returns:
         Pairs in the order of their names.
 
     Raises:
         FileNotFoundError: if a folder is missing or holds no label map.
-        ValueError: if a file has no partner, two files of a folder share a name, or a listed
-            name has no file.
+        ValueError: if a file has no partner or is its own, two files of a folder share a name, or
+            a listed name has no file.
     """
-    predictions, labels = _label_files(Path(pred)), _label_files(Path(gt))
+    predictions = _label_files(Path(pred), Path(gt), naming, is_label=False)
+    labels = _label_files(Path(gt), Path(pred), naming, is_label=True)
     if listed is None:
         _refuse_single(predictions, labels, Path(gt), "a label for every prediction")
         _refuse_single(labels, predictions, Path(pred), "a prediction for every label")
@@ -71,11 +85,17 @@ def pair_folders(
                     f"{folder}: expected the listed images, got none for "
                     f"{some_of(missing) or 'an empty list'}. Add the files or correct the list."
                 )
+    refuse_same_files(str(gt), [(predictions[n], labels[n]) for n in sorted(names)], "prediction")
     return [LabelPair(name, predictions[name], labels[name]) for name in sorted(names)]
 
 
 def read_pair(
-    pair: LabelPair, num_classes: int, ignore: Sequence[int], *, fold: bool = False
+    pair: LabelPair,
+    num_classes: int,
+    ignore: Sequence[int],
+    *,
+    fold: bool = False,
+    coding: LabelCoding | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read and check both maps.
 
@@ -84,6 +104,7 @@ def read_pair(
         num_classes: N of the labels.
         ignore: ids in the label file that are not scored.
         fold: predictions from N - 1 on count as N - 1, the background (VOC-20b).
+        coding: what the values of the label mean, instead of `ignore`.
 
     Returns:
         Prediction and label, (H, W) int64. The label holds `IGNORE_LABEL` where it is not scored,
@@ -93,7 +114,7 @@ def read_pair(
         OSError: if a file cannot be decoded.
         ValueError: if a file holds no ids or wrong ones, or the sizes differ.
     """
-    label = read_label(pair.label, num_classes, ignore)
+    label = (coding or LabelCoding(num_classes, tuple(ignore))).read(pair.label)
     prediction = read_ids(pair.prediction, "Prediction")
     if prediction.shape != label.shape:
         raise ValueError(
@@ -111,23 +132,31 @@ def read_pair(
                 f"Prediction {pair.prediction}: expected ids 0 to {num_classes - 1} "
                 f"({num_classes} classes) wherever the label is scored, got "
                 f"{some_of(wrong)}. Predict a class for every pixel, or give the "
-                "names that belong to these ids."
+                "names that belong to these ids; predictions hold class ids, whatever values the "
+                "labels have."
             )
         prediction = np.where(outside, 0, prediction)
     return prediction, label
 
 
-def _label_files(folder: Path) -> dict[str, Path]:
-    """Label maps in and below a folder, by their path without suffix."""
-    if not folder.is_dir():
+def _label_files(folder: Path, other: Path, naming: Naming, *, is_label: bool) -> dict[str, Path]:
+    """Label maps in and below a folder, but not in the other one, by what pairs them."""
+    if not is_folder(folder):
         raise FileNotFoundError(f"{folder}: expected a folder of label maps, got nothing there.")
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        below = path.relative_to(folder)
+    paths = [(p, root, b) for b, root in folders_of(folder).items() for p in root.rglob("*")]
+    for path, root, beginning in sorted(paths):
+        below = path.relative_to(root)
         hidden = any(part.startswith(".") for part in below.parts)
         if hidden or path.suffix.lower() not in LABEL_SUFFIXES or path.is_dir():
             continue
-        name = below.with_suffix("").as_posix()
+        if folder != other and other in path.parents and folder in other.parents:
+            continue
+        name = naming.key_of(beginning + below.as_posix(), is_label=is_label)
+        if name is None and is_label:
+            continue
+        if name is None:
+            name = beginning + below.with_suffix("").as_posix()
         if name in found:
             raise ValueError(
                 f"{folder}: expected one file per name, got {found[name].name} and {path.name} "

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stseg.data import IMAGE_SUFFIXES, read_image
+from stseg.data import IMAGE_SUFFIXES, LabelCoding, Naming, read_image
 from stseg.evaluation.confusion import ConfusionMatrix
 from stseg.evaluation.label_images import pair_folders, read_pair
 from stseg.evaluation.report_markdown import markdown_page
@@ -147,6 +147,13 @@ def _folder(
     return known
 
 
+def _coding(result: Result) -> tuple[LabelCoding | None, Naming]:
+    """What the labels' values mean and how files are called, as they were scored."""
+    coding = result.provenance.get("label_coding")
+    naming = Naming(**result.provenance.get("file_names", {}))
+    return coding and LabelCoding.of_json(coding), naming
+
+
 def _cards(
     result: Result,
     pred: str | PathLike[str],
@@ -160,9 +167,14 @@ def _cards(
     protocol = result.protocol
     cards = {}
     photo_files = _photo_files(Path(photos)) if photos is not None else {}
-    for pair in pair_folders(pred, gt, [row["name"] for row in rows]):
+    coding, naming = _coding(result)
+    for pair in pair_folders(pred, gt, [row["name"] for row in rows], naming):
         prediction, label = read_pair(
-            pair, protocol.num_classes, protocol.ignore, fold=protocol.fold_background
+            pair,
+            protocol.num_classes,
+            protocol.ignore,
+            fold=protocol.fold_background,
+            coding=coding,
         )
         photo = photo_files.get(pair.name)
         pixels = read_image(photo) if photo else None

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from stseg.data import LabelCoding, LabelDoubts
 from stseg.evaluation.bootstrap import Bootstrap
 from stseg.evaluation.boundary import BoundaryCounts
 from stseg.evaluation.confusion import ConfusionMatrix
@@ -120,6 +121,8 @@ def score_pairs(
     *,
     jobs: int = 1,
     progress: Callable[[int], None] | None = None,
+    coding: LabelCoding | None = None,
+    doubts: LabelDoubts | None = None,
 ) -> Score:
     """Read and count pairs of label maps.
 
@@ -128,6 +131,8 @@ def score_pairs(
         settings: see there.
         jobs: threads that read and count, at least 1.
         progress: called with the number of pairs done.
+        coding: what the values of the labels mean; by default ids, but for the settings' ignored.
+        doubts: is told what each label holds.
 
     Raises:
         OSError: if a file cannot be decoded.
@@ -136,27 +141,37 @@ def score_pairs(
     if jobs < 1:
         raise ValueError(f"jobs: expected at least 1, got {jobs}.")
     score = Score.empty(settings)
-    for done, counts in enumerate(_counted(pairs, settings, jobs), start=1):
-        score.add(*counts)
+    for done, counted in enumerate(_counted(pairs, settings, jobs, coding), start=1):
+        name, matrix, boundary, has_ignored = counted
+        score.add(name, matrix, boundary)
+        if doubts is not None:
+            doubts.add(np.flatnonzero(matrix.present).tolist(), has_ignored)
         if progress:
             progress(done)
     return score
 
 
-_Counts = tuple[str, ConfusionMatrix, BoundaryCounts | None]
+_Counts = tuple[str, ConfusionMatrix, BoundaryCounts | None, bool]
 
 
-def _counted(pairs: Sequence[LabelPair], settings: Settings, jobs: int) -> Iterator[_Counts]:
+def _counted(
+    pairs: Sequence[LabelPair], settings: Settings, jobs: int, coding: LabelCoding | None
+) -> Iterator[_Counts]:
     """Counts of each pair, in order; a handful at a time, for matrices of many classes are big."""
     with ThreadPoolExecutor(jobs) as pool:
         block = 2 * jobs
         for start in range(0, len(pairs), block):
-            yield from pool.map(lambda pair: _count(pair, settings), pairs[start : start + block])
+            some = pairs[start : start + block]
+            yield from pool.map(lambda pair: _count(pair, settings, coding), some)
 
 
-def _count(pair: LabelPair, settings: Settings) -> _Counts:
+def _count(pair: LabelPair, settings: Settings, coding: LabelCoding | None) -> _Counts:
     prediction, label = read_pair(
-        pair, settings.num_classes, settings.ignore, fold=settings.fold_background
+        pair,
+        settings.num_classes,
+        settings.ignore,
+        fold=settings.fold_background,
+        coding=coding,
     )
     matrix = ConfusionMatrix(settings.num_classes)
     matrix.update(prediction, label, IGNORE_LABEL, pair.name)
@@ -164,7 +179,7 @@ def _count(pair: LabelPair, settings: Settings) -> _Counts:
     if settings.boundary:
         boundary = BoundaryCounts(settings.num_classes)
         boundary.update(prediction, label, IGNORE_LABEL, pair.name)
-    return pair.name, matrix, boundary
+    return pair.name, matrix, boundary, bool((label == IGNORE_LABEL).any())
 
 
 def summarise(

@@ -18,10 +18,8 @@ from detectron2.utils import comm
 from torch import nn
 
 from stseg.data import (
-    dataset_ignore_labels,
-    dataset_label_ids,
+    dataset_label_coding,
     dataset_vocabulary,
-    read_label,
 )
 from stseg.evaluation.calibration import ConfidenceHistogram
 from stseg.evaluation.confusion import ConfusionMatrix
@@ -96,11 +94,12 @@ class STSegSemSegEvaluator(DatasetEvaluator):
         self.output_dir = output_dir
         self.vocabulary = vocabulary or dataset_vocabulary(dataset_name)
         self.label_names = tuple(getattr(metadata, "stuff_classes", self.vocabulary.names))
-        if ignore_labels is None:
-            ignore_labels = dataset_ignore_labels(dataset_name)
+        coding = dataset_label_coding(dataset_name)
         # Others mark "none" by -1, which no file holds.
-        self.ignore_labels = tuple(i for i in ignore_labels if i >= 0)
-        self.label_ids = dataset_label_ids(dataset_name)
+        ignored = coding.ignore if ignore_labels is None else ignore_labels
+        self.ignore_labels = tuple(i for i in ignored if i >= 0)
+        self.coding = replace(coding, num_classes=len(self.label_names), ignore=self.ignore_labels)
+        self.label_ids = coding.label_ids
         self.fold_background = fold_background
         self.save_every = save_every
         self.resume = resume
@@ -114,7 +113,7 @@ class STSegSemSegEvaluator(DatasetEvaluator):
         self._similarity = similarity
         self._settings = Settings(
             num_classes=len(self.label_names),
-            ignore=self.ignore_labels,
+            ignore=self.coding.ignored_ids,
             fold_background=fold_background,
             boundary=boundary,
             replicates=bootstrap,
@@ -214,7 +213,7 @@ class STSegSemSegEvaluator(DatasetEvaluator):
 
     def _read_label(self, path: str) -> np.ndarray:
         """(H, W) in [0, N), `IGNORE_LABEL` where not scored."""
-        return read_label(path, len(self.label_names), self.ignore_labels, self.label_ids)
+        return self.coding.read(path)
 
     def save_state(self) -> None:
         """Write this process's counts into the output folder."""
@@ -249,6 +248,8 @@ class STSegSemSegEvaluator(DatasetEvaluator):
             "label names": plain_vocabulary(self.label_names).key,
             "settings": vars(self._settings),
             "label ids": None if self.label_ids is None else list(self.label_ids),
+            "label values": self.coding.values
+            and [self.coding.is_colour, *map(list, self.coding.values)],
             "weights": self._provenance["weights"],
         }
 

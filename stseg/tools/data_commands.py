@@ -226,7 +226,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
             nargs=4,
             action="append",
             metavar=("NAME", "IMAGES", "LABELS", "NAMES_FILE"),
-            help='a folder data set, as in DATASETS.FOLDERS; "" as LABELS for images only',
+            help='a folder data set, as in DATASETS.FOLDERS; "" as LABELS for images only; keys '
+            "may follow LABELS: labels,values=0:0,255:1, see datasets/README.md",
         )
         command.add_argument(
             "--data",

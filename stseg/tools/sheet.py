@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
-from stseg.data import read_ids, read_image
+from stseg.data import LabelCoding, read_ids, read_image
 from stseg.render import (
     Figure,
     area_shares,
@@ -118,7 +118,9 @@ def make_sheet(listed: Listed, n: int, *, seed: int = 0, classes: str = "") -> S
         ValueError: if a name is not a class, or no image has one.
     """
     target = listed.target
-    pairs = choose(listed.pairs, n, seed=seed, wanted=class_ids(target, classes))
+    pairs = choose(
+        listed.pairs, n, seed=seed, wanted=class_ids(target, classes), coding=target.own_coding
+    )
     if not pairs:
         raise ValueError(f"show: expected images with {classes!r} in {target.name}, got none.")
     summary = (
@@ -132,7 +134,12 @@ def make_sheet(listed: Listed, n: int, *, seed: int = 0, classes: str = "") -> S
 
 
 def choose(
-    pairs: Sequence[Pair], n: int, *, seed: int = 0, wanted: Sequence[int] = ()
+    pairs: Sequence[Pair],
+    n: int,
+    *,
+    seed: int = 0,
+    wanted: Sequence[int] = (),
+    coding: LabelCoding | None = None,
 ) -> list[Pair]:
     """Pick images at random, the same ones for the same names of files and seed.
 
@@ -141,6 +148,7 @@ def choose(
         n: at most so many.
         seed: of the choice.
         wanted: ids; only label maps that hold one of them count. Empty takes any.
+        coding: what the values in the label maps mean; None where they are ids.
 
     Returns:
         In the order of their names.
@@ -151,7 +159,7 @@ def choose(
     for pair in shuffled:
         if len(chosen) == n:
             break
-        ids = _read_ids(pair) if wanted else None
+        ids = _read_ids(pair, coding) if wanted else None
         if not wanted or (ids is not None and np.isin(ids, wanted).any()):
             chosen.append(pair)
     return sorted(chosen, key=_stem)
@@ -192,7 +200,7 @@ def read_card(pair: Pair, target: Target) -> Card:
     photo = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
     if not pair.label:
         return Card(title, "no label map", photo, None, ())
-    ids = _read_ids(pair)
+    ids = _read_ids(pair, target.own_coding)
     if ids is None:
         return Card(title, "label map cannot be read", photo, None, ())
     remark = ""
@@ -203,10 +211,13 @@ def read_card(pair: Pair, target: Target) -> Card:
     return Card(title, remark, photo, labels_at_size(label, size[::-1]), names)
 
 
-def _read_ids(pair: Pair) -> np.ndarray | None:
+def _read_ids(pair: Pair, coding: LabelCoding | None) -> np.ndarray | None:
     """The ids of the label map, None if there are none that can be read."""
     try:
-        return read_ids(pair.label) if pair.label else None
+        if coding is None or not pair.label:
+            return read_ids(pair.label) if pair.label else None
+        ids, is_strange = coding.decode(coding.read_raw(pair.label))
+        return np.where(is_strange, coding.num_classes, ids)
     except (OSError, ValueError):
         return None
 

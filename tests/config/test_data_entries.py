@@ -45,6 +45,34 @@ def test_an_unknown_key_in_a_flag_is_named():
         parse_flag("m=labelme:photos,lables=x")
 
 
+@pytest.mark.parametrize(
+    ("text", "ignored"),
+    [
+        ("0", (0,)),
+        ("0,255", (0, 255)),
+        ("[0, 255]", (0, 255)),
+        ("#000000,#ffffff", ("#000000", "#ffffff")),
+    ],
+)
+def test_several_ignored_values_may_follow_one_another(text, ignored):
+    entry = parse_entry(parse_flag(f"m=x,colours=#ff0000:0,ignore={text},nested=true"), "--data")
+    assert entry.ignore == ignored and entry.nested is True
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"values": 7}, "values of 'm': expected pairs, such as 0:0,255:1, got 7"),
+        ({"colours": [["#ffffff"]]}, "colours of 'm': expected pairs"),
+        ({"nested": "yes"}, "nested of 'm': expected true or false, got 'yes'"),
+        ({"ignore": "#ffffff"}, "ignore of 'm': expected whole numbers"),
+    ],
+)
+def test_faulty_keys_of_label_files_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        parse_entry({"name": "m", "path": "x"} | change, "here")
+
+
 def test_one_ignored_value_needs_no_list():
     entry = parse_entry({"name": "m", "path": "x", "ignore": 7}, "here")
     assert entry == DataEntry("m", path="x", ignore=(7,))

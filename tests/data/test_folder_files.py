@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stseg.data.datasets.listing import list_pairs
+from stseg.data.datasets.listing import Naming, list_pairs
 from stseg.data.image_io import IMAGE_SUFFIXES, read_image
 from stseg.data.media import find_media
 from stseg.data.opening import HEIF_SUFFIXES, BrokenFileError
@@ -67,7 +67,7 @@ def test_links_in_a_circle_end(photos):
     assert sorted(found(photos / "**" / "*.png")) == ["t.png"]
     assert sorted(found(photos / "**")) == ["a.jpg", "saved.jfif", "t.png"]
     assert len(list_images(photos, recursive=True)[0]) == 3
-    assert [r["file_name"][-5:] for r in list_pairs("x", photos, None, nested=True)] == [
+    assert [r["file_name"][-5:] for r in list_pairs("x", photos, None, Naming(nested=True))] == [
         "a.jpg",
         ".jfif",
         "t.png",

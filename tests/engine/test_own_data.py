@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
@@ -59,6 +60,29 @@ def test_images_and_flags_of_several_data_sets_are_registered(tmp_path):
     check_data(setup_cfg(opts=keys(tmp_path), data=flags))
     assert "sem_seg_file_name" in DatasetCatalog.get("a")[0]
     assert "sem_seg_file_name" not in DatasetCatalog.get("b")[0]
+
+
+def test_masks_whose_class_is_ignored_are_refused_before_anything_starts(tmp_path):
+    data.write_plain(tmp_path / "set", 3)
+    for file in (tmp_path / "set" / "labels").iterdir():
+        Image.fromarray(255 * np.asarray(Image.open(file))).save(file)
+    opts = keys(tmp_path, "DATASETS.TEST", "()")
+    place = f"mine=folder:{tmp_path}/set"
+    with pytest.raises(SystemExit, match="train_net.py: Data set mine: .*values=0:0,255:1"):
+        train_command(["--num-gpus", "0", "--data", place, *map(str, opts)])
+    cfg = setup_cfg(ADAPT, ["DATASETS.TRAIN", "('mine',)"], data=[place])
+    check_data(cfg)  # the images alone will do
+
+
+def test_tables_of_values_may_stand_in_a_config(tmp_path):
+    data.write_plain(tmp_path / "set", 3)
+    entry = {"name": "mine", "path": str(tmp_path / "set"), "values": {0: "dark", 1: 0}}
+    (tmp_path / "a.yaml").write_text(json.dumps({"DATASETS": {"FOLDERS": [entry]}}))
+    cfg = setup_cfg(tmp_path / "a.yaml")
+    (tmp_path / "b.yaml").write_text(cfg.dump())
+    for file in ("a.yaml", "b.yaml"):
+        check_data(setup_cfg(tmp_path / file))
+    assert all((label == 1 - data.truth(i)).all() for i, label in enumerate(data.label_maps()))
 
 
 def test_images_of_a_data_set_can_be_adapted_to_and_their_labels_are_not_seen(tmp_path):

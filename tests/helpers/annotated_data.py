@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 
 import numpy as np
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog
 from PIL import Image
 
-from stseg.data.image_io import read_label
+from stseg.data.datasets import dataset_label_reader
 from stseg.data.readers import register_data
 
 HEIGHT, WIDTH = 24, 32
@@ -160,8 +160,5 @@ def register(path: Path, kind: str, **more) -> str:
 
 def label_maps() -> list[np.ndarray]:
     """Label maps of "mine" in the order of its records, as mapper and evaluator read them."""
-    metadata = MetadataCatalog.get("mine")
-    return [
-        read_label(r["sem_seg_file_name"], len(metadata.stuff_classes), metadata.ignore_labels)
-        for r in DatasetCatalog.get("mine")
-    ]
+    read = dataset_label_reader("mine")
+    return [read(r["sem_seg_file_name"]) for r in DatasetCatalog.get("mine")]

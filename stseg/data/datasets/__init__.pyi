@@ -2,6 +2,7 @@ from .layouts import data_root
 from .register import (
     check_registered,
     dataset_ignore_labels,
+    dataset_label_coding,
     dataset_label_ids,
     dataset_label_reader,
     dataset_layout,
@@ -19,6 +20,7 @@ __all__ = [
     "check_registered",
     "data_root",
     "dataset_ignore_labels",
+    "dataset_label_coding",
     "dataset_label_ids",
     "dataset_label_reader",
     "dataset_layout",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stseg.data.datasets.class_lists import build_vocabulary, load_class_list, load_unseen
-from stseg.data.datasets.listing import labels_below
+from stseg.data.datasets.listing import Naming, labels_below
 from stseg.structures import Vocabulary
 
 ROOT_VARIABLE = "DETECTRON2_DATASETS"
@@ -50,6 +50,12 @@ class Layout:
     nested: bool = False
     image_ending: str = ""
     label_ending: str = ""
+
+    @property
+    def naming(self) -> Naming:
+        """How the files are called."""
+        keys = ("nested", "image_ending", "label_ending", "labels_select")
+        return Naming(**{key: getattr(self, key) for key in keys})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +136,4 @@ def is_present(layout: Layout, root: Path) -> bool:
     if layout.image_list and not (root / layout.image_list).is_file():
         return False
     labels = root / layout.label_dir
-    return not layout.label_dir or (
-        labels.is_dir() and any(labels_below(labels, layout.label_ending, layout.nested))
-    )
+    return not layout.label_dir or (labels.is_dir() and any(labels_below(labels, layout.naming)))

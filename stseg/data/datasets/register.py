@@ -24,7 +24,7 @@ from stseg.data.datasets.layouts import (
     is_present,
     present_layouts,
 )
-from stseg.data.datasets.listing import list_pairs, select_listed
+from stseg.data.datasets.listing import PLAIN_NAMES, Naming, list_pairs
 from stseg.data.datasets.miniature import (
     IGNORED_IN_FILES,
     SPLITS,
@@ -33,7 +33,7 @@ from stseg.data.datasets.miniature import (
     small_world_root,
 )
 from stseg.data.datasets.specs import SPECS, VARIANTS, DatasetSpec
-from stseg.data.image_io import read_label
+from stseg.data.label_coding import LabelCoding
 from stseg.structures import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -93,16 +93,7 @@ def load_benchmark(spec: DatasetSpec) -> list[dict[str, Any]]:
     label_dir = _existing(spec, layout.label_dir) if layout.label_dir else None
     listed = _existing(spec, layout.image_list) if layout.image_list else None
     _tell(spec.name, tuple(present), layout is spec)
-    records = list_pairs(
-        spec.name,
-        image_dir,
-        label_dir,
-        layout.labels_select,
-        nested=layout.nested,
-        image_ending=layout.image_ending,
-        label_ending=layout.label_ending,
-    )
-    return records if listed is None else select_listed(spec.name, records, listed)
+    return list_pairs(spec.name, image_dir, label_dir, layout.naming, listed)
 
 
 def dataset_layout(spec: DatasetSpec) -> Layout:
@@ -184,8 +175,11 @@ def register_with_metadata(
     ignore_labels: tuple[int, ...],
     image_root: str,
     sem_seg_root: str,
+    coding: LabelCoding | None = None,
+    naming: Naming = PLAIN_NAMES,
+    listed: Path | None = None,
 ) -> None:
-    """Register a data set whose files hold class ids, with the metadata that others read.
+    """Register a data set with the metadata that others read.
 
     Args:
         name: in DatasetCatalog; must be new.
@@ -194,6 +188,9 @@ def register_with_metadata(
         ignore_labels: ids in the files without a class, the official one first.
         image_root: folder of the images.
         sem_seg_root: folder of the label maps, "" if there are none.
+        coding: what the values in the label maps mean; by default they are class ids.
+        naming: how the files are called, for `stseg data verify`.
+        listed: file that names the images, likewise.
 
     Raises:
         ValueError: if an ignored id is also a class id or does not fit 16 bits.
@@ -214,6 +211,9 @@ def register_with_metadata(
         evaluator_type="sem_seg",
         image_root=image_root,
         sem_seg_root=sem_seg_root,
+        naming=naming,
+        image_list=listed,
+        **({} if coding is None else {"label_coding": coding}),
     )
 
 
@@ -267,16 +267,19 @@ def dataset_label_ids(name: str) -> tuple[int, ...] | None:
     return getattr(MetadataCatalog.get(name), "label_ids", None)
 
 
-def dataset_label_reader(name: str) -> Callable[[str], np.ndarray]:
-    """Reader of the label files of a registered data set, see `read_label`."""
+def dataset_label_coding(name: str) -> LabelCoding:
+    """What the values in the label files of a registered data set mean, whoever registered it."""
     metadata = MetadataCatalog.get(name)
+    coding = getattr(metadata, "label_coding", None)
+    if coding is not None and not coding.is_plain:
+        return coding
     classes = len(getattr(metadata, "stuff_classes", None) or dataset_vocabulary(name))
-    return partial(
-        read_label,
-        num_classes=classes,
-        ignore_labels=dataset_ignore_labels(name),
-        label_ids=dataset_label_ids(name),
-    )
+    return LabelCoding(classes, dataset_ignore_labels(name), dataset_label_ids(name))
+
+
+def dataset_label_reader(name: str) -> Callable[[str], np.ndarray]:
+    """Reader of the label files of a registered data set, see `LabelCoding.read`."""
+    return dataset_label_coding(name).read
 
 
 register_benchmarks()

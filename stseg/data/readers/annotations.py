@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
@@ -104,11 +107,11 @@ def stated_size(content: Mapping[str, Any], height: str, width: str) -> tuple[in
     return (high, wide) if is_stated else None  # type: ignore[return-value]
 
 
-def points_of(values: Any, where: str, least: int = 3) -> list[tuple[float, float]]:
+def points_of(values: Any, where: str) -> list[tuple[float, float]]:
     """Corners of a shape out of [[x, y], ...].
 
     Raises:
-        ValueError: if there are fewer than `least`, or they are no finite numbers.
+        ValueError: if they are no finite numbers.
     """
     try:
         points = [(float(x), float(y)) for x, y in values]
@@ -116,41 +119,83 @@ def points_of(values: Any, where: str, least: int = 3) -> list[tuple[float, floa
         raise ValueError(
             f"{where}: expected points [x, y], got {str(values)[:60]}. Correct or remove the shape."
         ) from error
-    if len(points) < least or not all(math.isfinite(v) for point in points for v in point):
+    if not all(math.isfinite(v) for point in points for v in point):
         raise ValueError(
-            f"{where}: expected {least} points or more, all finite numbers, got {len(points)} "
-            f"({str(values)[:60]}). Correct or remove the shape."
+            f"{where}: expected points of finite numbers, got {str(values)[:60]}. Correct or "
+            "remove the shape."
         )
     return points
 
 
-def refuse_missing(name: str, missing: Sequence[str], folder: Path, source: Path) -> None:
-    """Refuse annotations of images that are not there.
+def without_missing(
+    name: str, missing: Sequence[str], folder: Path, source: Path, skip: bool
+) -> list[str]:
+    """Refuse annotations of images that are not there, or count them.
+
+    Returns:
+        A note on those that are left out.
 
     Raises:
-        FileNotFoundError: names the first of them.
+        FileNotFoundError: unless `skip`; names the first of them.
     """
-    if missing:
+    if missing and not skip:
         raise FileNotFoundError(
             f"Data set {name}: expected the images that {source} describes in {folder}, got "
-            f"nothing for {some_of(missing)}. Add them, or remove their annotations."
+            f"nothing for {some_of(missing)}. Add them, remove their annotations, or give "
+            "skip_missing=true, which leaves them out."
         )
+    return left_out(missing, "annotations of images that are not there")
+
+
+def left_out(entries: Sequence[str], what: str) -> list[str]:
+    """A note on what is left out, with some of it; none where nothing is."""
+    if not entries:
+        return []
+    return [f"left out: {len(entries)} {what} ({some_of(entries, 3)})"]
+
+
+def place_of(text: str, folder: Path) -> tuple[Path | None, str]:
+    """Where a file lies that an annotation names, be it by a path of another machine or a URL.
+
+    Args:
+        text: "city/1.jpg", "C:/data/city/1.jpg" (also with backslashes), "/home/her/city/1.jpg" or
+            "https://host/city/1.jpg?x".
+        folder: that it should lie in; as much of the path is looked for as is there.
+
+    Returns:
+        The file, None if there is none; and a name for its label map, without suffix, with "/",
+        that leads nowhere else.
+    """
+    if "://" in text:
+        text = unquote(urlsplit(text).path)
+    plain = re.sub(r"^[A-Za-z]:", "", text.replace("\\", "/"))
+    parts = [part for part in plain.split("/") if part not in ("", ".")]
+    here = folder / text.replace("\\", "/")
+    if os.path.isfile(here) and not here.resolve().is_relative_to(folder.resolve()):
+        return here, here.stem  # a path of this machine, or one that leads out of the folder
+    parts = parts[max((i + 1 for i, part in enumerate(parts) if part == ".."), default=0) :]
+    for first in range(len(parts)):
+        place = folder.joinpath(*parts[first:])
+        if os.path.isfile(place):  # False, too, for what cannot be a path
+            return place, "/".join([*parts[first:-1], place.stem])
+    return None, ""
 
 
 def refuse_same_stem(name: str, drawings: Sequence[Drawing]) -> None:
-    """Refuse two annotations whose label maps would be one file.
+    """Refuse two annotations of one image, or whose label maps would be one file.
 
     Raises:
         ValueError: names both.
     """
     found: dict[str, Drawing] = {}
     for drawing in drawings:
-        other = found.setdefault(drawing.stem, drawing)
-        if other is not drawing:
-            raise ValueError(
-                f"Data set {name}: expected one annotation per image name, got {other.source} "
-                f"and {drawing.source} for {drawing.stem}. Remove or rename one."
-            )
+        for key in (drawing.stem, drawing.image):
+            other = found.setdefault(key, drawing)
+            if other is not drawing:
+                raise ValueError(
+                    f"Data set {name}: expected one annotation per image name, got {other.source} "
+                    f"and {drawing.source} for {drawing.stem}. Remove or rename one, or join them."
+                )
 
 
 def class_ids(

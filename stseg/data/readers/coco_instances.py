@@ -9,30 +9,43 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from stseg.data.readers.annotations import Annotations, Drawing, hash_of, points_of, read_json
+from stseg.data.readers.annotations import (
+    Annotations,
+    Drawing,
+    hash_of,
+    left_out,
+    points_of,
+    read_json,
+)
 from stseg.data.readers.coco_json import (
     KEYS,
     categories_by_id,
+    class_names,
     drawings_of,
     entries_of,
     images_by_id,
     known_id,
-    left_out,
+    refers_well,
 )
 from stseg.data.readers.polygons import clip_polygon
 
+_LEAST = 6  # numbers of a polygon: three points
 
-def read_coco(name: str, image_dir: Path, annotation: Path) -> Annotations:
+
+def read_coco(
+    name: str, image_dir: Path, annotation: Path, skip_missing: bool = False
+) -> Annotations:
     """Read instances: polygons, uncompressed or compressed run lengths, crowds too.
 
     Args:
         name: of the data set, for messages.
         image_dir: "file_name" leads on from here.
         annotation: JSON.
+        skip_missing: annotations of images or categories that are not there are left out.
 
     Returns:
         Annotations; names are the categories in the order of their ids. Images without
-        annotations are left out.
+        annotations are left out, and annotations without an area.
 
     Raises:
         FileNotFoundError: if an image is missing.
@@ -42,24 +55,35 @@ def read_coco(name: str, image_dir: Path, annotation: Path) -> Annotations:
     images, categories = images_by_id(annotation, content), categories_by_id(annotation, content)
     shapes: dict[Any, list[tuple[str, Any]]] = {}
     used: dict[str, str] = {}
+    stubs, strays = [], []
     for entry in entries_of(annotation, content, "annotations"):
         where = f"{annotation}, annotation {entry.get('id')}"
+        if skip_missing and not refers_well(entry, images, categories):
+            strays.append(f"annotation {entry.get('id')}")
+            continue
         image_id = known_id(entry, "image_id", images, where)
         label = categories[known_id(entry, "category_id", categories, where)]
-        used.setdefault(label, where)
         shape = _segmentation(entry.get("segmentation"), where)
+        if not shape:
+            stubs.append(f"annotation {entry.get('id')}")
+            continue
+        used.setdefault(label, where)
         shapes.setdefault(image_id, []).append((label, shape))
-    drawings = drawings_of(name, annotation, images, shapes, image_dir)
-    notes = left_out(images, shapes)
-    key = hash_of("coco", file_hash)
-    return Annotations(drawings, draw_coco, tuple(categories.values()), used, key, notes)
+    drawings, notes = drawings_of(name, annotation, images, shapes, image_dir, skip_missing)
+    names, notes_of_names = class_names(content, categories, used)
+    notes += left_out(stubs, f"of {len(content['annotations'])} annotations, which have no area")
+    notes += left_out(strays, "annotations of images or categories that the file lacks")
+    key = hash_of("coco", file_hash, skip_missing)
+    return Annotations(drawings, draw_coco, names, used, key, notes + notes_of_names)
 
 
 def _segmentation(shape: Any, where: str) -> Any:
-    """Polygons as lists of numbers, or run lengths as they are."""
+    """Polygons as lists of numbers, or run lengths as they are; [] where nothing covers an area."""
     if isinstance(shape, dict) and {"counts", "size"} <= shape.keys():
         return shape
-    if not isinstance(shape, list) or not shape:
+    if shape is None or shape == {}:
+        return []
+    if not isinstance(shape, list):
         raise ValueError(
             f"{where}: expected a 'segmentation' of polygons or run lengths, got "
             f"{str(shape)[:40]}. Boxes alone cannot be used; export masks, or remove it."
@@ -72,7 +96,7 @@ def _segmentation(shape: Any, where: str) -> Any:
                 "Correct or remove it."
             )
         points_of(list(zip(values[::2], values[1::2], strict=True)), where)
-    return shape
+    return [polygon for polygon in shape if len(polygon) >= _LEAST]
 
 
 def draw_coco(

@@ -14,22 +14,28 @@ from stseg.data.readers.annotations import (
     Annotations,
     Drawing,
     hash_of,
+    left_out,
+    place_of,
     read_json,
-    refuse_missing,
+    without_missing,
 )
 from stseg.data.readers.coco_json import (
     KEYS,
     categories_by_id,
+    class_names,
     drawings_of,
     entries_of,
     images_by_id,
+    is_known,
     known_id,
-    left_out,
+    plain_id,
 )
 from stseg.utils import some_of
 
 
-def read_panoptic(name: str, image_dir: Path, annotation: Path, label_dir: Path) -> Annotations:
+def read_panoptic(
+    name: str, image_dir: Path, annotation: Path, label_dir: Path, skip_missing: bool = False
+) -> Annotations:
     """Read a panoptic JSON; its PNG hold segment ids, R + 256 G + 65536 B, 0 for none.
 
     Args:
@@ -37,6 +43,7 @@ def read_panoptic(name: str, image_dir: Path, annotation: Path, label_dir: Path)
         image_dir: folder of images.
         annotation: JSON.
         label_dir: folder of PNG.
+        skip_missing: annotations of images or PNG that are not there are left out.
 
     Returns:
         Annotations; names are the categories in the order of their ids. Images without
@@ -50,9 +57,12 @@ def read_panoptic(name: str, image_dir: Path, annotation: Path, label_dir: Path)
     images, categories = images_by_id(annotation, content), categories_by_id(annotation, content)
     segments: dict[Any, tuple[str, dict[int, str]]] = {}
     used: dict[str, str] = {}
-    stamps, missing = [], []
+    stamps, missing, strays = [], [], []
     for entry in entries_of(annotation, content, "annotations"):
         where = f"{annotation}, annotation of {entry.get('file_name')}"
+        if skip_missing and not is_known(plain_id(entry.get("image_id")), images):
+            strays.append(str(entry.get("file_name")))
+            continue
         image_id = known_id(entry, "image_id", images, where)
         if not isinstance(entry.get("segments_info"), list) or image_id in segments:
             raise ValueError(
@@ -62,25 +72,26 @@ def read_panoptic(name: str, image_dir: Path, annotation: Path, label_dir: Path)
         labels = _labels(entry, categories, where)
         for label in labels.values():
             used.setdefault(label, where)
-        png = label_dir / str(entry.get("file_name"))
-        if not png.is_file():
-            missing.append(png.name)
+        png, _ = place_of(str(entry.get("file_name")), label_dir)
+        if png is None:
+            missing.append(str(entry.get("file_name")))
             continue
         stat = os.stat(png)
         stamps.append([png.name, stat.st_size, stat.st_mtime_ns])
         segments[image_id] = (str(png), labels)
-    refuse_missing(name, missing, label_dir, annotation)
-    drawings = drawings_of(name, annotation, images, segments, image_dir)
+    notes = without_missing(name, missing, label_dir, annotation, skip_missing)
+    drawings, more = drawings_of(name, annotation, images, segments, image_dir, skip_missing)
+    names, notes_of_names = class_names(content, categories, used)
+    notes += left_out(strays, "annotations of images that the file lacks")
     key = hash_of("coco_panoptic", file_hash, str(label_dir), stamps)
-    names = tuple(categories.values())
-    return Annotations(drawings, draw_panoptic, names, used, key, left_out(images, segments))
+    return Annotations(drawings, draw_panoptic, names, used, key, notes + more + notes_of_names)
 
 
 def _labels(entry: dict[str, Any], categories: Mapping[Any, str], where: str) -> dict[int, str]:
     """The label of every segment id of an image."""
     labels = {}
     for segment in entries_of(where, entry, "segments_info"):
-        segment_id = segment.get("id")
+        segment_id = plain_id(segment.get("id"))
         if not isinstance(segment_id, int) or not 0 < segment_id < 256**3:
             raise ValueError(
                 f"{where}: expected segments with an 'id' from 1 to {256**3 - 1}, got "

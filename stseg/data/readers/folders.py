@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog
 
-from stseg.config import FOLDERS_KEY, DataEntry, existing_path, is_entry_of_texts, parse_entry
-from stseg.data.datasets.listing import list_pairs
+from stseg.config import (
+    FOLDERS_KEY,
+    DataEntry,
+    existing_path,
+    is_entry_of_texts,
+    is_folder,
+    parse_entry,
+    split_keys,
+    typed_keys,
+)
 from stseg.data.datasets.register import register_with_metadata
 from stseg.data.media import is_video
-from stseg.data.names_file import ignore_label as ignore_label_of
-from stseg.data.readers.formats import Loaded, load_entry, load_images
+from stseg.data.readers.formats import Loaded, load_entry, load_images, load_unlabelled
 from stseg.data.readers.label_cache import extract_frames
 from stseg.data.readers.unlabelled import Skipped
 from stseg.structures import Vocabulary, VocabularyLike
@@ -24,14 +30,6 @@ from stseg.utils import some_of
 logger = logging.getLogger(__name__)
 
 _SHOWN_NAMES = 60
-
-
-@dataclass(frozen=True)
-class _Folder:
-    image_dir: Path
-    label_dir: Path | None
-    names_file: Path
-    ignore_label: int | None
 
 
 #: By name what was registered, and what the caller was told.
@@ -44,6 +42,7 @@ def register_folder(
     label_dir: str | Path | None,
     names_file: str | Path,
     ignore_label: int | None = None,
+    **keys: Any,
 ) -> None:
     """Register a folder of images with a folder of label maps.
 
@@ -54,36 +53,33 @@ def register_folder(
     Args:
         name: to be used in DATASETS.TRAIN and DATASETS.TEST.
         image_dir: .jpg, .png, .bmp, .webp or .tif images; relative to the working directory.
-        label_dir: label maps; "" or None for images without labels.
+        label_dir: label maps; "" or None for images without labels. As a text it may hold keys,
+            "labels,values=0:0,255:1".
         names_file: .txt or .json that `Vocabulary.parse` reads. A JSON object may also hold
             "ignore", the id in the labels that carries no class.
         ignore_label: that id; wins over the names file. By default 255, or 65535 where 255 is a
             class.
+        **keys: more keys of the format `folder`, such as `values="0:0,255:1"`, see `DataEntry`.
 
     Raises:
         FileNotFoundError: if a folder or the names file is missing; names the absolute path.
         ValueError: if the name is taken by another data set, the names are faulty or the ignored
             id is a class.
     """
-    folder = _Folder(
-        existing_path(name, "image folder", image_dir, is_dir=True),
-        existing_path(name, "label folder", label_dir, is_dir=True) if label_dir else None,
-        existing_path(name, "names file", names_file, is_dir=False),
-        ignore_label,
-    )
-    if _is_known(name, folder):
-        return
-    vocabulary = Vocabulary.parse(folder.names_file)
-    if ignore_label is None:
-        ignore_label = ignore_label_of(folder.names_file, len(vocabulary))
-    loaded = Loaded(
-        lambda: list_pairs(name, folder.image_dir, folder.label_dir),
-        vocabulary,
-        (ignore_label,),
-        folder.image_dir,
-        folder.label_dir or "",
-    )
-    _register(name, folder, loaded, _told(name, "folder", loaded))
+    if ignore_label is not None:
+        keys["ignore"] = ignore_label
+    if isinstance(label_dir, str) and not is_folder(label_dir):  # as behind --folder and --gt
+        label_dir, texts = split_keys(label_dir)
+        keys = typed_keys(texts, f"Data set {name}") | keys
+    images = existing_path(name, "image folder", image_dir, is_dir=True)
+    labels = existing_path(name, "label folder", label_dir, is_dir=True) if label_dir else None
+    names = existing_path(name, "names file", names_file, is_dir=False)
+    places = {"images": str(images), "labels": str(labels or images), "names": str(names)}
+    entry = parse_entry({"name": name, **places, **keys}, "register_folder")
+    data = entry, labels
+    if not _is_known(name, data):
+        loaded = load_entry(entry) if labels else load_unlabelled(entry)
+        _register(name, data, loaded, _told(name, "folder", loaded))
 
 
 def register_data(entry: DataEntry | Mapping[str, Any]) -> str:
@@ -195,6 +191,9 @@ def _register(name: str, data: Any, loaded: Loaded, told: Any) -> None:
         ignore_labels=loaded.ignore_labels,
         image_root=str(loaded.image_root),
         sem_seg_root=str(loaded.label_root),
+        coding=loaded.coding,
+        naming=loaded.naming,
+        listed=loaded.listed,
     )
     _registered[name] = (data, told)
 

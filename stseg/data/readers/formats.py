@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from stseg.config import DataEntry, existing_path
-from stseg.data.datasets.listing import list_pairs
-from stseg.data.image_io import read_label
-from stseg.data.names_file import ignore_label
-from stseg.data.readers.annotations import Annotations, Drawing, class_ids, folded, hash_of
+from stseg.config import DataEntry, existing_path, is_folder
+from stseg.data.datasets.listing import (
+    PLAIN_NAMES,
+    Naming,
+    list_pairs,
+    not_taken,
+    refuse_same_files,
+)
+from stseg.data.label_coding import LabelCoding, coding_of
+from stseg.data.readers.annotations import Annotations, class_ids, folded
 from stseg.data.readers.coco_instances import read_coco
 from stseg.data.readers.coco_panoptic import read_panoptic
 from stseg.data.readers.label_cache import draw_label_maps, extract_frames
@@ -24,6 +26,8 @@ from stseg.data.readers.unlabelled import Skipped, list_images
 from stseg.render import label_encoding
 from stseg.structures import IGNORE_LABEL, Vocabulary
 from stseg.utils import some_of
+
+logger = logging.getLogger(__name__)
 
 _NAMES_FILES = ("names.json", "names.txt")
 
@@ -39,6 +43,9 @@ class Loaded:
         image_root: folder of the images.
         label_root: folder of the label maps, "" if there are none.
         notes: for the log.
+        coding: what the values in the label files mean; None where they are class ids.
+        naming: how the files are called.
+        listed: file that names the images, None for all.
     """
 
     load: Callable[[], list[dict[str, Any]]]
@@ -47,6 +54,9 @@ class Loaded:
     image_root: Path
     label_root: Path | str = ""
     notes: list[str] = field(default_factory=list)
+    coding: LabelCoding | None = None
+    naming: Naming = PLAIN_NAMES
+    listed: Path | None = None
 
 
 def load_entry(entry: DataEntry) -> Loaded:
@@ -61,61 +71,85 @@ def load_entry(entry: DataEntry) -> Loaded:
 
 
 def _folder(entry: DataEntry) -> Loaded:
-    images = _place(entry, "images", f"images/{entry.split}")
-    labels = _place(entry, "labels", f"labels/{entry.split}")
-    names = _names(entry)
+    below = "" if _lists_images(entry) else entry.split
+    images = _place(entry, "images", f"images/{below}")
+    return _pairs(entry, images, _place(entry, "labels", f"labels/{below}"))
+
+
+def load_unlabelled(entry: DataEntry) -> Loaded:
+    """The images of a folder data set without its labels; see `load_entry`."""
+    return _pairs(entry, _place(entry, "images", "images"), None)
+
+
+def _pairs(entry: DataEntry, images: Path, labels: Path | None) -> Loaded:
+    """Images and label maps, listed when the records are asked for."""
+    name, names = entry.name, _names(entry)
     if names is None:
         raise FileNotFoundError(
-            f"Data set {entry.name}: expected names.txt or names.json in {Path(entry.path)}, got "
+            f"Data set {name}: expected names.txt or names.json in {Path(entry.path)}, got "
             "neither. Write one name a line, in the order of the ids, or give names."
         )
     vocabulary = Vocabulary.parse(names)
-    default = _ignored_id(names, len(vocabulary) + entry.reduce_zero_label)
-    ignored = tuple(i for i in entry.ignore if isinstance(i, int)) or (default,)
-    if not entry.reduce_zero_label:
-        load = partial(list_pairs, entry.name, images, labels)
-        return Loaded(load, vocabulary, ignored, images, labels)
-    annotations = _reduced(entry.name, images, labels, len(vocabulary), ignored)
-    return _drawn(entry, annotations, vocabulary, {}, images)
+    coding = coding_of(
+        vocabulary,
+        names,
+        where=f"Data set {name}",
+        ignore=entry.ignore,
+        reduce_zero_label=entry.reduce_zero_label,
+        values=entry.values,
+        colours=_file_or_text(entry, entry.colours),
+    )
+    naming = Naming(**{field.name: getattr(entry, field.name) for field in fields(Naming)})
+    listed = _file(entry, "list of images", entry.split) if _lists_images(entry) else None
+    ignored = coding.ignore if coding.is_plain else (label_encoding(len(vocabulary))[1],)
+    return Loaded(
+        lambda: _records(name, images, labels, naming, listed),
+        vocabulary,
+        ignored,
+        images,
+        labels or "",
+        coding=coding,
+        naming=naming,
+        listed=listed,
+    )
 
 
-def _ignored_id(names: Any, num_ids: int) -> int:
-    """What a names file says, else what is no class."""
-    if isinstance(names, Path):
-        return ignore_label(names, num_ids)
-    return label_encoding(num_ids)[1]
-
-
-def _reduced(
-    name: str, images: Path, labels: Path, num_classes: int, ignored: tuple[int, ...]
-) -> Annotations:
-    """Label maps whose 0 is no class, as something to draw: every id one less."""
-    drawings, stamps = [], []
-    for record in list_pairs(name, images, labels):
-        file = record["sem_seg_file_name"]
-        stat = os.stat(file)
-        stamps.append([file, stat.st_size, stat.st_mtime_ns])
-        drawings.append(Drawing(record["file_name"], Path(file).stem, file, file))
-    reduce = partial(_reduce_zero, num_classes=num_classes, ignored=ignored)
-    return Annotations(drawings, reduce, (), {}, hash_of("reduce_zero_label", stamps, ignored))
-
-
-def _reduce_zero(
-    drawing: Drawing,
-    size: tuple[int, int],
-    ids: Mapping[str, int],
-    fill: int,
-    *,
-    num_classes: int,
-    ignored: tuple[int, ...],
-) -> np.ndarray:
-    label = read_label(drawing.content, num_classes + 1, ignored)
-    if label.shape != size:
-        raise ValueError(
-            f"Label map {drawing.content}: expected the size of its image {drawing.image}, "
-            f"{size[0]} x {size[1]}, got {label.shape[0]} x {label.shape[1]} (height x width)."
+def _records(
+    name: str, images: Path, labels: Path | None, naming: Naming, listed: Path | None
+) -> list[dict[str, Any]]:
+    """Records; images that are their own label are refused, and what is left out is counted."""
+    records = list_pairs(name, images, labels, naming, listed)
+    if labels is not None:
+        files = [(r["file_name"], r["sem_seg_file_name"]) for r in records]
+        refuse_same_files(f"Data set {name}", files)
+    taken = [path for record in records for path in record.values()]
+    if others := not_taken(images, taken, naming, listed):
+        logger.info(
+            "Data set %s: %d images; %d other image files in %s are left out, by their names, the "
+            "list or for want of a label: %s",
+            name,
+            len(records),
+            len(others),
+            images,
+            some_of([Path(path).name for path in others]),
         )
-    return np.where(label > 0, label - 1, IGNORE_LABEL)
+    return records
+
+
+def _lists_images(entry: DataEntry) -> bool:
+    return entry.split.lower().endswith(".txt")
+
+
+def _file(entry: DataEntry, what: str, given: str) -> Path:
+    """A file as given, or else below `path`."""
+    below = Path(entry.path).expanduser() / given
+    is_below = bool(entry.path) and not Path(given).expanduser().is_file() and below.is_file()
+    return existing_path(entry.name, what, below if is_below else given, is_dir=False)
+
+
+def _file_or_text(entry: DataEntry, given: Any) -> Any:
+    is_file = isinstance(given, str) and given.lower().endswith((".txt", ".csv", ".json"))
+    return _file(entry, "table of colours", given) if is_file else given
 
 
 def _images(entry: DataEntry) -> Loaded:
@@ -147,12 +181,14 @@ def _labelme(entry: DataEntry) -> Loaded:
     names = _names(entry)
     labels, images = _place_or_root(entry, "labels"), _place_or_root(entry, "images")
     others = [names] if isinstance(names, Path) else []
-    return _annotated(entry, read_labelme(entry.name, images, labels, others), names, images)
+    annotations = read_labelme(entry.name, images, labels, others, entry.skip_missing)
+    return _annotated(entry, annotations, names, images)
 
 
 def _coco(entry: DataEntry) -> Loaded:
     names, images, annotation = _names(entry), _place_or_root(entry, "images"), _json(entry)
-    return _annotated(entry, read_coco(entry.name, images, annotation), names, images)
+    annotations = read_coco(entry.name, images, annotation, entry.skip_missing)
+    return _annotated(entry, annotations, names, images)
 
 
 def _coco_panoptic(entry: DataEntry) -> Loaded:
@@ -165,7 +201,8 @@ def _coco_panoptic(entry: DataEntry) -> Loaded:
             beside += [Path(entry.path).expanduser().absolute() / n for n in ("panoptic", "labels")]
         found = [place for place in beside if place.is_dir()]
         labels = existing_path(entry.name, "folder of PNG", (found or beside)[0], True)
-    annotations = read_panoptic(entry.name, images, annotation, labels)
+    skip = entry.skip_missing
+    annotations = read_panoptic(entry.name, images, annotation, labels, skip)
     return _annotated(entry, annotations, names, images)
 
 
@@ -236,8 +273,10 @@ def _drawn(
 
 
 def _place(entry: DataEntry, key: str, default: str) -> Path:
-    """A folder that the entry names, or else one of `path`."""
-    given = getattr(entry, key) or Path(entry.path) / default
+    """A folder that the entry names, as it stands or below `path`; or else one of `path`."""
+    given, below = getattr(entry, key), Path(entry.path).expanduser()
+    if not given or (entry.path and not is_folder(given) and is_folder(below / given)):
+        given = below / (given or default)
     return existing_path(entry.name, f"folder of {key}", given, is_dir=True)
 
 
@@ -252,7 +291,7 @@ def _names(entry: DataEntry) -> Any:
     if isinstance(entry.names, tuple):
         return list(entry.names)
     if entry.names.lower().endswith((".txt", ".json")):
-        return existing_path(entry.name, "names file", entry.names, is_dir=False)
+        return _file(entry, "names file", entry.names)
     if entry.names:
         return entry.names
     if entry.path:
@@ -264,7 +303,7 @@ def _names(entry: DataEntry) -> Any:
 def _json(entry: DataEntry) -> Path:
     """The annotation file: named, or the only JSON of the folder or of its annotations/."""
     if entry.annotation:
-        return existing_path(entry.name, "annotation file", entry.annotation, is_dir=False)
+        return _file(entry, "annotation file", entry.annotation)
     root = existing_path(entry.name, "folder", entry.path, is_dir=True)
     found = [*root.glob("*.json"), *root.glob("annotations/*.json")]
     found = sorted((p for p in found if p.name not in _NAMES_FILES), key=lambda p: p.name)

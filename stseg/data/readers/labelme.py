@@ -7,7 +7,7 @@ import binascii
 import io
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,13 @@ from stseg.data.readers.annotations import (
     Annotations,
     Drawing,
     hash_of,
+    left_out,
+    place_of,
     points_of,
     read_json,
-    refuse_missing,
     refuse_same_stem,
     stated_size,
+    without_missing,
 )
 from stseg.data.readers.polygons import clip_polygon
 
@@ -33,7 +35,11 @@ _AREAS = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 2}
 
 
 def read_labelme(
-    name: str, image_dir: Path, label_dir: Path, other_files: Sequence[Path] = ()
+    name: str,
+    image_dir: Path,
+    label_dir: Path,
+    other_files: Sequence[Path] = (),
+    skip_missing: bool = False,
 ) -> Annotations:
     """Read every JSON of a folder.
 
@@ -42,9 +48,11 @@ def read_labelme(
         image_dir: images lie here, or where "imagePath" leads from the JSON.
         label_dir: folder of JSON files.
         other_files: JSON files that are no annotations.
+        skip_missing: JSON files whose image is missing are left out.
 
     Returns:
-        Annotations; names are the labels, sorted. Images without a JSON are left out.
+        Annotations; names are the labels, sorted. Images without a JSON are left out, and shapes
+        that cover no area: lines, points, polygons of fewer than three points.
 
     Raises:
         FileNotFoundError: if an image is missing.
@@ -56,6 +64,7 @@ def read_labelme(
     if not files:
         raise ValueError(f"Data set {name}: expected labelme JSON in {label_dir}, got none.")
     drawings, missing, lines, hashes = [], [], 0, []
+    stubs: list[str] = []
     used: dict[str, str] = {}
     for file in files:
         content, file_hash = read_json(file, ("shapes", "imagePath"), "a labelme file")
@@ -64,16 +73,18 @@ def read_labelme(
             missing.append(f"{content['imagePath']} of {file.name}")
             continue
         shapes = _shapes(file, content["shapes"])
-        areas = [shape for shape in shapes if shape[1] in _AREAS]
-        lines += len(shapes) - len(areas)
+        lines += sum(shape[1] not in _AREAS for shape in shapes)
+        stubs += [f"{shape[0]!r} in {file.name}" for shape in shapes if _is_stub(*shape[1:])]
+        areas = [s for s in shapes if s[1] in _AREAS and not _is_stub(*s[1:])]
         for label, *_ in areas:
             used.setdefault(label, str(file))
         size = stated_size(content, "imageHeight", "imageWidth")
         drawings.append(Drawing(str(image), image.stem, str(file), tuple(areas), size))
         hashes.append(file_hash)
-    refuse_missing(name, missing, image_dir, label_dir)
+    notes = without_missing(name, missing, image_dir, label_dir, skip_missing)
     refuse_same_stem(name, drawings)
-    notes = [f"{lines} lines and points cover no area and are left out"] if lines else []
+    notes += [f"{lines} lines and points cover no area and are left out"] if lines else []
+    notes += left_out(stubs, "shapes of too few points")
     labels = tuple(sorted(label for label in used if label != IGNORED))
     key = hash_of("labelme", hashes, [d.stem for d in drawings])
     return Annotations(drawings, draw_labelme, labels, used, key, notes)
@@ -81,10 +92,14 @@ def read_labelme(
 
 def _find_image(file: Path, image_path: str, image_dir: Path) -> Path | None:
     """Where "imagePath" leads, in `image_dir` or from the JSON; else what has the JSON's stem."""
-    relative = PurePosixPath(image_path.replace("\\", "/"))
-    places = [image_dir / relative.name, file.parent / relative]
-    places += [image_dir / f"{file.stem}{suffix}" for suffix in IMAGE_SUFFIXES]
-    return next((Path(*place.parts) for place in places if place.is_file()), None)
+    beside = [image_dir / f"{file.stem}{suffix}" for suffix in IMAGE_SUFFIXES]
+    found = place_of(image_path, image_dir)[0] or place_of(image_path, file.parent)[0]
+    return found or next((place for place in beside if place.is_file()), None)
+
+
+def _is_stub(kind: str, form: Any) -> bool:
+    """Whether a shape that should cover an area has too few points to."""
+    return form is None and kind in _AREAS
 
 
 def _shapes(file: Path, shapes: Any) -> list[tuple[str, str, Any]]:
@@ -95,6 +110,7 @@ def _shapes(file: Path, shapes: Any) -> list[tuple[str, str, Any]]:
     for number, shape in enumerate(shapes, start=1):
         where = f"{file}, shape {number}"
         label = shape.get("label") if isinstance(shape, dict) else None
+        label = str(label) if isinstance(label, int) else label
         if not isinstance(label, str) or not label.strip():
             raise ValueError(f"{where}: expected a label (text), got {label!r}. Give it a name.")
         kind = shape.get("shape_type") or "polygon"  # early versions had polygons only
@@ -102,8 +118,10 @@ def _shapes(file: Path, shapes: Any) -> list[tuple[str, str, Any]]:
         if kind not in _AREAS:
             found.append((label, kind, None))
             continue
-        points = points_of(shape.get("points"), where, _AREAS[kind])
-        if kind == "mask":
+        points = points_of(shape.get("points"), where)
+        if len(points) < _AREAS[kind]:
+            found.append((label, kind, None))
+        elif kind == "mask":
             found.append((label, kind, (_mask(shape.get("mask"), where), points[0])))
         else:
             found.append((label, kind, points))

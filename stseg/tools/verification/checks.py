@@ -73,7 +73,8 @@ def check_files(target: Target, facts: Sequence[FileFacts]) -> list[Finding]:
 
 def check_encoding(target: Target, facts: Sequence[FileFacts]) -> list[Finding]:
     """Label files that do not hold one id per pixel, or cannot hold all ids."""
-    coloured = [f.label for f in facts if f.label_mode and f.label_mode not in _ID_MODES]
+    coloured = [f for f in facts if f.label_mode and f.label_mode not in _ID_MODES]
+    coloured = [f for f in coloured if not f.has_ids]
     unread = [f for f in facts if f.label_error and not f.is_undecodable]
     lossy = [f.label for f in facts if f.label_format in _LOSSY or "without loss" in f.label_error]
     pages = [f.label for f in unread if "expected one map" in f.label_error]
@@ -83,8 +84,8 @@ def check_encoding(target: Target, facts: Sequence[FileFacts]) -> list[Finding]:
         about_files(
             "coloured-labels",
             "expected one id per pixel (grey or palette), got {count} label maps with colours",
-            f"Colours are for people, not for training. {target.remedy}",
-            coloured,
+            _cure_of_colours(target, coloured),
+            [f.label for f in coloured],
         )
         + about_files(
             "stretched-labels",
@@ -115,6 +116,12 @@ def check_encoding(target: Target, facts: Sequence[FileFacts]) -> list[Finding]:
             narrow,
         )
     return findings
+
+
+def _cure_of_colours(target: Target, coloured: Sequence[FileFacts]) -> str:
+    if target.coding is None or not coloured:
+        return f"Colours are for people, not for training. {target.remedy}"
+    return f"The first: {coloured[0].label_error}"
 
 
 def check_sizes(target: Target, facts: Sequence[FileFacts]) -> list[Finding]:

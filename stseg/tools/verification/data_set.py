@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from stseg.data import ignore_label
-from stseg.structures import Vocabulary
+from stseg.config import is_folder, split_keys, typed_keys
+from stseg.data import CODING_KEYS, PLAIN_NAMES, LabelCoding, Naming, coding_of
+from stseg.structures import IGNORE_LABEL, Vocabulary
 from stseg.tools.verification.finding import Finding
 
 # Number of classes and first name in the label files -> the benchmark whose variants are known.
@@ -41,10 +42,11 @@ class Target:
         ignore: ids in the label files that carry no class.
         image_dir: folder of the images, None where records only say where they lie.
         label_dir: folder of the label maps, None likewise or without labels.
-        labels_select: images without a label belong to other splits.
-        nested: files lie in folders below, of the same names for images and labels.
-        image_ending: end of the images' stems that their labels lack or have otherwise.
-        label_ending: the same of the labels; files without it are no labels.
+        naming: how the files are called.
+        listed: file that names the images, None for all of them.
+        coding: what the values in the label files mean, None where that is not the user's to say.
+            Where they are not class ids, all ids here are those that they stand for, `ignore` is
+            `IGNORE_LABEL`, and values without a meaning are counted apart.
         cure: how to make the label maps anew; "" for data of one's own.
         withheld: ids that must not occur (unseen classes of a zero-shot training split).
     """
@@ -54,18 +56,24 @@ class Target:
     ignore: tuple[int, ...]
     image_dir: Path | None = None
     label_dir: Path | None = None
-    labels_select: bool = False
-    nested: bool = False
-    image_ending: str = ""
-    label_ending: str = ""
+    naming: Naming = PLAIN_NAMES
+    listed: Path | None = None
+    coding: LabelCoding | None = None
     cure: str = ""
     withheld: tuple[int, ...] = ()
 
     @property
     def family(self) -> str:
         """The benchmark these names belong to, "" if none that is known."""
+        if self.own_coding is not None:
+            return ""
         first = self.names[0].split(",")[0] if self.names else ""
         return _FAMILIES.get((len(self.names), first), "")
+
+    @property
+    def own_coding(self) -> LabelCoding | None:
+        """What the values mean, None where they are class ids."""
+        return None if self.coding is None or self.coding.is_plain else self.coding
 
     @property
     def remedy(self) -> str:
@@ -98,24 +106,50 @@ def folder_target(name: str, images: str, labels: str, names_file: str) -> Targe
     Args:
         name: to call it.
         images: folder of images.
-        labels: folder of label maps, "" for images only.
+        labels: folder of label maps, "" for images only; keys of the format `folder` may follow,
+            "labels,values=0:0,255:1".
         names_file: .txt or .json that `Vocabulary.parse` reads.
 
     Raises:
         FileNotFoundError: if a folder or the file is missing.
-        ValueError: if the names are faulty.
+        ValueError: if the names or a key are faulty.
     """
+    labels, keys = (labels, {}) if Path(labels).expanduser().is_dir() else split_keys(labels)
     for what, path in (("image folder", images), ("label folder", labels)):
-        if path and not Path(path).expanduser().is_dir():
+        if path and not is_folder(path):
             raise FileNotFoundError(f"Data set {name}: expected the {what} {path}, got none there.")
     file = Path(names_file).expanduser()
     if not file.is_file():
         raise FileNotFoundError(f"Data set {name}: expected the names file {file}, got none there.")
     vocabulary = Vocabulary.parse(file)
+    coding, naming, listed = _keys(name, vocabulary, file, keys)
     return Target(
         name=name,
         names=vocabulary.names,
-        ignore=(ignore_label(file, len(vocabulary)),),
+        ignore=coding.ignore if coding.is_plain else (IGNORE_LABEL,),
+        naming=naming,
+        listed=listed,
+        coding=coding,
         image_dir=Path(images).expanduser().absolute(),
         label_dir=Path(labels).expanduser().absolute() if labels else None,
     )
+
+
+def _keys(
+    name: str, vocabulary: Vocabulary, names_file: Path, texts: dict[str, str]
+) -> tuple[LabelCoding, Naming, Path | None]:
+    """Coding, names of the files and list of images out of the keys of `--folder`."""
+    keys = typed_keys(texts, f"Data set {name}")
+    naming = Naming(**{key: keys.pop(key) for key in vars(Naming()) if key in keys})
+    listed = Path(keys.pop("split")).expanduser() if "split" in keys else None
+    if listed is not None and not listed.is_file():
+        raise FileNotFoundError(
+            f"Data set {name}, split: expected a list of images, got no file at {listed}."
+        )
+    if strange := keys.keys() - set(CODING_KEYS):
+        raise ValueError(
+            f"Data set {name}: expected the keys {', '.join((*CODING_KEYS, *vars(Naming())))} and "
+            f"split, got {', '.join(strange)}. Remove it."
+        )
+    where = f"Data set {name}"
+    return coding_of(vocabulary, names_file, where=where, **keys), naming, listed

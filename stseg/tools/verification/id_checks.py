@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from stseg.data import LabelDoubts, suggested_values
 from stseg.tools.verification.data_set import Target
 from stseg.tools.verification.finding import Finding, about_files
 from stseg.tools.verification.official import official_for
@@ -86,6 +87,32 @@ def check_histogram(
     return findings + _never_seen(target, histogram, whole)
 
 
+def check_coding(target: Target, facts: Sequence[FileFacts]) -> list[Finding]:
+    """Values that the data set gives no meaning, and an ignored one that seems to have one."""
+    coding = target.coding
+    if coding is None:
+        return []
+    strange = sorted({value for fact in facts for value in fact.strange})
+    files = [fact.label for fact in facts if fact.strange]
+    key = "colours" if coding.is_colour else "values"
+    shown = coding.shown(strange)
+    findings = about_files(
+        "values-without-meaning",
+        f"expected {key} that the data set gives a meaning, got {some_of(shown, 8)} in {{count}} "
+        "label maps",
+        f"Add {shown[0]}:CLASS to {key}, or {shown[0]}:ignore." if shown else "",
+        files,
+    )
+    doubts = LabelDoubts(coding, target.names)
+    for fact in facts:
+        if fact.has_ids:
+            ids = fact.ids[(fact.ids >= 0) & (fact.ids < len(target.names))]
+            doubts.add(ids.tolist(), bool(np.isin(fact.ids, target.ignore).any()))
+    if doubts.is_doubtful:
+        findings.append(Finding("ignored-class", doubts.text, doubts.cure))
+    return findings
+
+
 def _never_seen(target: Target, histogram: Histogram, whole: bool) -> list[Finding]:
     classes = set(range(len(target.names))) - set(target.withheld)
     unseen = sorted(classes - set(histogram.ids.tolist()))
@@ -117,14 +144,16 @@ def _hint(target: Target, outside: np.ndarray, histogram: Histogram) -> str:
         return ""
     if outside.tolist() == [count] and not target.cure:
         return (
-            f"Ids seem to run from 1 to {count}: subtract 1. If {count} means 'no class', say so: "
-            f'"ignore": {count} in the names file.'
+            f"Ids seem to run from 1 to {count}: subtract 1, or give reduce_zero_label=true. If "
+            f"{count} means 'no class', say so: \"ignore\": {count} in the names file."
         )
     if set(outside.tolist()) <= {255, 65535}:
         return (
             f"{some_of(outside, 8)} usually means 'no class': say so with \"ignore\" in the names "
             f"file, now {some_of(target.ignore, 8)}. {target.cure}"
         )
+    if target.coding is not None:
+        return target.remedy.rstrip(".") + suggested_values(histogram.ids, count) + "."
     return target.remedy
 
 

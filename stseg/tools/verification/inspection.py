@@ -135,7 +135,13 @@ def verify(
     if listed.absent:
         return Report(listed.target, 0, 0, Histogram([]), (), listed.absent, listed.is_prepared)
     pairs = spread(listed.pairs, settings.limit)
-    facts = scan(pairs, jobs=settings.jobs, decode=settings.decode, progress=progress)
+    facts = scan(
+        pairs,
+        jobs=settings.jobs,
+        decode=settings.decode,
+        progress=progress,
+        coding=listed.target.own_coding,
+    )
     total = len(listed.pairs)
     findings = [*listed.findings, *check_count(listed.target.name, total, strict=settings.strict)]
     histogram = Histogram(facts)
@@ -166,6 +172,7 @@ def judge(
         *checks.check_files(target, facts),
         *checks.check_encoding(target, facts),
         *checks.check_sizes(target, facts),
+        *id_checks.check_coding(target, facts),
         *found,
         *id_checks.check_ids(target, facts, histogram, explained),
         *id_checks.check_histogram(target, facts, histogram, whole=whole),

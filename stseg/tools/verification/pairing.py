@@ -7,11 +7,19 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stseg.data import IMAGE_SUFFIXES, LABEL_SUFFIXES
+from stseg.config import is_folder
+from stseg.data import (
+    IMAGE_SUFFIXES,
+    LABEL_SUFFIXES,
+    folders_of,
+    listed_keys,
+    not_taken,
+    same_files,
+)
 from stseg.tools.verification.data_set import Listed, Pair, Target
 from stseg.tools.verification.finding import Finding, about_files
 
@@ -24,6 +32,11 @@ class _Files:
     doubles: list[str] = field(default_factory=list)
     strays: dict[str, str] = field(default_factory=dict)
 
+    def drop(self, paths: Iterable[str]) -> None:
+        """Forget good files."""
+        gone = set(paths)
+        self.good = {stem: path for stem, path in self.good.items() if path not in gone}
+
 
 def list_folder(target: Target) -> Listed:
     """Pair the files of a folder data set.
@@ -35,63 +48,116 @@ def list_folder(target: Target) -> Listed:
         Every pair that is certain, and a finding for every kind of file that is not.
     """
     assert target.image_dir is not None, "a folder data set has an image folder"
-    images, is_below = _search(target.image_dir, IMAGE_SUFFIXES, target.image_ending)
+    images, is_below = _search(target, IMAGE_SUFFIXES, is_label=False)
+    labels = _Files()
+    if target.label_dir is not None:
+        labels, _ = _search(target, LABEL_SUFFIXES, is_label=True)
+        if target.label_dir == target.image_dir and (
+            target.naming.label_ending or target.naming.label_beginning
+        ):
+            images.drop(labels.good.values())
     findings = _double(images, "images")
-    if is_below and not target.nested:
+    if is_below:
         text = f"expected images right in {target.image_dir}, got them only in folders below"
         findings.append(Finding("nested", text, "Name one of these folders, or move the files up."))
     if not images.good:
         findings.append(_empty("images", IMAGE_SUFFIXES, target.image_dir, images))
+    elif target.listed is not None:
+        findings += _choose(target, target.listed, images, labels)
     if target.label_dir is None:
         return Listed(target, tuple(Pair(p) for _, p in sorted(images.good.items())), (*findings,))
-    labels, _ = _search(target.label_dir, LABEL_SUFFIXES, target.label_ending)
     findings += _double(labels, "label maps")
     if not labels.good:
         findings.append(_empty("label maps", LABEL_SUFFIXES, target.label_dir, labels))
     if labels.good and images.good:
         findings += _single(target, images, labels)
     both = sorted(images.good.keys() & labels.good.keys())
-    pairs = tuple(Pair(images.good[stem], labels.good[stem]) for stem in both)
-    return Listed(target, pairs, (*findings,))
+    own = set(same_files((images.good[stem], labels.good[stem]) for stem in both))
+    findings += about_files(
+        "own-label",
+        "expected label maps in files of their own, got {count} images that are their own label",
+        "Give the folder of the label maps, or endings that tell them apart: image_ending, "
+        "label_ending.",
+        sorted(own),
+    )
+    pairs = tuple(
+        Pair(images.good[stem], labels.good[stem]) for stem in both if images.good[stem] not in own
+    )
+    return Listed(target, pairs, (*findings,) if findings else (*left_out(target, pairs),))
+
+
+def left_out(target: Target, pairs: Iterable[Pair]) -> list[Finding]:
+    """A note on the images that a data set of one's own does not take."""
+    assert target.image_dir is not None
+    taken = [path for pair in pairs for path in (pair.image, pair.label)]
+    return about_files(
+        "left-out",
+        "{count} image files are left out, by their names, the list or for want of a label",
+        "No harm where they are no images of this data set.",
+        not_taken(target.image_dir, taken, target.naming, target.listed),
+        is_note=True,
+    )
+
+
+def _choose(target: Target, listed: Path, images: _Files, labels: _Files) -> list[Finding]:
+    """Leave the images and labels that a list names."""
+    try:
+        wanted = listed_keys(target.name, listed, images.good)
+    except ValueError as error:
+        return [Finding("wrong-list", str(error))]
+    for files in (images, labels):
+        files.drop(path for stem, path in list(files.good.items()) if stem not in wanted)
+        files.strays = {stem: path for stem, path in files.strays.items() if stem in wanted}
+    return []
 
 
 def wrong_suffixes(target: Target) -> list[Finding]:
     """Label files that the loader passes over because of their suffix, beside good ones."""
     if not (target.image_dir and target.label_dir):
         return []
-    if not (target.image_dir.is_dir() and target.label_dir.is_dir()):
+    if not (is_folder(target.image_dir) and is_folder(target.label_dir)):
         return []
-    images, _ = _search(target.image_dir, IMAGE_SUFFIXES, target.image_ending)
-    labels, _ = _search(target.label_dir, LABEL_SUFFIXES, target.label_ending)
+    images, _ = _search(target, IMAGE_SUFFIXES, is_label=False)
+    labels, _ = _search(target, LABEL_SUFFIXES, is_label=True)
     return _suffixes(images, labels)
 
 
-def _search(folder: Path, suffixes: tuple[str, ...], ending: str) -> tuple[_Files, bool]:
-    """Files right in the folder; in folders below if there are none (and then True)."""
-    files = _collect(folder, (entry.path for entry in os.scandir(folder)), suffixes, ending)
-    if files.good or files.strays:
+def _search(target: Target, suffixes: tuple[str, ...], *, is_label: bool) -> tuple[_Files, bool]:
+    """Files where the loader looks; where none are, in folders below (and then True)."""
+    place, other = target.image_dir, target.label_dir
+    if is_label:
+        place, other = other, place
+    assert place is not None
+    nested = target.naming.nested
+    files = _collect(target, _walk(place, other, deep=nested), suffixes, is_label)
+    if nested or files.good or files.strays:
         return files, False
-    below = (
-        os.path.join(path, name)
-        for path, folders, names in os.walk(folder)
-        for name in names
-        if not os.path.basename(path).startswith(".")
-    )
-    files = _collect(folder, below, suffixes, ending)
+    files = _collect(target, _walk(place, other, deep=True), suffixes, is_label)
     return files, bool(files.good)
 
 
-def _collect(folder: Path, paths: Iterable[str], suffixes: tuple[str, ...], ending: str) -> _Files:
+def _walk(place: Path, other: Path | None, *, deep: bool) -> Iterator[tuple[str, str]]:
+    """Name, with "/", and path of every visible file, but those in the other folder."""
+    for below, root in folders_of(place).items():
+        for folder, inner, names in os.walk(root):
+            inner[:] = [
+                n for n in inner if deep and n[0] != "." and os.path.join(folder, n) != str(other)
+            ]
+            for name in names:
+                path = os.path.join(folder, name)
+                if name[0] != "." and not os.path.isdir(path):  # what is no file is named when read
+                    yield below + os.path.relpath(path, root).replace(os.sep, "/"), path
+
+
+def _collect(
+    target: Target, found: Iterable[tuple[str, str]], suffixes: tuple[str, ...], is_label: bool
+) -> _Files:
     files = _Files()
-    for path in sorted(paths):
-        name = os.path.relpath(path, folder)
-        stem, suffix = os.path.splitext(name)
-        if os.path.basename(name).startswith(".") or not stem.endswith(ending):
+    for name, path in sorted(found):
+        stem = target.naming.key_of(name, is_label=is_label)
+        if stem is None:
             continue
-        if os.path.isdir(path):
-            continue
-        stem = stem.removesuffix(ending)
-        if suffix.lower() not in suffixes:
+        if not name.lower().endswith(suffixes):
             files.strays.setdefault(stem, path)
         elif stem in files.good:
             files.doubles += [files.good[stem], path]
@@ -150,11 +216,12 @@ def _single(target: Target, images: _Files, labels: _Files) -> list[Finding]:
     stray = {path for finding in findings for path in finding.files}
     no_image = sorted(labels.good.keys() - images.good.keys() - images.strays.keys())
     no_label = sorted(images.good.keys() - labels.good.keys() - labels.strays.keys())
-    if target.labels_select:
+    if target.naming.labels_select:
         no_label = []
     common = _common_ending(no_label or list(images.good), no_image)
     hint = (
-        f"The labels end in {common!r} before their suffix: rename them like their images."
+        f"The labels end in {common!r} before their suffix: give label_ending={common}, or rename "
+        "them like their images."
         if common
         else "Add the missing images, or remove these labels."
     )

@@ -8,7 +8,9 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from stseg.config import is_folder
 from stseg.data import (
+    PLAIN_NAMES,
     SPECS,
     VARIANTS,
     DatasetSpec,
@@ -20,7 +22,7 @@ from stseg.data import (
 from stseg.structures import IGNORE_LABEL
 from stseg.tools.verification.data_set import Listed, Pair, Target
 from stseg.tools.verification.finding import Finding
-from stseg.tools.verification.pairing import list_folder, wrong_suffixes
+from stseg.tools.verification.pairing import left_out, list_folder, wrong_suffixes
 
 _BASE = "_detectron2_base"
 
@@ -45,13 +47,15 @@ def find_registered(name: str) -> Listed:
     pairs = tuple(
         Pair(record["file_name"], record.get("sem_seg_file_name", "")) for record in records
     )
-    return Listed(target, pairs, tuple(wrong_suffixes(target)))
+    if target.coding is None:
+        return Listed(target, pairs, tuple(wrong_suffixes(target)))
+    return Listed(target, pairs, (*wrong_suffixes(target), *left_out(target, pairs)))
 
 
 def _refused(target: Target, refusal: str) -> Listed:
     """Pair what the loader does not: it stops at the first defect."""
     finding = Finding("refused", refusal)
-    if target.image_dir is None or not target.image_dir.is_dir():
+    if target.image_dir is None or not is_folder(target.image_dir):
         return Listed(target, findings=(finding,))
     listed = list_folder(target)
     # Whatever this pairing does not see either, the loader's own words must not be lost.
@@ -63,6 +67,9 @@ def _target(name: str) -> Target:
     # Where the files of a benchmark lie: this project's folders or a peer's.
     layout = None if spec is None else dataset_layout(spec)
     label_dir = _folder(metadata, "sem_seg_root")
+    coding = getattr(metadata, "label_coding", None)
+    naming = getattr(metadata, "naming", PLAIN_NAMES) if layout is None else layout.naming
+    is_plain = coding is None or coding.is_plain
     names = tuple(getattr(metadata, "stuff_classes", None) or dataset_vocabulary(name).names)
     ids = getattr(metadata, "label_ids", None)
     script = getattr(spec, "prepared_by", "")
@@ -70,13 +77,12 @@ def _target(name: str) -> Target:
     return Target(
         name=name,
         names=names if ids is None else _file_names(spec, names, ids),
-        ignore=dataset_ignore_labels(name),
+        ignore=dataset_ignore_labels(name) if is_plain else (IGNORE_LABEL,),
         image_dir=_folder(metadata, "image_root"),
         label_dir=label_dir,
-        labels_select=getattr(layout, "labels_select", False),
-        nested=getattr(layout, "nested", False),
-        image_ending=getattr(layout, "image_ending", ""),
-        label_ending=getattr(layout, "label_ending", ""),
+        naming=naming,
+        listed=getattr(metadata, "image_list", None),
+        coding=coding,
         cure=f"Prepare them anew: {command}" if script else "",
         withheld=_withheld(label_dir, ids),
     )

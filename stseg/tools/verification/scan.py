@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from stseg.data import (
     BrokenFileError,
+    LabelCoding,
     image_size,
     open_image,
     orientation_of,
@@ -54,6 +55,8 @@ class FileFacts:
         label_size: (width, height); zeros if it cannot be opened.
         ids: (k,) int64, the ids that occur, rising.
         counts: (k,) int64, pixels of each.
+        strange: values or colours that the data set gives no meaning, see `LabelCoding`.
+        strange_pixels: that hold them.
         top_id: id that covers most of the first row, -1 if there is none. The sky, if there is one.
     """
 
@@ -69,6 +72,8 @@ class FileFacts:
     label_size: tuple[int, int] = (0, 0)
     ids: Any = ()
     counts: Any = ()
+    strange: tuple[int, ...] = ()
+    strange_pixels: int = 0
     top_id: int = -1
 
     @property
@@ -83,6 +88,7 @@ def scan(
     jobs: int = 1,
     decode: bool = False,
     progress: Callable[[Iterable[FileFacts]], Iterable[FileFacts]] = iter,
+    coding: LabelCoding | None = None,
 ) -> list[FileFacts]:
     """Look at every pair once: the label map whole, of the image only header and end.
 
@@ -91,21 +97,22 @@ def scan(
         jobs: threads.
         decode: decode every image, too: finds damage in the middle, takes several times as long.
         progress: wraps the results as they come.
+        coding: what the values in the label maps mean; None where they are ids.
 
     Returns:
         Facts in the order of the pairs.
     """
     pool = ThreadPoolExecutor(jobs)
     try:
-        return list(progress(pool.map(lambda pair: look(pair, decode=decode), pairs)))
+        return list(progress(pool.map(lambda pair: look(pair, decode, coding), pairs)))
     finally:
         pool.shutdown(cancel_futures=True)  # so that Ctrl+C does not wait for all of them
 
 
-def look(pair: Pair, *, decode: bool = False) -> FileFacts:
+def look(pair: Pair, decode: bool = False, coding: LabelCoding | None = None) -> FileFacts:
     """The facts of one pair; see `scan`."""
     facts = _with_image(FileFacts(pair.image, pair.label), decode)
-    return _with_label(facts) if pair.label else facts
+    return _with_label(facts, coding) if pair.label else facts
 
 
 def holders(facts: Sequence[FileFacts], ids: Sequence[int] | np.ndarray) -> list[str]:
@@ -154,16 +161,21 @@ def _is_complete(path: str, format_name: str) -> bool:
         return end in file.read()
 
 
-def _with_label(facts: FileFacts) -> FileFacts:
+def _with_label(facts: FileFacts, coding: LabelCoding | None) -> FileFacts:
     try:
         with open_image(facts.label, "Label map") as image:
             mode, size, format_name = image.mode, image.size, image.format or ""
         facts = replace(facts, label_mode=mode, label_size=size, label_format=format_name)
-        ids = read_ids(facts.label)
+        raw = read_ids(facts.label) if coding is None else coding.read_raw(facts.label)
     except _BROKEN as error:
         return replace(facts, label_error=_reason(error), is_undecodable=True)
     except ValueError as error:
         return replace(facts, label_error=_reason(error), is_undecodable=not facts.label_mode)
+    ids = raw
+    if coding is not None:
+        ids, is_strange = coding.decode(raw)
+        strange = tuple(np.unique(raw[is_strange]).tolist())
+        facts = replace(facts, strange=strange, strange_pixels=int(is_strange.sum()))
     present, counts = _count(ids.ravel())
     top, top_counts = _count(ids[0])
     return replace(facts, ids=present, counts=counts, top_id=int(top[top_counts.argmax()]))

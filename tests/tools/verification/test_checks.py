@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stseg.data import Naming
 from stseg.tools.verification import (
     OFFICIAL,
     Histogram,
@@ -175,9 +176,7 @@ def test_folders_below_and_endings_of_names_are_followed_where_a_data_set_has_th
         (255,),
         tmp_path / "images",
         tmp_path / "labels",
-        nested=True,
-        image_ending="_leftImg8bit",
-        label_ending="_labelTrainIds",
+        naming=Naming(nested=True, image_ending="_leftImg8bit", label_ending="_labelTrainIds"),
     )
     listed = list_folder(target)
     assert [Path(pair.label).name for pair in listed.pairs] == ["bonn_1_labelTrainIds.png"]
