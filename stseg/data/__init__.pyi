@@ -51,7 +51,14 @@ from .pixel_values import labels_may_be_turned, orientation_of
 from .readers.folders import register_data, register_folder, register_from_cfg, register_images
 from .readers.unlabelled import Skipped, list_images
 from .sampling import balance_weights, spread
-from .videos import DamagedVideoError, look_at_video, open_video, read_video
+from .videos import (
+    DamagedVideoError,
+    look_at_video,
+    open_video,
+    read_video,
+    video_frames,
+    video_size,
+)
 
 __all__ = [
     "BrokenFileError",
@@ -126,4 +133,6 @@ __all__ = [
     "tell_once",
     "to_rgb",
     "unique_stems",
+    "video_frames",
+    "video_size",
 ]

@@ -22,6 +22,8 @@ from stseg.utils import irregular_kind
 
 _USUAL_FPS = 25.0
 _MOST_FPS = 60.0
+#: Seconds that one frame may stand: beyond that its time is taken for damaged.
+_LONGEST_STAND = 600.0
 #: Failures in a row after which a video is given up, where its header does not tell the end.
 _MOST_FAILURES, _FAILURES = 1000, 25
 #: What may be missing at the end without a word: headers tell lengths roughly.
@@ -176,12 +178,15 @@ class _Walk:
     def __iter__(self) -> Iterator[tuple[int, float]]:
         """Number and seconds of every frame that is there to be retrieved."""
         number = failures = 0
+        last = -1 / self.fps
         while failures <= (_MOST_FAILURES if number < self.stated else _FAILURES):
             if self._capture.grab():
                 self.read, self.failed = self.read + 1, self.failed + failures
-                failures = 0
-                seconds = max(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, 0.0)
-                self._ends = max(self._ends, seconds + 1 / self.fps)
+                skipped, failures = failures, 0
+                seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                if not last < seconds < last + _LONGEST_STAND:  # some formats have no times
+                    seconds = last + (1 + skipped) / self.fps
+                last, self._ends = seconds, seconds + 1 / self.fps
                 yield number, seconds
             else:
                 failures += 1

@@ -107,6 +107,15 @@ def check_encoding(target: Target, facts: Sequence[FileFacts]) -> list[Finding]:
         "Save the one that is meant.",
         pages,
     )
+    told = {*coloured, *lossy, *pages, *stretched}
+    others = [f for f in unread if f.label not in told]
+    findings += about_files(
+        "unread-labels",
+        f"expected label maps that can be read, got {{count}} that cannot; the first: "
+        f"{others[0].label_error if others else ''}",
+        "",
+        [f.label for f in others],
+    )
     if len(target.names) > 256:
         findings += about_files(
             "8-bit-labels",

@@ -115,6 +115,13 @@ def test_a_label_of_several_pages_and_a_pipe_are_named(tmp_path):
     ]
 
 
+def test_a_label_beyond_the_limit_is_named_with_the_cure(tmp_path, monkeypatch):
+    write_folder(tmp_path, count=2)
+    monkeypatch.setenv("STSEG_MAX_MEGAPIXELS", "0.0001")
+    (finding,) = [f for f in check_folder(tmp_path).findings if f.code == "unread-labels"]
+    assert finding.count == 2 and "set STSEG_MAX_MEGAPIXELS higher" in finding.text
+
+
 def test_ids_from_1_are_understood(tmp_path):
     write_folder(tmp_path, count=1)
     write_pair(tmp_path, "scene0", blocks([1, 2, 3, 4]))
