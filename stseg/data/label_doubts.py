@@ -68,8 +68,9 @@ class LabelDoubts:
         if not self._found:
             return False
         last, is_few = len(self.names) - 1, len(self.names) <= _FEW
-        if len(self._found) == 1 or (is_few and self.missing):
-            return True  # of one name too: that class is 255, and the ground 0
+        if self.missing or last == 0:  # of one name that class is 255, and the ground 0
+            is_replaced = last in self.missing or last == 1
+            return last == 0 or self._found == {0} or (is_few and is_replaced)
         # Some files with 1, others with 255 in its place: no file has both.
         candidates = range(2) if last == 1 else (last,)
         return is_few and any(i not in self._beside for i in candidates)

@@ -107,7 +107,7 @@ def check_encoding(target: Target, facts: Sequence[FileFacts]) -> list[Finding]:
         "Save the one that is meant.",
         pages,
     )
-    told = {*coloured, *lossy, *pages, *stretched}
+    told = {*(f.label for f in coloured), *lossy, *pages, *stretched}
     others = [f for f in unread if f.label not in told]
     findings += about_files(
         "unread-labels",
