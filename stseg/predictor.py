@@ -101,6 +101,7 @@ class Predictor:
             )
         self._augmentation = T.AugmentationList(build_augmentations(cfg, is_train=False))
         self._current: _Current | None = None
+        self._told: set[str] = set()
 
     @classmethod
     def from_pretrained(cls, name: str, device: str | None = None) -> "Predictor":
@@ -150,7 +151,7 @@ class Predictor:
         self, images: Sequence[ImageLike], vocabulary: VocabularyLike
     ) -> list[Segmentation]:
         """Segment a list of images in one batch; see `__call__`."""
-        wanted = Vocabulary.parse(vocabulary)
+        wanted = self._parsed(vocabulary)
         asked = with_distractors(wanted)
         pictures = [image_array(image) for image in images]
         if not pictures:
@@ -185,7 +186,7 @@ class Predictor:
             raise ValueError(
                 "Predictor.predict: expected an image, got none. Call set_image first."
             )
-        wanted = Vocabulary.parse(vocabulary)
+        wanted = self._parsed(vocabulary)
         asked, item, image = with_distractors(wanted), self._current.item, self._current.image
         with torch.inference_mode():
             if self._current.encoded is None:
@@ -195,6 +196,15 @@ class Predictor:
             scores = self.model.scores_of(self._current.encoded, embeddings, asked)
             found = self.model.best(scores.at((item["height"], item["width"])))
             return decide(found, wanted, image)
+
+    def _parsed(self, source: VocabularyLike) -> Vocabulary:
+        """The names; what is probably not meant is said once. Who brings a Vocabulary has looked."""
+        vocabulary = Vocabulary.parse(source)
+        if not isinstance(source, Vocabulary) and vocabulary.key not in self._told:
+            self._told.add(vocabulary.key)
+            for note in vocabulary.notes():
+                logger.warning("Vocabulary: %s", note)
+        return vocabulary
 
     def _model_input(
         self, image: np.ndarray, vocabulary: Vocabulary | None = None

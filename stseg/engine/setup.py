@@ -13,8 +13,8 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 
 from stseg.checkpoint import check_weights
-from stseg.config import setup_cfg
-from stseg.data import register_from_cfg
+from stseg.config import IMAGES_NAME, setup_cfg
+from stseg.data import dataset_vocabulary, register_from_cfg
 from stseg.engine.dry_run import make_dry
 from stseg.engine.run_folder import has_checkpoint, latest_aside, locked, set_aside
 from stseg.engine.screen import set_up_logs, tell
@@ -48,6 +48,7 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
         names = ", ".join(os.path.basename(path) for path, _ in skipped)
         logger.warning("%d images cannot be read and are left out: %s", len(skipped), names)
     _tell_run(cfg, args)
+    _tell_names(cfg)
     return cfg
 
 
@@ -70,6 +71,16 @@ def _tell_run(cfg: CfgNode, args: argparse.Namespace) -> None:
             ("output", cfg.OUTPUT_DIR),
         ],
     )
+
+
+def _tell_names(cfg: CfgNode) -> None:
+    """Warn of what is probably not meant in the names of one's own data."""
+    own = [entry["name"] if isinstance(entry, dict) else entry[0] for entry in cfg.DATASETS.FOLDERS]
+    if cfg.SELF_TRAINING.IMAGES:
+        own.append(IMAGES_NAME)
+    for name in own:
+        for note in dataset_vocabulary(name).notes():
+            logger.warning("Names of %s: %s", name, note)
 
 
 @contextmanager

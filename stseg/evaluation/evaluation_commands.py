@@ -9,6 +9,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,9 @@ from stseg.evaluation.results import (
 from stseg.evaluation.scoring import Settings, score_pairs, summarise
 from stseg.evaluation.terminal import compare_text, summary_text, unlike_text
 from stseg.structures import Vocabulary
-from stseg.utils import check_output
+from stseg.utils import check_output, read_text
+
+logger = logging.getLogger(__name__)
 
 #: What stands before the command where nothing else does.
 PROGRAM = "python -m stseg.evaluation"
@@ -48,7 +51,7 @@ for the suffix (.png, .tif, .tiff). Maps are grey of 8 or 16 bits, or palette in
 _SCORE_EXAMPLE = """\
 example:
   PROGRAM score --pred out/ --gt labels/ --names names.json \\
-      --seen "wall; sky; tree" --bootstrap 200 --output a.json
+      --seen "wall; sky" --bootstrap 200 --output a.json
 
 names.json is a list of names in the order of the ids, ["wall", "sky"], or an object with
 "classes" and, if you like, "seen" (list of names) and "ignore" (id)."""
@@ -96,13 +99,15 @@ def _score(args: argparse.Namespace, command: Sequence[str]) -> int:
         named = ("names", "weights", "similarity", "images")
         check_output(args.output, "--output", {f"--{key}": getattr(args, key) for key in named})
     vocabulary = Vocabulary.parse(args.names)
+    for note in vocabulary.notes():
+        logger.warning("--names: %s", note)
     if args.seen is not None:
-        vocabulary = vocabulary.with_seen(args.seen)
+        vocabulary = replace(vocabulary, seen=vocabulary.chosen(args.seen, "--seen"))
     interest = None
     if args.interest is not None:
-        interest = np.array(vocabulary.with_seen(args.interest).seen, dtype=bool)
+        interest = np.array(vocabulary.chosen(args.interest, "--interest"), dtype=bool)
     similarity = read_similarity(args.similarity, len(vocabulary)) if args.similarity else None
-    listed = args.images.read_text(encoding="utf-8").splitlines() if args.images else None
+    listed = read_text(args.images, "--images").splitlines() if args.images else None
     pairs = pair_folders(args.pred, args.gt, listed)
     settings = Settings(
         num_classes=len(vocabulary),

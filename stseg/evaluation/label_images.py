@@ -15,7 +15,7 @@ import numpy as np
 from stseg.data import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_ids, read_label
 from stseg.evaluation.metrics import fold_background
 from stseg.structures import IGNORE_LABEL
-from stseg.utils import some_of
+from stseg.utils import same_name, some_of
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _label_files(folder: Path) -> dict[str, Path]:
         hidden = any(part.startswith(".") for part in below.parts)
         if hidden or path.suffix.lower() not in LABEL_SUFFIXES or not path.is_file():
             continue
-        name = below.with_suffix("").as_posix()
+        name = same_name(below.with_suffix("").as_posix())
         if name in found:
             raise ValueError(
                 f"{folder}: expected one file per name, got {found[name].name} and {path.name} "
@@ -154,7 +154,7 @@ def _refuse_single(
 
 
 def _without_suffix(name: str) -> str:
-    name = Path(name.strip()).as_posix()
+    name = same_name(Path(name.strip()).as_posix())
     ends = [end for end in IMAGE_SUFFIXES if name.lower().endswith(end)]
     return name[: -len(ends[0])] if ends else name
 

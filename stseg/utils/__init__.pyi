@@ -8,6 +8,16 @@ from .old_ways import hide_old_ways
 from .phases import phase, watching
 from .random_state import get_random_state, kept_random_state, set_random_state
 from .shipped import ASSETS, config_names, config_path
+from .texts import (
+    did_you_mean,
+    name_key,
+    nearest,
+    parse_json,
+    read_json,
+    read_text,
+    same_name,
+    spelling_on_disk,
+)
 from .threads import share_processors
 
 __all__ = [
@@ -21,16 +31,24 @@ __all__ = [
     "TensorCache",
     "cache_folder",
     "check_output",
+    "did_you_mean",
     "explanation",
     "front_door",
     "get_random_state",
     "hide_old_ways",
     "is_installed",
     "kept_random_state",
+    "name_key",
+    "nearest",
+    "parse_json",
+    "read_json",
+    "read_text",
     "require_detectron2",
+    "same_name",
     "set_random_state",
     "share_processors",
     "some_of",
+    "spelling_on_disk",
     "without_traceback",
     "write_atomically",
 ]

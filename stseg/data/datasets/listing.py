@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stseg.data.image_io import IMAGE_SUFFIXES, LABEL_SUFFIXES
-from stseg.utils import some_of
+from stseg.utils import read_text, same_name, some_of
 
 
 def files_by_stem(
@@ -54,7 +54,7 @@ def _files(
                 inner = f"{below}{entry.name}/"
                 yield from _files(Path(entry.path), suffixes, ending, nested, inner)
             elif suffix.lower() in suffixes and stem.endswith(ending):
-                yield below + stem.removesuffix(ending), entry.path
+                yield same_name(below + stem.removesuffix(ending)), entry.path
 
 
 def list_pairs(
@@ -119,9 +119,9 @@ def select_listed(
     Raises:
         ValueError: if the list is empty or names an image that is not there.
     """
-    stems = set(list_file.read_text(encoding="utf-8").split())
-    kept = [record for record in records if Path(record["file_name"]).stem in stems]
-    missing = sorted(stems - {Path(record["file_name"]).stem for record in kept})
+    stems = set(same_name(read_text(list_file, f"Data set {name}")).split())
+    kept = [record for record in records if same_name(Path(record["file_name"]).stem) in stems]
+    missing = sorted(stems - {same_name(Path(record["file_name"]).stem) for record in kept})
     if kept and not missing:
         return kept
     raise ValueError(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from stseg.structures import IGNORE_LABEL, Vocabulary
-from stseg.utils import some_of
+from stseg.utils import name_key, some_of
 
 
 @dataclass(frozen=True)
@@ -175,9 +175,9 @@ def class_ids(
     table: dict[str, int] = {}
     for position, synonyms in enumerate(vocabulary.synonyms):
         for synonym in synonyms:
-            key = synonym.casefold()
+            key = folded(synonym)
             table[key] = position if table.get(key, position) == position else IGNORE_LABEL - 1
-    table.update({n.casefold(): i for i, n in reversed(list(enumerate(vocabulary.names)))})
+    table.update({folded(n): i for i, n in reversed(list(enumerate(vocabulary.names)))})
     table.update({folded(label): IGNORE_LABEL for label in ignore})
     ids = {label: table.get(folded(label), IGNORE_LABEL - 1) for label in used}
     unknown = [label for label, class_id in ids.items() if class_id < IGNORE_LABEL]
@@ -191,5 +191,5 @@ def class_ids(
 
 
 def folded(label: str) -> str:
-    """A label without what does not count: case and blanks."""
-    return " ".join(label.split()).casefold()
+    """A label without what does not count: case, blanks, Unicode forms."""
+    return name_key(label)

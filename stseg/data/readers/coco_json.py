@@ -12,7 +12,7 @@ from stseg.data.readers.annotations import (
     refuse_same_stem,
     stated_size,
 )
-from stseg.utils import some_of
+from stseg.utils import some_of, spelling_on_disk
 
 KEYS = ("images", "annotations", "categories")
 
@@ -111,7 +111,7 @@ def drawings_of(
         entry = images[image_id]
         relative = PurePosixPath(entry["file_name"].replace("\\", "/"))
         places = [image_dir / relative, image_dir / relative.name]
-        image = next((place for place in places if place.is_file()), None)
+        image = next(filter(None, map(spelling_on_disk, places)), None)
         if image is None:
             missing.append(str(relative))
             continue

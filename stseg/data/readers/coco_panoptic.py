@@ -26,7 +26,7 @@ from stseg.data.readers.coco_json import (
     known_id,
     left_out,
 )
-from stseg.utils import some_of
+from stseg.utils import some_of, spelling_on_disk
 
 
 def read_panoptic(name: str, image_dir: Path, annotation: Path, label_dir: Path) -> Annotations:
@@ -62,9 +62,10 @@ def read_panoptic(name: str, image_dir: Path, annotation: Path, label_dir: Path)
         labels = _labels(entry, categories, where)
         for label in labels.values():
             used.setdefault(label, where)
-        png = label_dir / str(entry.get("file_name"))
-        if not png.is_file():
-            missing.append(png.name)
+        stated = label_dir / str(entry.get("file_name"))
+        png = spelling_on_disk(stated)
+        if png is None:
+            missing.append(stated.name)
             continue
         stat = os.stat(png)
         stamps.append([png.name, stat.st_size, stat.st_mtime_ns])

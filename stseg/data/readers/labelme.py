@@ -25,6 +25,7 @@ from stseg.data.readers.annotations import (
     stated_size,
 )
 from stseg.data.readers.polygons import clip_polygon
+from stseg.utils import spelling_on_disk
 
 #: labelme's own label for regions that carry no class.
 IGNORED = "__ignore__"
@@ -84,7 +85,7 @@ def _find_image(file: Path, image_path: str, image_dir: Path) -> Path | None:
     relative = PurePosixPath(image_path.replace("\\", "/"))
     places = [image_dir / relative.name, file.parent / relative]
     places += [image_dir / f"{file.stem}{suffix}" for suffix in IMAGE_SUFFIXES]
-    return next((Path(*place.parts) for place in places if place.is_file()), None)
+    return next(filter(None, (spelling_on_disk(Path(*place.parts)) for place in places)), None)
 
 
 def _shapes(file: Path, shapes: Any) -> list[tuple[str, str, Any]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from stseg.data import IMAGE_SUFFIXES, LABEL_SUFFIXES
 from stseg.tools.verification.data_set import Listed, Pair, Target
 from stseg.tools.verification.finding import Finding, about_files
+from stseg.utils import same_name
 
 
 @dataclass
@@ -90,7 +91,7 @@ def _collect(folder: Path, paths: Iterable[str], suffixes: tuple[str, ...], endi
             continue
         if not os.path.isfile(path):
             continue
-        stem = stem.removesuffix(ending)
+        stem = same_name(stem.removesuffix(ending))
         if suffix.lower() not in suffixes:
             files.strays.setdefault(stem, path)
         elif stem in files.good:
