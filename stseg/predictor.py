@@ -198,7 +198,7 @@ class Predictor:
             return decide(found, wanted, image)
 
     def _parsed(self, source: VocabularyLike) -> Vocabulary:
-        """The names; what is probably not meant is said once. Who brings a Vocabulary has looked."""
+        """The names; what they probably do not mean is said once, but of no Vocabulary given."""
         vocabulary = Vocabulary.parse(source)
         if not isinstance(source, Vocabulary) and vocabulary.key not in self._told:
             self._told.add(vocabulary.key)

@@ -140,13 +140,15 @@ class ConfusionMatrix:
             "pACC": float(self._hits().sum() / total) if total else float("nan"),
         }
 
-    def mean_iou(self, classes: np.ndarray) -> float:
-        """Mean IoU over the chosen classes that occur in the truth; NaN if none does.
+    def mean_iou(self, classes: np.ndarray, union: bool = False) -> float:
+        """Mean IoU over the chosen classes that occur; NaN if none does.
 
         Args:
             classes: (N,) bool.
+            union: in the truth or the prediction, and not in the truth alone.
         """
-        return mean_or_nan(self._iou_or_zero()[self.present & classes])
+        occurs = self.present | (self.counts.sum(axis=0) > 0) if union else self.present
+        return mean_or_nan(self._iou_or_zero()[occurs & classes])
 
     def _hits(self) -> np.ndarray:
         return self.counts.diagonal()

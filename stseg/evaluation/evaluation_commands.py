@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from stseg.data import ignore_label
+from stseg.evaluation.confidence_images import pair_confidences
 from stseg.evaluation.label_images import pair_folders
 from stseg.evaluation.open_vocab import read_similarity
 from stseg.evaluation.report import write_report
@@ -26,7 +27,12 @@ from stseg.evaluation.results import (
     read_results,
     write_result,
 )
-from stseg.evaluation.scoring import Settings, score_pairs, summarise
+from stseg.evaluation.scoring import (
+    Settings,
+    score_pairs,
+    summarise,
+    warn_of_ignored_classes,
+)
 from stseg.evaluation.terminal import compare_text, summary_text, unlike_text
 from stseg.structures import Vocabulary
 from stseg.utils import check_output, read_text
@@ -109,6 +115,8 @@ def _score(args: argparse.Namespace, command: Sequence[str]) -> int:
     similarity = read_similarity(args.similarity, len(vocabulary)) if args.similarity else None
     listed = read_text(args.images, "--images").splitlines() if args.images else None
     pairs = pair_folders(args.pred, args.gt, listed)
+    if args.confidence is not None:
+        pairs = pair_confidences(pairs, args.confidence)
     settings = Settings(
         num_classes=len(vocabulary),
         ignore=tuple(args.ignore or [ignore_label(args.names, len(vocabulary))]),
@@ -117,6 +125,7 @@ def _score(args: argparse.Namespace, command: Sequence[str]) -> int:
         replicates=args.bootstrap,
         seed=args.seed,
     )
+    warn_of_ignored_classes(settings.ignore, vocabulary.names)
     score = score_pairs(pairs, settings, jobs=args.jobs, progress=_progress(len(pairs)))
     provenance = make_provenance(
         command=command,
@@ -125,6 +134,7 @@ def _score(args: argparse.Namespace, command: Sequence[str]) -> int:
         gt=args.gt,
         names=args.names,
         similarity=args.similarity,
+        confidence=args.confidence,
     )
     result = summarise(
         score,
@@ -228,6 +238,9 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
         " from it on count as it (VOC-20b)")  # fmt: skip
     add("--images", type=Path, metavar="FILE", help="names of the images to score, one a line;"
         " default: all")  # fmt: skip
+    add("--confidence", type=Path, metavar="DIR", help="confidences of the predictions, grey PNG of"
+        " 8 or 16 bits, as `stseg predict --save labels,confidence` writes them (it may be the"
+        " folder of --pred): calibration error and risk against coverage, too")  # fmt: skip
     add("--boundary", action="store_true", help="boundary IoU too, at about twice the cost")
     add("--bootstrap", type=int, default=0, metavar="N", help="replicates for 95 %% intervals and"
         " for the test of `compare`, such as 200; default: none")  # fmt: skip

@@ -17,6 +17,9 @@ from stseg.evaluation.metrics import fold_background
 from stseg.structures import IGNORE_LABEL
 from stseg.utils import same_name, some_of
 
+#: Of the stem of a picture that holds confidences and lies beside its label map.
+CONFIDENCE_ENDING = "_confidence"
+
 
 @dataclass(frozen=True)
 class LabelPair:
@@ -26,11 +29,13 @@ class LabelPair:
         name: path below both folders, without suffix, with "/" on every system.
         prediction: file of predicted ids.
         label: file of true ids.
+        confidence: file of the prediction's confidences, None where not asked for.
     """
 
     name: str
     prediction: Path
     label: Path
+    confidence: Path | None = None
 
 
 def pair_folders(
@@ -58,6 +63,9 @@ def pair_folders(
             name has no file.
     """
     predictions, labels = _label_files(Path(pred)), _label_files(Path(gt))
+    for name in [n for n in predictions if n.endswith(CONFIDENCE_ENDING) and n not in labels]:
+        if name.removesuffix(CONFIDENCE_ENDING) in predictions:
+            del predictions[name]
     if listed is None:
         _refuse_single(predictions, labels, Path(gt), "a label for every prediction")
         _refuse_single(labels, predictions, Path(pred), "a prediction for every label")

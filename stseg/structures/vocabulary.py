@@ -224,8 +224,8 @@ class Vocabulary:
                 as ADE20K-847 has ("bag", "bag, handbag").
 
         Raises:
-            ValueError: for an empty vocabulary, or an empty or repeated name (case, Unicode forms and
-                what cannot be seen do not tell names apart); the text names the entry and its
+            ValueError: for an empty vocabulary, or an empty or repeated name (case, Unicode forms
+                and what cannot be seen do not tell names apart); the text names the entry and its
                 position, counted from 1. Also for text that is JSON or looks like another file.
             FileNotFoundError: if `source` is called like a names file and no such file exists, or
                 names a list that does not ship.

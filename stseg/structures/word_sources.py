@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from stseg.utils import did_you_mean, parse_json, read_json, read_text
+from stseg.utils import did_you_mean, read_json, read_text
 
 _LIST_DIR = Path(__file__).parents[1] / "data" / "datasets" / "vocab"
 LIST_PREFIX = "vocab:"
