@@ -20,7 +20,7 @@ from stseg.checkpoint import (
     spare_encoder_files,
     weights_file,
 )
-from stseg.config import setup_cfg, usable_device
+from stseg.config import setup_cfg, unread_changes, usable_device
 from stseg.data import build_augmentations, find_media, is_video, read_image, to_rgb
 from stseg.modeling import build_model
 from stseg.modeling.meta_arch import EncodedImage
@@ -89,6 +89,8 @@ class Predictor:
         if weights is not None:
             cfg.MODEL.WEIGHTS = weights
         cfg.freeze()
+        for line in unread_changes(cfg):
+            logger.warning(line)
         self.cfg = cfg
         check_weights(cfg.MODEL.WEIGHTS)
         self.model = build_model(spare_encoder_files(cfg))

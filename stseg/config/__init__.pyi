@@ -10,6 +10,7 @@ from .data_entries import (
 from .rules import SHARE
 from .self_training import IMAGES_NAME, check_ignored
 from .table import add_stseg_config, check, check_values, leaves
+from .unread import unread_changes
 
 __all__ = [
     "DataEntry",
@@ -26,5 +27,6 @@ __all__ = [
     "parse_entry",
     "parse_flag",
     "setup_cfg",
+    "unread_changes",
     "usable_device",
 ]

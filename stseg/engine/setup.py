@@ -13,7 +13,7 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 
 from stseg.checkpoint import check_weights
-from stseg.config import IMAGES_NAME, setup_cfg
+from stseg.config import IMAGES_NAME, setup_cfg, unread_changes
 from stseg.data import dataset_vocabulary, register_from_cfg
 from stseg.engine.dry_run import make_dry
 from stseg.engine.run_folder import has_checkpoint, latest_aside, locked, set_aside
@@ -40,6 +40,8 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
         default_setup(cfg, args)
     if aside := getattr(args, "set_aside", ""):
         logger.warning("What an earlier run left in %s lies in %s now.", cfg.OUTPUT_DIR, aside)
+    for line in unread_changes(cfg):
+        logger.warning(line)
     torch.set_float32_matmul_precision(cfg.SOLVER.MATMUL_PRECISION)
     for line in register_from_cfg(cfg):
         logger.info(line)
