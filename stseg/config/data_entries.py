@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from stseg.utils import did_you_mean
 
 FOLDERS_KEY = "DATASETS.FOLDERS"
 _PLACES = ("path", "images", "labels", "annotation")
@@ -122,8 +123,7 @@ def parse_entry(mapping: Mapping[str, Any], where: str) -> DataEntry:
     known = ("name", "format", *FORMATS[kind].keys)
     for key in values:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.6)
-            hint = f" Did you mean {near[0]}?" if near else " Remove it."
+            hint = did_you_mean(key, known) or " Remove it."
             raise ValueError(
                 f"{where}, {name!r} of format {kind}: expected the keys {', '.join(known)}, "
                 f"got {key!r}.{hint}"

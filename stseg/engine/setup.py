@@ -14,7 +14,7 @@ from detectron2.utils import comm
 
 from stseg.checkpoint import check_weights
 from stseg.config import IMAGES_NAME, setup_cfg, unread_changes
-from stseg.data import dataset_vocabulary, register_from_cfg
+from stseg.data import check_registered, dataset_vocabulary, register_from_cfg
 from stseg.engine.dry_run import make_dry
 from stseg.engine.run_folder import has_checkpoint, latest_aside, locked, set_aside
 from stseg.engine.screen import set_up_logs, tell
@@ -170,6 +170,18 @@ def check_data(cfg: CfgNode, is_trained_on: bool = True) -> None:
     """
     register_from_cfg(cfg)
     register_target(cfg)
+    named = {"DATASETS.TEST": cfg.DATASETS.TEST}
+    if is_trained_on:
+        named["DATASETS.TRAIN"] = cfg.DATASETS.TRAIN
+        named["SELF_TRAINING.SOURCE.DATASETS"] = cfg.SELF_TRAINING.SOURCE.DATASETS
+    elif not cfg.DATASETS.TEST:
+        raise ValueError(
+            "DATASETS.TEST: expected at least one data set to evaluate on, got none. Name one, as "
+            "in DATASETS.TEST \"('mine',)\" with --data mine=folder:DIR."
+        )
+    for key, names in named.items():
+        for name in names:
+            check_registered(name, key)
     if is_trained_on and cfg.SELF_TRAINING.ENABLED and cfg.SELF_TRAINING.ROUNDS > 0:
         if not cfg.DATASETS.TRAIN:
             raise ValueError(

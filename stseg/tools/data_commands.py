@@ -6,6 +6,8 @@ import argparse
 import json
 import logging
 import os
+import re
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -112,10 +114,14 @@ def _verify(args: argparse.Namespace) -> int:
         _say(f"\n{text}" if text else "", end="\n" if text else "")
     if args.json:
         _write_json(args.json, reports)
+    unprepared = [report for report in reports if not report.is_prepared]
     if all(report.absent for report in reports):
         _say(
             f"\nNothing is there. The root is {_root()}; --root or DETECTRON2_DATASETS changes it."
         )
+    if unprepared or all(report.absent for report in reports):
+        _say(_how_to_prepare(unprepared or reports))
+    if all(report.absent for report in reports):
         return 1
     return int(any(report.failures for report in reports))
 
@@ -180,6 +186,17 @@ def _register(flags: Sequence[str] | None) -> list[str]:
     for entry in entries:
         register_data(entry)
     return [entry["name"] for entry in entries]
+
+
+def _how_to_prepare(reports: Sequence[Report]) -> str:
+    """The commands that make what is missing, each once."""
+    told = " ".join(report.absent for report in reports)
+    commands = dict.fromkeys(re.findall(r"`(stseg data prepare [^`]+)`", told))
+    if not commands:
+        return ""
+    root = f" --root {shlex.quote(_root())}"
+    lines = [f"  {command}{'' if '--out' in command else root}" for command in commands]
+    return "\n".join(["What a download lacks is made by", *lines, "(see datasets/README.md)."])
 
 
 def _root() -> str:

@@ -7,6 +7,7 @@ from .ids import IGNORE_LABEL
 from .old_ways import hide_old_ways
 from .phases import phase, watching
 from .random_state import get_random_state, kept_random_state, set_random_state
+from .registries import registered
 from .shipped import ASSETS, config_names, config_path
 from .texts import (
     did_you_mean,
@@ -43,6 +44,7 @@ __all__ = [
     "parse_json",
     "read_json",
     "read_text",
+    "registered",
     "require_detectron2",
     "same_name",
     "set_random_state",

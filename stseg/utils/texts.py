@@ -88,7 +88,7 @@ def read_json(path: str | os.PathLike[str], what: str) -> Any:
 def nearest(given: object, known: Iterable[str], most: int = 1) -> list[str]:
     """The known words that are near enough to be what was meant, whatever their case."""
     folded = {word.casefold(): word for word in known}
-    near = difflib.get_close_matches(str(given).casefold(), folded, n=most, cutoff=0.6)
+    near = difflib.get_close_matches(str(given).casefold(), folded, n=most, cutoff=0.55)
     return [folded[word] for word in near]
 
 
