@@ -1,7 +1,8 @@
 """What a file of class names says about the label maps that go with it."""
 
-import json
 from pathlib import Path
+
+from stseg.utils import read_json
 
 
 def ignore_label(names_file: Path, num_classes: int) -> int:
@@ -18,10 +19,10 @@ def ignore_label(names_file: Path, num_classes: int) -> int:
         ValueError: if "ignore" is not a whole number.
     """
     if names_file.suffix.lower() == ".json":
-        content = json.loads(names_file.read_text(encoding="utf-8-sig"))
+        content = read_json(names_file, "Names file")
         if isinstance(content, dict) and "ignore" in content:
             value = content["ignore"]
-            if not isinstance(value, int):
+            if not isinstance(value, int) or isinstance(value, bool):
                 raise ValueError(
                     f'{names_file}: expected a whole number at "ignore", got {value!r}.'
                 )

@@ -19,6 +19,7 @@ from stseg.evaluation.confidence_images import pair_confidences
 from stseg.evaluation.label_images import pair_folders
 from stseg.evaluation.open_vocab import read_similarity
 from stseg.evaluation.report import write_report
+from stseg.evaluation.result_parts import check_result
 from stseg.evaluation.results import (
     Result,
     comparable,
@@ -166,7 +167,10 @@ def _compare(args: argparse.Namespace, command: Sequence[str]) -> int:
 
 def _pairs(a: Path, b: Path, data_set: str | None) -> list[tuple[str, Result, Result]]:
     """What to compare with what; with a name where there is more than one pair."""
-    first, second = read_results(a), read_results(b)
+    first, second = (
+        {name: check_result(path, found) for name, found in read_results(path).items()}
+        for path in (a, b)
+    )
     if data_set is not None or len(first) == len(second) == 1:
         return [("", read_result(a, data_set), read_result(b, data_set))]
     shared = [name for name in first if name in second]
@@ -181,7 +185,7 @@ def _report(args: argparse.Namespace, command: Sequence[str]) -> int:
     check_output(args.output, "--output", {"result": args.result})
     files = write_report(
         args.output,
-        read_result(args.result, args.data_set),
+        check_result(args.result, read_result(args.result, args.data_set)),
         title=args.title or f"Evaluation of {args.result.stem}",
         pred=args.pred,
         gt=args.gt,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from stseg.utils import IGNORE_LABEL, did_you_mean
+from stseg.utils import IGNORE_LABEL, nearest
 
 # What shows, writes and exports is imported where it is asked for: the answer alone needs neither
 # Pillow nor OpenCV.
@@ -70,9 +70,10 @@ class Segmentation:
             return np.isin(self.label_map, [i for i, n in enumerate(self.names) if n == name])
         if name == "unknown":
             return self.label_map == IGNORE_LABEL
+        near = "".join(f" The nearest is {other!r}." for other in nearest(name, self.names))
         raise KeyError(
             f"Segmentation: expected one of its {len(self.names)} names, or 'unknown', got "
-            f"{name!r}.{did_you_mean(name, self.names)}"
+            f"{name!r}.{near}"
         )
 
     def overlay(self, size: Sequence[int] | None = None) -> np.ndarray:

@@ -4,7 +4,7 @@ from .doors import front_door
 from .errors import explanation, some_of, without_traceback
 from .files import MARK, check_output, write_atomically
 from .ids import IGNORE_LABEL
-from .old_ways import hide_old_ways
+from .old_ways import hide_jit, hide_old_ways
 from .phases import phase, watching
 from .random_state import get_random_state, kept_random_state, set_random_state
 from .registries import registered
@@ -36,6 +36,7 @@ __all__ = [
     "explanation",
     "front_door",
     "get_random_state",
+    "hide_jit",
     "hide_old_ways",
     "is_installed",
     "kept_random_state",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from stseg.structures import IGNORE_LABEL, Vocabulary
-from stseg.utils import name_key, some_of
+from stseg.utils import name_key, parse_json, some_of
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def read_json(path: Path, keys: Sequence[str], what: str) -> tuple[dict[str, Any
     """
     raw = path.read_bytes()
     try:
-        content = json.loads(raw)
+        content = parse_json(raw)
     except ValueError as error:  # also bytes that are not text
         raise ValueError(
             f"{path}: expected JSON, got text that is not: {error}. Export it again, or remove it."

@@ -46,8 +46,9 @@ def draw_label_maps(
     """Draw the label map of every image, unless an earlier call did.
 
     The folder is named after the data set and a hash of annotation, names and images, so that a
-    change of any of them draws anew. Only what is not there is drawn: a run that was killed goes
-    on where it stopped. The folder holds labels/ and names.json, and may be removed between runs.
+    change of any of them draws anew. Only what is not there, or of another size than its image, is
+    drawn: a run that was killed goes on where it stopped. The folder holds labels/ and names.json,
+    and may be removed between runs.
 
     Args:
         name: of the data set.
@@ -68,7 +69,9 @@ def draw_label_maps(
     images = [(d.image, d.stem) for d in annotations.drawings]
     folder = cache_root() / "labels" / f"{_plain(name)}-{hash_of(content, images)[:16]}"
     files = [folder / "labels" / f"{drawing.stem}.png" for drawing in annotations.drawings]
-    todo = [(d, f) for d, f in zip(annotations.drawings, files, strict=True) if not f.exists()]
+    jobs = list(zip(annotations.drawings, files, strict=True))
+    are_good = in_threads(_is_of_its_size, jobs, f"looking at labels of {name}")
+    todo = [job for job, is_good in zip(jobs, are_good, strict=True) if not is_good]
 
     def draw(job: tuple[Drawing, Path]) -> None:
         labels = _draw_one(annotations, job[0], ids, fill)
@@ -83,6 +86,14 @@ def draw_label_maps(
         {"file_name": drawing.image, "sem_seg_file_name": str(file)}
         for drawing, file in zip(annotations.drawings, files, strict=True)
     ]
+
+
+def _is_of_its_size(job: tuple[Drawing, Path]) -> bool:
+    """Whether a label map is there and the image has not got another size since it was drawn."""
+    try:
+        return job[1].is_file() and image_size(job[1]) == image_size(job[0].image)
+    except (OSError, ValueError):  # damaged; what the image lacks is told when it is drawn
+        return False
 
 
 def _draw_one(
