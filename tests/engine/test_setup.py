@@ -140,3 +140,23 @@ def test_crops_of_the_online_teacher_are_in_no_file():
         setup_cfg(opts=[*opts, *online])
     setup_cfg(opts=[*opts, *online, "SELF_TRAINING.REFINE.ENABLED", False])
     setup_cfg(opts=[*opts, *online[2:]])
+
+
+@pytest.mark.parametrize(
+    "key", ["DATASETS.TEST", "DATASETS.TRAIN", "SELF_TRAINING.SOURCE.DATASETS"]
+)
+def test_an_unknown_data_set_is_named_before_anything_is_built(key):
+    cfg = setup_cfg(opts=[key, "('ade20k_150_test_sem_sg',)"])
+    near = r"Did you mean ade20k_150_test_sem_seg\?"
+    with pytest.raises(ValueError, match=rf"^{key}: expected a registered data set.* {near}"):
+        check_data(cfg)
+    if key == "DATASETS.TRAIN":
+        check_data(setup_cfg(opts=[key, "('nothing',)", *TEST]), is_trained_on=False)
+
+
+TEST = ("DATASETS.TEST", "('ade20k_150_test_sem_seg',)")
+
+
+def test_an_evaluation_on_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"^DATASETS.TEST: expected at least one data set"):
+        check_data(setup_cfg(), is_trained_on=False)
