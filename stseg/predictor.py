@@ -199,6 +199,17 @@ class Predictor:
             found = self.model.best(scores.at((item["height"], item["width"])))
             return decide(found, wanted, image)
 
+    def prepare(self, vocabulary: VocabularyLike) -> None:
+        """Embed names before there is an image; they are kept for the images to come.
+
+        Raises:
+            ValueError: if the names are faulty, or two are alike as far as the model reads them.
+        """
+        asked = with_distractors(self._parsed(vocabulary))
+        if hasattr(self.model, "embed"):
+            with torch.inference_mode():
+                self.model.embed(asked)
+
     def _parsed(self, source: VocabularyLike) -> Vocabulary:
         """The names; what they probably do not mean is said once, but of no Vocabulary given."""
         vocabulary = Vocabulary.parse(source)

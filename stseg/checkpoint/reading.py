@@ -87,12 +87,23 @@ def _load(local: str, where: str) -> Any:
             return torch.load(local, map_location="cpu", weights_only=True)
     except (*READ_ERRORS, SafetensorError) as error:
         raise ValueError(
-            f"{where}expected a torch checkpoint with tensors only, got "
-            f"{Path(local).stat().st_size} bytes in {local!r} that cannot be read as one "
-            f"({reason_of(error)}). Fetch a download again; if it holds other objects, "
+            f"{where}expected a torch checkpoint with tensors only, got {_looks_like(local)} in "
+            f"{local!r} that cannot be read as one ({reason_of(error)}). Fetch a download again; if it holds other objects, "
             "which could run code, save the tensors alone: torch.save({'model': "
             "model.state_dict()}, file)."
         ) from error
+
+
+def _looks_like(local: str) -> str:
+    """What a file that is no checkpoint seems to be."""
+    with open(local, "rb") as file:
+        start = file.read(200).lstrip().lower()
+    if start.startswith((b"<!", b"<html", b"<?xml")):
+        return "a web page"
+    if start.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS (git lfs pull fetches the file)"
+    size = Path(local).stat().st_size
+    return f"{size} bytes" if size else "an empty file"
 
 
 def _check_archive(local: str) -> None:

@@ -75,9 +75,9 @@ def _check_parts(result: Result) -> None:
 def _check_bootstrap(part: Mapping[str, Any]) -> None:
     means, intervals = part.get("means"), part.get("intervals")
     values = means.get("mIoU_gt") if isinstance(means, Mapping) else None
-    _demand(_is_row(values) and len(values) > 1, "bootstrap.means.mIoU_gt", "a list of numbers")
+    _demand(_is_row(values, least=2), "bootstrap.means.mIoU_gt", "a list of numbers")
     pairs = intervals.values() if isinstance(intervals, Mapping) else [None]
-    _demand(all(_is_row(p) and len(p) == 2 for p in pairs), "bootstrap.intervals", "pairs")
+    _demand(all(_is_row(p, 2, 2) for p in pairs), "bootstrap.intervals", "pairs of numbers")
     level = part.get("level")
     _demand(isinstance(level, float) and 0 < level < 1, "bootstrap.level", "a number in (0, 1)")
     _demand(_is(part.get("seed"), _WHOLE), "bootstrap.seed", _WHOLE)
@@ -87,8 +87,9 @@ def _is(value: Any, kind: str) -> bool:
     return isinstance(value, _KINDS[kind]) and not isinstance(value, bool)
 
 
-def _is_row(values: Any) -> bool:
-    return isinstance(values, list) and all(v is None or _is(v, _NUMBER) for v in values)
+def _is_row(values: Any, least: int, most: float = float("inf")) -> bool:
+    is_list = isinstance(values, list) and least <= len(values) <= most
+    return is_list and all(v is None or _is(v, _NUMBER) for v in values)
 
 
 def _demand(is_good: bool, name: str, rule: str) -> None:

@@ -165,8 +165,9 @@ def score_pairs(
     score = Score.empty(settings)
     if pairs and all(pair.confidence for pair in pairs):
         score.confidences = ConfidenceHistogram()
-    for done, (*counts, confidences) in enumerate(_counted(pairs, settings, jobs), start=1):
-        score.add(*counts)
+    for done, counts in enumerate(_counted(pairs, settings, jobs), start=1):
+        name, matrix, boundary, confidences = counts
+        score.add(name, matrix, boundary)
         if score.confidences is not None and confidences is not None:
             score.confidences.merge(confidences)
         if progress:

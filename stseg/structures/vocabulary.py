@@ -238,7 +238,8 @@ class Vocabulary:
         elif isinstance(source, str):
             parsed = cls.from_names(split_text(source), allow_shared_names=allow_shared_names)
         else:
-            parsed = cls.from_names(source, allow_shared_names=allow_shared_names)
+            entries: Any = source  # `from_names` looks at it
+            parsed = cls.from_names(entries, allow_shared_names=allow_shared_names)
         if background is not None:
             parsed = replace(parsed, background=background)
         return parsed

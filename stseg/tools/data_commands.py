@@ -27,7 +27,7 @@ from stseg.tools.verification import (
     overview,
     verify,
 )
-from stseg.utils import check_output, require_detectron2, write_atomically
+from stseg.utils import check_output, did_you_mean, require_detectron2, write_atomically
 
 #: What stands before the command where nothing else does.
 PROGRAM = "python -m stseg.data"
@@ -159,7 +159,8 @@ def _find(name: str, folders: dict[str, Listed]) -> Listed:
 
     if name not in known_names():
         known = "\n  ".join([*folders, *known_names()])
-        raise ValueError(f"expected a data set, got {name!r}. Known:\n  {known}")
+        hint = did_you_mean(name, [*folders, *known_names()])
+        raise ValueError(f"NAME: expected a data set, got {name!r}.{hint} Known:\n  {known}")
     return find_registered(name)
 
 

@@ -121,6 +121,8 @@ def prediction_command(argv: Sequence[str] | None = None, program: str = "stseg 
             return code
         todo = [i for i in share if not (args.resume and is_done(i, asked.wanted))]
         predictor = _predictor(args, choice) if todo else None
+        if predictor is not None:
+            predictor.prepare(asked.vocabulary)
     except (OSError, ValueError, KeyError, ImportError) as error:
         text = error.args[0] if isinstance(error, KeyError) else error
         parser.exit(2, f"{program}: error: {text}\n")
