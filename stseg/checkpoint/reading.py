@@ -89,8 +89,8 @@ def _load(local: str, where: str) -> Any:
         raise ValueError(
             f"{where}expected a torch checkpoint with tensors only, got {_looks_like(local)} in "
             f"{local!r} that cannot be read as one ({reason_of(error)}). Fetch a "
-            "download again; if it holds other objects, which could run code, save the tensors alone: torch.save({'model': "
-            "model.state_dict()}, file)."
+            "download again; if it holds other objects, which could run code, save the tensors "
+            "alone: torch.save({'model': model.state_dict()}, file)."
         ) from error
 
 

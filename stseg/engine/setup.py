@@ -170,18 +170,6 @@ def check_data(cfg: CfgNode, is_trained_on: bool = True) -> None:
     """
     register_from_cfg(cfg)
     register_target(cfg)
-    named = {"DATASETS.TEST": cfg.DATASETS.TEST}
-    if is_trained_on:
-        named["DATASETS.TRAIN"] = cfg.DATASETS.TRAIN
-        named["SELF_TRAINING.SOURCE.DATASETS"] = cfg.SELF_TRAINING.SOURCE.DATASETS
-    elif not cfg.DATASETS.TEST:
-        raise ValueError(
-            "DATASETS.TEST: expected at least one data set to evaluate on, got none. Name one, as "
-            "in DATASETS.TEST \"('mine',)\" with --data mine=folder:DIR."
-        )
-    for key, names in named.items():
-        for name in names:
-            check_registered(name, key)
     if is_trained_on and cfg.SELF_TRAINING.ENABLED and cfg.SELF_TRAINING.ROUNDS > 0:
         if not cfg.DATASETS.TRAIN:
             raise ValueError(
@@ -189,3 +177,22 @@ def check_data(cfg: CfgNode, is_trained_on: bool = True) -> None:
                 "DATASETS.TRAIN, got neither. Give --images DIR --vocabulary NAMES."
             )
         load_target(cfg)
+
+
+def check_names(cfg: CfgNode, is_trained_on: bool = True) -> None:
+    """Refuse names of data sets that nobody registered, before anything is built.
+
+    Args:
+        cfg: of the run; `check_data` has registered its own data.
+        is_trained_on: the run trains as well.
+
+    Raises:
+        ValueError: names the key and the data set.
+    """
+    named = {"DATASETS.TEST": cfg.DATASETS.TEST}
+    if is_trained_on:
+        named["DATASETS.TRAIN"] = cfg.DATASETS.TRAIN
+        named["SELF_TRAINING.SOURCE.DATASETS"] = cfg.SELF_TRAINING.SOURCE.DATASETS
+    for key, names in named.items():
+        for name in names:
+            check_registered(name, key)

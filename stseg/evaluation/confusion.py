@@ -182,6 +182,11 @@ def masked_ids(
         ValueError: if shapes differ or an id is out of range.
     """
     for what, ids in (("prediction", prediction), ("label", label)):
+        if not isinstance(ids, np.ndarray):
+            raise TypeError(
+                f"{name}: expected {what} ids as a NumPy array, got {type(ids).__name__}. Convert "
+                "a tensor with .cpu().numpy()."
+            )
         if not np.issubdtype(ids.dtype, np.integer):
             raise TypeError(f"{name}: expected integer {what} ids, got {ids.dtype}.")
     if prediction.shape != label.shape:
@@ -202,6 +207,7 @@ def masked_ids(
             raise ValueError(
                 f"{name}: expected {what} ids in [0, {num_classes - 1}], got "
                 f"{', '.join(map(str, outside.tolist()))}."
+                + (" Ids that carry no class are given as `ignore`." if what == "label" else "")
             )
     return answer, truth, counted
 

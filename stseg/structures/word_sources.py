@@ -22,7 +22,7 @@ _LIKE_A_FILE = re.compile(
     re.IGNORECASE,
 )
 _SEPARATOR = re.compile(r"[,;|/\\、，；。・·•]|(?<=\s)\.(?=\s|$)")
-_FULL_STOP = re.compile(r"\.(?=\s)")
+_ALONE = re.compile(r"\.(?=\s)|[+&:]")
 
 
 def shipped_lists() -> tuple[str, ...]:
@@ -149,7 +149,7 @@ def separator_in(name: str, is_alone: bool = False) -> str:
         name: of a class.
         is_alone: it is the only one, so that "cat. dog" is hardly one of "St. Bernard"'s kind.
     """
-    found = _SEPARATOR.search(name) or (_FULL_STOP.search(name) if is_alone else None)
+    found = _SEPARATOR.search(name) or (_ALONE.search(name) if is_alone else None)
     return found[0] if found else ""
 
 

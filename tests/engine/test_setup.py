@@ -6,7 +6,8 @@ from detectron2.data import DatasetCatalog
 
 from stseg.config import setup_cfg
 from stseg.data.datasets import dataset_vocabulary
-from stseg.engine.setup import check_data
+from stseg.engine import train_command
+from stseg.engine.setup import check_data, check_names
 from stseg.modeling.losses.criterion import SegmentationCriterion
 from stseg.structures import IGNORE_LABEL
 
@@ -149,14 +150,14 @@ def test_an_unknown_data_set_is_named_before_anything_is_built(key):
     cfg = setup_cfg(opts=[key, "('ade20k_150_test_sem_sg',)"])
     near = r"Did you mean ade20k_150_test_sem_seg\?"
     with pytest.raises(ValueError, match=rf"^{key}: expected a registered data set.* {near}"):
-        check_data(cfg)
-    if key == "DATASETS.TRAIN":
-        check_data(setup_cfg(opts=[key, "('nothing',)", *TEST]), is_trained_on=False)
+        check_names(cfg)
+    if key != "DATASETS.TEST":
+        check_names(cfg, is_trained_on=False)
 
 
-TEST = ("DATASETS.TEST", "('ade20k_150_test_sem_seg',)")
-
-
-def test_an_evaluation_on_nothing_is_refused():
-    with pytest.raises(ValueError, match=r"^DATASETS.TEST: expected at least one data set"):
-        check_data(setup_cfg(), is_trained_on=False)
+def test_a_command_ends_at_an_unknown_data_set(tmp_path):
+    opts = ["DATASETS.TEST", "('nope',)", "OUTPUT_DIR", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as caught:
+        train_command(["--eval-only", "--num-gpus", "0", *opts, "MODEL.WEIGHTS", "random"])
+    assert "DATASETS.TEST: expected a registered data set, got 'nope'" in str(caught.value)
+    assert not (tmp_path / "out").exists()

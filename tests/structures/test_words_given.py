@@ -160,7 +160,7 @@ def test_a_names_file_speaks_of_its_own_classes_only(tmp_path, content):
         "cat、dog",
         "cat, dog",
     ]
-    + ["cat | dog; sky", "cat • dog"],
+    + ["cat | dog; sky", "cat • dog", "cat + dog", "cat & dog"],
 )
 def test_one_name_that_looks_like_several_is_remarked(text):
     assert any("ONE" in note for note in Vocabulary.parse(text).notes())
