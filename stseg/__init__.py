@@ -8,7 +8,7 @@ where it is imported already, else when `Predictor` or `add_stseg_config` is fir
 import sys
 from importlib import import_module
 
-from stseg.utils import front_door, require_detectron2, share_processors
+from stseg.utils import front_door, hide_jit, require_detectron2, share_processors
 
 __version__ = "0.1.0"
 
@@ -43,5 +43,6 @@ def __getattr__(name: str) -> object:
 
 
 share_processors()  # before torch is loaded
+hide_jit()  # before its users are
 if sys.modules.get("detectron2"):
     register()

@@ -20,7 +20,7 @@ from stseg.checkpoint import (
     spare_encoder_files,
     weights_file,
 )
-from stseg.config import setup_cfg, usable_device
+from stseg.config import setup_cfg, unread_changes, usable_device
 from stseg.data import build_augmentations, find_media, is_video, read_image, to_rgb
 from stseg.modeling import build_model
 from stseg.modeling.meta_arch import EncodedImage
@@ -89,6 +89,8 @@ class Predictor:
         if weights is not None:
             cfg.MODEL.WEIGHTS = weights
         cfg.freeze()
+        for line in unread_changes(cfg):
+            logger.warning(line)
         self.cfg = cfg
         check_weights(cfg.MODEL.WEIGHTS)
         self.model = build_model(spare_encoder_files(cfg))
@@ -101,6 +103,7 @@ class Predictor:
             )
         self._augmentation = T.AugmentationList(build_augmentations(cfg, is_train=False))
         self._current: _Current | None = None
+        self._told: set[str] = set()
 
     @classmethod
     def from_pretrained(cls, name: str, device: str | None = None) -> "Predictor":
@@ -150,7 +153,7 @@ class Predictor:
         self, images: Sequence[ImageLike], vocabulary: VocabularyLike
     ) -> list[Segmentation]:
         """Segment a list of images in one batch; see `__call__`."""
-        wanted = Vocabulary.parse(vocabulary)
+        wanted = self._parsed(vocabulary)
         asked = with_distractors(wanted)
         pictures = [image_array(image) for image in images]
         if not pictures:
@@ -185,7 +188,7 @@ class Predictor:
             raise ValueError(
                 "Predictor.predict: expected an image, got none. Call set_image first."
             )
-        wanted = Vocabulary.parse(vocabulary)
+        wanted = self._parsed(vocabulary)
         asked, item, image = with_distractors(wanted), self._current.item, self._current.image
         with torch.inference_mode():
             if self._current.encoded is None:
@@ -195,6 +198,26 @@ class Predictor:
             scores = self.model.scores_of(self._current.encoded, embeddings, asked)
             found = self.model.best(scores.at((item["height"], item["width"])))
             return decide(found, wanted, image)
+
+    def prepare(self, vocabulary: VocabularyLike) -> None:
+        """Embed names before there is an image; they are kept for the images to come.
+
+        Raises:
+            ValueError: if the names are faulty, or two are alike as far as the model reads them.
+        """
+        asked = with_distractors(self._parsed(vocabulary))
+        if hasattr(self.model, "embed"):
+            with torch.inference_mode():
+                self.model.embed(asked)
+
+    def _parsed(self, source: VocabularyLike) -> Vocabulary:
+        """The names; what they probably do not mean is said once, but of no Vocabulary given."""
+        vocabulary = Vocabulary.parse(source)
+        if not isinstance(source, Vocabulary) and vocabulary.key not in self._told:
+            self._told.add(vocabulary.key)
+            for note in vocabulary.notes():
+                logger.warning("Vocabulary: %s", note)
+        return vocabulary
 
     def _model_input(
         self, image: np.ndarray, vocabulary: Vocabulary | None = None

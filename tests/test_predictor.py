@@ -286,3 +286,11 @@ def test_config_file_is_read_and_a_missing_one_named(tmp_path):
     assert predictor(picture(), "red; blue").label_map.max() == 1
     with pytest.raises(FileNotFoundError, match="nowhere.yaml"):
         Predictor("nowhere.yaml")
+
+
+def test_what_is_probably_not_meant_is_said_once(predictor, caplog):
+    for _ in range(2):
+        predictor(picture(), "red | blue")
+    assert caplog.text.count("'red | blue' is ONE name") == 1
+    predictor(picture(), "red; blue")
+    assert "blue; " not in caplog.text

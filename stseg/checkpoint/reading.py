@@ -1,6 +1,8 @@
 """Checkpoint files, read as data: nothing in a file can run code, whatever its suffix."""
 
 import pickle
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -84,16 +86,45 @@ def _load(local: str, where: str) -> Any:
     try:
         if local.endswith(".safetensors"):
             return load_file(local)
+        _check_archive(local)
         with _numpy_allowed():
             return torch.load(local, map_location="cpu", weights_only=True)
     except (*READ_ERRORS, SafetensorError) as error:
         raise ValueError(
-            f"{where}expected a torch checkpoint with tensors only, got "
-            f"{Path(local).stat().st_size} bytes in {local!r} that cannot be read as one "
-            f"({reason_of(error)}). Fetch a download again; if it holds other objects, "
-            "which could run code, save the tensors alone: torch.save({'model': "
-            "model.state_dict()}, file)."
+            f"{where}expected a torch checkpoint with tensors only, got {_looks_like(local)} in "
+            f"{local!r} that cannot be read as one ({reason_of(error)}). Fetch a "
+            "download again; if it holds other objects, which could run code, save the tensors "
+            "alone: torch.save({'model': model.state_dict()}, file)."
         ) from error
+
+
+def _looks_like(local: str) -> str:
+    """What a file that is no checkpoint seems to be."""
+    with open(local, "rb") as file:
+        start = file.read(200).lstrip().lower()
+    if start.startswith((b"<!", b"<html", b"<?xml")):
+        return "a web page"
+    if start.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS (git lfs pull fetches the file)"
+    size = Path(local).stat().st_size
+    return f"{size} bytes" if size else "an empty file"
+
+
+def _check_archive(local: str) -> None:
+    """Refuse a file whose bytes are not those that were saved: torch looks at no checksum.
+
+    Raises:
+        ValueError: names the damaged part.
+    """
+    if not zipfile.is_zipfile(local):  # as torch saved before 1.6
+        return
+    try:
+        with zipfile.ZipFile(local) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise ValueError(f"the archive is damaged: {error}") from error
+    if damaged:
+        raise ValueError(f"the checksum of {damaged} is wrong: bytes have changed since the saving")
 
 
 def reason_of(error: Exception) -> str:

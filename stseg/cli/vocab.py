@@ -95,13 +95,15 @@ def _add_model(command: argparse.ArgumentParser, *, required: bool) -> None:
 def _lint(args: argparse.Namespace) -> int:
     found = lint(args.names)
     wrong = any(seen.status == WRONG for seen in found)
-    if args.config and not wrong:
+    asked = bool(args.config) and not wrong
+    if asked:
         from stseg.config import setup_cfg
         from stseg.tools.vocabulary import NEAR, lint_with_model, text_encoder_of
 
         encoder = text_encoder_of(setup_cfg(args.config, device=args.device), args.weights)
         near = NEAR if args.near is None else args.near
         found += lint_with_model(Vocabulary.parse(args.names), encoder, near)
+        wrong = any(seen.status == WRONG for seen in found)
     if args.json:
         _say(json.dumps([asdict(seen) for seen in found], indent=2))
         return int(wrong)
@@ -111,7 +113,7 @@ def _lint(args: argparse.Namespace) -> int:
         _say("Nothing to remark. With --config a model is asked as well.")
     else:
         _say("Nothing to remark.")
-    if args.config and wrong:
+    if args.config and wrong and not asked:
         _say("The model was not asked: the list cannot be used as it is.")
     return int(wrong)
 

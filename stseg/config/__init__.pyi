@@ -12,6 +12,7 @@ from .entry_keys import split_keys, typed_keys
 from .rules import SHARE
 from .self_training import IMAGES_NAME, check_ignored
 from .table import add_stseg_config, check, check_values, leaves
+from .unread import unread_changes
 
 __all__ = [
     "DataEntry",
@@ -31,5 +32,6 @@ __all__ = [
     "parse_entry",
     "parse_flag",
     "setup_cfg",
+    "unread_changes",
     "usable_device",
 ]

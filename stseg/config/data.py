@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stseg.config.rules import FROM_1, NOT_NEGATIVE, SHARE_ABOVE_0, SIZE, one_of
+from stseg.config.rules import (
+    FROM_1,
+    NOT_NEGATIVE,
+    SHARE_ABOVE_0,
+    SIZE,
+    WHOLE,
+    WHOLE_FROM_1,
+    each,
+    one_of,
+)
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
@@ -13,6 +22,12 @@ FLIPS = ("horizontal", "vertical", "none")
 
 RULES = {
     "DATASETS.MAX_IMAGES": NOT_NEGATIVE,
+    "DATALOADER.NUM_WORKERS": WHOLE,
+    "INPUT.MIN_SIZE_TRAIN": each(WHOLE, "whole numbers of pixels, at least one"),
+    "INPUT.MIN_SIZE_TRAIN_SAMPLING": one_of(("choice", "range")),
+    "INPUT.MAX_SIZE_TRAIN": WHOLE_FROM_1,
+    "INPUT.MIN_SIZE_TEST": WHOLE,
+    "INPUT.MAX_SIZE_TEST": WHOLE_FROM_1,
     "INPUT.FORMAT": one_of(("RGB",)),
     "INPUT.RANDOM_FLIP": one_of(FLIPS),
     "INPUT.CROP.TYPE": one_of(("absolute",), "SIZE is in pixels."),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from stseg.config.entry_keys import KeyValueError, split_keys, typed_value
+from stseg.utils import did_you_mean
 
 FOLDERS_KEY = "DATASETS.FOLDERS"
 _PLACES = ("path", "images", "labels", "annotation")
@@ -142,8 +142,7 @@ def parse_entry(mapping: Mapping[str, Any], where: str) -> DataEntry:
     known = ("name", "format", *FORMATS[kind].keys)
     for key in values:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.6)
-            hint = f" Did you mean {near[0]}?" if near else " Remove it."
+            hint = did_you_mean(key, known) or " Remove it."
             raise ValueError(
                 f"{where}, {name!r} of format {kind}: expected the keys {', '.join(known)}, "
                 f"got {key!r}.{hint}"

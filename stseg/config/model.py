@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stseg.config.rules import FROM_1, NOT_NEGATIVE, SHARE_BELOW_1, SIZE, one_of
+from stseg.config.rules import (
+    FROM_1,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE_BELOW_1,
+    SIZE,
+    WHOLE,
+    WHOLE_FROM_1,
+    Rule,
+    each,
+    one_of,
+)
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
@@ -32,6 +43,20 @@ RULES = {
     "MODEL.TEXT.DTYPE": one_of(DTYPES),
     "MODEL.TEXT.CACHE_GIB": NOT_NEGATIVE,
     "MODEL.SAM.INPUT_SIZE": FROM_1,
+    "MODEL.TEXT.TEMPLATES": Rule(
+        "texts, at least one", lambda texts: texts and all(isinstance(t, str) and t for t in texts)
+    ),
+    "MODEL.SEM_SEG_HEAD.HIDDEN_DIM": WHOLE_FROM_1,
+    "MODEL.SEM_SEG_HEAD.DECODER_DIMS": each(
+        WHOLE_FROM_1,
+        "three multiples of 16",
+        3,
+        lambda dims: not any(dim % 16 for dim in dims),
+    ),
+    "MODEL.SEM_SEG_HEAD.GUIDANCE_DIMS": each(WHOLE_FROM_1, "three whole numbers from 1", 3),
+    "MODEL.SEM_SEG_HEAD.TEXT_GUIDANCE_DIMS": each(WHOLE, "three whole numbers from 0", 3),
+    "MODEL.SEM_SEG_HEAD.NUM_HEADS": WHOLE_FROM_1,
+    "MODEL.SEM_SEG_HEAD.KERNEL_SIZE": Rule("an odd number of cells", lambda k: k > 0 and k % 2),
     "MODEL.SEM_SEG_HEAD.ATTENTION": one_of(ATTENTION_KINDS),
     "MODEL.SEM_SEG_HEAD.POOLING_SIZE_TRAIN": FROM_1,
     "MODEL.SEM_SEG_HEAD.POOLING_SIZE_TEST": FROM_1,
@@ -43,6 +68,8 @@ RULES = {
     "MODEL.LOSS.KIND": one_of(LOSS_KINDS),
     "MODEL.LOSS.IGNORED": one_of(IGNORED_KINDS),
     "MODEL.STSEG.IMAGE_SIZE": SIZE,
+    "MODEL.STSEG.DEA.NUM_HEADS": WHOLE_FROM_1,
+    "MODEL.STSEG.DEA.FFN_RATIO": POSITIVE,
     "MODEL.STSEG.DEA.INIT": one_of(DEA_INITS),
     "TEST.SLIDING_WINDOW.SIZE": SIZE,
     "TEST.SLIDING_WINDOW.OVERLAP": SHARE_BELOW_1,

@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stseg.config.rules import NOT_NEGATIVE, POSITIVE, SHARE_BELOW_1, one_of
+from stseg.config.rules import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    SHARE_BELOW_1,
+    WHOLE,
+    WHOLE_FROM_1,
+    Rule,
+    each,
+    one_of,
+)
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
@@ -28,7 +38,26 @@ RULES = {
     "SOLVER.LOG_PERIOD": POSITIVE,
     "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": POSITIVE,
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": one_of(CLIP_TYPES),
+    "SOLVER.CLIP_GRADIENTS.NORM_TYPE": Rule("a number above 0, or inf", lambda value: value > 0),
+    "SOLVER.BASE_LR_END": NOT_NEGATIVE,
+    "SOLVER.LR_MULTIPLIERS": Rule(
+        "a list of [name, factor from 0]",
+        lambda pairs: all(
+            isinstance(name, str) and NOT_NEGATIVE.is_good(float(factor)) for name, factor in pairs
+        ),
+    ),
     "SOLVER.WEIGHT_DECAY": NOT_NEGATIVE,
+    "SOLVER.WEIGHT_DECAY_NORM": NOT_NEGATIVE,
+    "SOLVER.WEIGHT_DECAY_BIAS": Rule("None, or 0 or more", lambda v: v is None or v >= 0),
+    "SOLVER.BIAS_LR_FACTOR": NOT_NEGATIVE,
+    "SOLVER.GAMMA": POSITIVE,
+    "SOLVER.STEPS": each(
+        WHOLE_FROM_1, "rising iterations", more=lambda steps: list(steps) == sorted(set(steps))
+    ),
+    "SOLVER.POLY_LR_POWER": POSITIVE,
+    "SOLVER.WARMUP_FACTOR": SHARE,
+    "SOLVER.WARMUP_METHOD": one_of(("linear", "constant")),
+    "SOLVER.REFERENCE_WORLD_SIZE": WHOLE,
     "SOLVER.WARMUP_ITERS": NOT_NEGATIVE,
     "SOLVER.EMA.DECAY": SHARE_BELOW_1,
     "SOLVER.AMP.DTYPE": one_of(AMP_DTYPES),
@@ -37,6 +66,20 @@ RULES = {
     "TEST.EVAL_PERIOD": NOT_NEGATIVE,
     "TEST.PICTURES": NOT_NEGATIVE,
 }
+
+
+def check_end(cfg: CfgNode) -> None:
+    """Refuse a schedule that would rise.
+
+    Raises:
+        ValueError: names the key.
+    """
+    solver = cfg.SOLVER
+    if solver.LR_SCHEDULER_NAME == "WarmupCosineLR" and solver.BASE_LR_END > solver.BASE_LR:
+        raise ValueError(
+            f"SOLVER.BASE_LR_END: expected at most SOLVER.BASE_LR {solver.BASE_LR:g}, got "
+            f"{solver.BASE_LR_END:g}."
+        )
 
 
 def add_solver_config(cfg: CfgNode) -> None:

@@ -33,9 +33,16 @@ def check(key: str, value: Any) -> Any:
     Raises:
         ValueError: names the key, its rule and the value.
     """
-    if not RULES[key].is_good(value):
+    if not _is_good(key, value):
         raise ValueError(_problem(key, value))
     return value
+
+
+def _is_good(key: str, value: Any) -> bool:
+    try:
+        return bool(RULES[key].is_good(value))
+    except (TypeError, ValueError, OverflowError):  # a text among numbers, say
+        return False
 
 
 def check_values(cfg: CfgNode) -> None:
@@ -45,9 +52,10 @@ def check_values(cfg: CfgNode) -> None:
         ValueError: names each key, its rule and its value.
     """
     values = dict(leaves(cfg))
-    bad = [_problem(key, values[key]) for key in RULES if not RULES[key].is_good(values[key])]
+    bad = [_problem(key, values[key]) for key in RULES if not _is_good(key, values[key])]
     if bad:
         raise ValueError("\n".join(bad))
+    solver.check_end(cfg)
     self_training.check_ignored(cfg)
     self_training.check_refined_image(cfg)
 

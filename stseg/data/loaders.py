@@ -29,6 +29,7 @@ from stseg.data.mixing import (
 from stseg.data.sampling import PositionSampler, SeededDataset
 from stseg.render import label_encoding
 from stseg.structures import IGNORE_LABEL, Vocabulary
+from stseg.utils import registered
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,8 @@ def build_mapper(cfg: Any, is_train: bool, dataset_names: list[str], **overrides
         raise ValueError(
             f"INPUT.MAPPER_NAME: expected one of {known}, got {cfg.INPUT.MAPPER_NAME!r}."
         )
-    return MAPPER_REGISTRY.get(cfg.INPUT.MAPPER_NAME)(cfg, is_train, dataset_names, **overrides)
+    mapper = registered(MAPPER_REGISTRY, cfg.INPUT.MAPPER_NAME, "INPUT.MAPPER_NAME")
+    return mapper(cfg, is_train, dataset_names, **overrides)
 
 
 def build_train_loader(cfg: Any, start_iter: int = 0) -> DataLoader:

@@ -1,8 +1,9 @@
 """What a file of class names says about the label maps that go with it."""
 
-import json
 from pathlib import Path
 from typing import Any
+
+from stseg.utils import read_json
 
 
 def settings_of(names_file: Path) -> dict[str, Any]:
@@ -13,5 +14,5 @@ def settings_of(names_file: Path) -> dict[str, Any]:
     """
     if names_file.suffix.lower() != ".json":
         return {}
-    content = json.loads(names_file.read_text(encoding="utf-8-sig"))
+    content = read_json(names_file, "Names file")
     return content if isinstance(content, dict) else {}

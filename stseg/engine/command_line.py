@@ -34,13 +34,14 @@ def train_command(
     args = parse_args(argv, program, task)
     from stseg.engine.dry_run import check_sets
     from stseg.engine.processes import launch
-    from stseg.engine.setup import cfg_of, check_data, check_start, claimed_folder
+    from stseg.engine.setup import cfg_of, check_data, check_names, check_start, claimed_folder
 
     try:
         if args.config_file:  # Detectron2 reads it, too
             args.config_file = str(config_path(args.config_file))
         cfg = cfg_of(args)
         check_data(cfg, is_trained_on=not args.eval_only)
+        check_names(cfg, is_trained_on=not (args.eval_only or args.preview))
         check_start(cfg, args)
         if args.dry_run and not args.preview:
             check_sets(cfg, args.eval_only)

@@ -41,6 +41,8 @@ def evaluate_weights(cfg: CfgNode, args: Namespace) -> dict[str, Any]:
     Returns:
         The results, {} on other ranks than 0.
     """
+    if not cfg.DATASETS.TEST:
+        logger.warning("DATASETS.TEST is empty: nothing is evaluated.")
     run, since = cfg.OUTPUT_DIR if args.resume else "", time.time()
     model = Trainer.build_model(spare_encoder_files(cfg, run))
     load_for_evaluation(model, cfg.MODEL.WEIGHTS, run)

@@ -1,11 +1,12 @@
 """OUTPUT_DIR of a run: one run at a time, and nothing that an earlier one left is replaced."""
 
 import json
+import logging
 import os
 import shlex
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,8 @@ from detectron2.config import CfgNode
 from filelock import FileLock, Timeout
 
 from stseg.config import leaves
+
+logger = logging.getLogger(__name__)
 
 #: What a run makes in its folder, but for the preview that a person may have looked at before.
 _MADE = (
@@ -40,6 +43,21 @@ _IDENTITY = (
     "SELF_TRAINING.ENABLED",
     "SELF_TRAINING.IMAGES",
     "SELF_TRAINING.VOCABULARY",
+    "SOLVER.IMS_PER_BATCH",
+)
+#: Keys that may be others after an interruption, and change nothing that is learnt.
+_FREE = (
+    "DATALOADER.NUM_WORKERS",
+    "DATALOADER.TEST_BATCH_SIZE",
+    "MODEL.DEVICE",
+    "MODEL.TEXT.CACHE_DIR",
+    "MODEL.TEXT.CACHE_GIB",
+    "MODEL.WEIGHTS",
+    "OUTPUT_DIR",
+    "SELF_TRAINING.SAM_CACHE_DIR",
+    "SELF_TRAINING.SAM_CACHE_GIB",
+    "SOLVER.CHECKPOINT_PERIOD",
+    "SOLVER.LOG_PERIOD",
 )
 
 
@@ -145,31 +163,43 @@ def has_checkpoint(cfg: CfgNode) -> bool:
 
 
 class RunIdentity:
-    """What makes a run this run, as a part of its checkpoints: `--resume` takes no other run's."""
+    """The settings of a run, as a part of its checkpoints: `--resume` takes no other run's."""
 
     def __init__(self, cfg: CfgNode) -> None:
         """Read the keys."""
-        values = dict(leaves(cfg))
-        self._values = {k: list(v) if isinstance(v := values[k], tuple) else v for k in _IDENTITY}
+        self._values = {key: _plain(value) for key, value in leaves(cfg) if key not in _FREE}
 
     def state_dict(self) -> dict[str, Any]:
         """Key to value, plain."""
         return self._values
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Compare with a checkpoint's.
+        """Compare with a checkpoint's; what differs and makes no other run of it is told.
 
         Raises:
-            ValueError: names the keys that differ, with both values.
+            ValueError: names the keys that make it another, with both values.
         """
-        differing = [
-            f"{key} {state_dict[key]!r} there and {value!r} now"
+        differing = {
+            key: f"{key} {state_dict[key]!r} there and {value!r} now"
             for key, value in self._values.items()
             if key in state_dict and state_dict[key] != value
-        ]
-        if differing:
+        }
+        other = [text for key, text in differing.items() if key in _IDENTITY]
+        if other:
             raise ValueError(
                 f"--resume: expected the run that OUTPUT_DIR holds, got another: "
-                f"{'; '.join(differing)}. Give the settings it was started with, or another "
+                f"{'; '.join(other)}. Give the settings it was started with, or another "
                 "OUTPUT_DIR."
             )
+        if differing:
+            logger.warning(
+                "--resume: the run goes on with other settings than it had: %s.",
+                "; ".join(differing.values()),
+            )
+
+
+def _plain(value: Any) -> Any:
+    """Lists, mappings, texts and numbers alone, which a checkpoint may hold."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, (list, tuple)) else value

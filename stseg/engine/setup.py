@@ -14,8 +14,8 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 
 from stseg.checkpoint import check_weights
-from stseg.config import setup_cfg
-from stseg.data import check_labels, register_from_cfg
+from stseg.config import IMAGES_NAME, setup_cfg, unread_changes
+from stseg.data import check_labels, check_registered, dataset_vocabulary, register_from_cfg
 from stseg.engine.dry_run import make_dry
 from stseg.engine.run_folder import has_checkpoint, latest_aside, locked, set_aside
 from stseg.engine.screen import set_up_logs, tell
@@ -41,6 +41,8 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
         default_setup(cfg, args)
     if aside := getattr(args, "set_aside", ""):
         logger.warning("What an earlier run left in %s lies in %s now.", cfg.OUTPUT_DIR, aside)
+    for line in unread_changes(cfg):
+        logger.warning(line)
     torch.set_float32_matmul_precision(cfg.SOLVER.MATMUL_PRECISION)
     for line in register_from_cfg(cfg):
         logger.info(line)
@@ -49,6 +51,7 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
         names = ", ".join(os.path.basename(path) for path, _ in skipped)
         logger.warning("%d images cannot be read and are left out: %s", len(skipped), names)
     _tell_run(cfg, args)
+    _tell_names(cfg)
     return cfg
 
 
@@ -71,6 +74,16 @@ def _tell_run(cfg: CfgNode, args: argparse.Namespace) -> None:
             ("output", cfg.OUTPUT_DIR),
         ],
     )
+
+
+def _tell_names(cfg: CfgNode) -> None:
+    """Warn of what is probably not meant in the names of one's own data."""
+    own = [entry["name"] if isinstance(entry, dict) else entry[0] for entry in cfg.DATASETS.FOLDERS]
+    if cfg.SELF_TRAINING.IMAGES:
+        own.append(IMAGES_NAME)
+    for name in own:
+        for note in dataset_vocabulary(name).notes():
+            logger.warning("Names of %s: %s", name, note)
 
 
 @contextmanager
@@ -179,3 +192,22 @@ def check_data(cfg: CfgNode, is_trained_on: bool = True) -> None:
                 "DATASETS.TRAIN, got neither. Give --images DIR --vocabulary NAMES."
             )
         load_target(cfg)
+
+
+def check_names(cfg: CfgNode, is_trained_on: bool = True) -> None:
+    """Refuse names of data sets that nobody registered, before anything is built.
+
+    Args:
+        cfg: of the run; `check_data` has registered its own data.
+        is_trained_on: the run trains as well.
+
+    Raises:
+        ValueError: names the key and the data set.
+    """
+    named = {"DATASETS.TEST": cfg.DATASETS.TEST}
+    if is_trained_on:
+        named["DATASETS.TRAIN"] = cfg.DATASETS.TRAIN
+        named["SELF_TRAINING.SOURCE.DATASETS"] = cfg.SELF_TRAINING.SOURCE.DATASETS
+    for key, names in named.items():
+        for name in names:
+            check_registered(name, key)

@@ -125,6 +125,12 @@ class Trainer(TrainsInRounds, DefaultTrainer):
         if not resumed:
             return
         self.start_iter = self.iter + 1
+        if self.start_iter > self.max_iter:
+            raise ValueError(
+                f"SOLVER.MAX_ITER: expected at least the {self.start_iter} iterations that the "
+                f"checkpoint in {self.cfg.OUTPUT_DIR} has behind it, got {self.max_iter}. Raise it "
+                "(with rounds SELF_TRAINING.ROUNDS or ROUND_ITERS), or name another OUTPUT_DIR."
+            )
         self._random_states = extra.get("random_states", [])
         if not self._has_rounds:
             cfg, start = self.cfg, self.start_iter

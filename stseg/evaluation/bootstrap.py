@@ -31,12 +31,15 @@ class PairedTest:
         high: upper end.
         p_value: two-sided, in (0, 1]: how often a replicate lands on the other side of 0, twice.
             With R replicates it cannot be below 2 / (R + 1).
+        floor: that least value; where `p_value` is no more, all that is known is that it is
+            below it.
     """
 
     difference: float
     low: float
     high: float
     p_value: float
+    floor: float = 0.0
 
 
 class Bootstrap:
@@ -150,8 +153,9 @@ def paired_test(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> P
     drawn = differences[1:][~np.isnan(differences[1:])]
     low, high = _percentiles(drawn, level)
     sides = (int((drawn <= 0).sum()), int((drawn >= 0).sum()))
-    p_value = min(1.0, 2 * (1 + min(sides)) / (1 + len(drawn)))
-    return PairedTest(float(differences[0]), low, high, p_value)
+    floor = min(1.0, 2 / (1 + len(drawn)))
+    p_value = min(1.0, floor * (1 + min(sides)))
+    return PairedTest(float(differences[0]), low, high, p_value, floor)
 
 
 def _percentiles(values: np.ndarray, level: float) -> tuple[float, float]:

@@ -11,6 +11,9 @@ import numpy as np
 # Confidences are summed in steps of 2 ** -24, the grid of float32 just below 1: exact in int64 for
 # 5e11 pixels a bin.
 _STEPS = 1 << 24
+# Where confidences saturate most pixels lie in the first or the last bin. Both are cut finer, by
+# distances from 0 and 1 that fall by 2 ** (-1 / 8) each, down to one step.
+_CUTS_PER_OCTAVE = 8
 # Rounding of half-precision softmax may end a little above 1.
 _SLACK = 1e-3
 
@@ -24,6 +27,9 @@ class ConfidenceHistogram:
         pixels: (B,) int64.
         correct: (B,) int64, those of them that are right.
         steps: (B,) int64, sum of their confidences in units of 2 ** -24.
+        ends_pixels: (2 K,) int64, pixels of bin 0 in K finer ones, then those of the last bin,
+            each in rising order.
+        ends_correct: likewise.
     """
 
     def __init__(self, bins: int = 3000) -> None:
@@ -36,6 +42,9 @@ class ConfidenceHistogram:
             raise ValueError(f"bins: expected at least 1, got {bins}.")
         self.bins = bins
         self.pixels, self.correct, self.steps = np.zeros((3, bins), dtype=np.int64)
+        octaves = max(0.0, np.log2(_STEPS / bins))
+        self._cuts = int(np.ceil(_CUTS_PER_OCTAVE * octaves)) + 1
+        self.ends_pixels, self.ends_correct = np.zeros((2, 2 * self._cuts), dtype=np.int64)
 
     def update(
         self, confidence: np.ndarray, correct: np.ndarray, name: str = "Confidences"
@@ -73,6 +82,24 @@ class ConfidenceHistogram:
         # Weighted counts are float64, exact up to 2 ** 53 steps: half a billion pixels at once.
         steps = np.bincount(at, weights=np.rint(values * _STEPS), minlength=self.bins)
         self.steps += steps.astype(np.int64)
+        last = at == self.bins - 1
+        self._count_end(self._cuts + self._cut(1.0 - values[last]), right[last])
+        if self.bins > 1:
+            first = at == 0
+            self._count_end(self._cuts - 1 - self._cut(values[first]), right[first])
+
+    def _cut(self, distance: np.ndarray) -> np.ndarray:
+        """(n,) int64 in [0, K): how near a confidence lies to its end of [0, 1], the last nearest.
+
+        Args:
+            distance: from it, floats in [0, 1 / B].
+        """
+        depth = -_CUTS_PER_OCTAVE * np.log2(np.maximum(distance, 0.5 / _STEPS) * self.bins)
+        return np.clip(depth, 0, self._cuts - 1).astype(np.int64)
+
+    def _count_end(self, at: np.ndarray, right: np.ndarray) -> None:
+        self.ends_pixels += np.bincount(at, minlength=len(self.ends_pixels))
+        self.ends_correct += np.bincount(at[right], minlength=len(self.ends_correct))
 
     def merge(self, other: ConfidenceHistogram) -> None:
         """Add the counts of another histogram of as many bins.
@@ -85,6 +112,8 @@ class ConfidenceHistogram:
         self.pixels += other.pixels
         self.correct += other.correct
         self.steps += other.steps
+        self.ends_pixels += other.ends_pixels
+        self.ends_correct += other.ends_correct
 
     def ece(self, bins: int = 15) -> float:
         """Expected calibration error (Guo et al., ICML 2017) with bins of equal width.
@@ -137,11 +166,18 @@ class ConfidenceHistogram:
 
         Returns:
             Coverage, rising to 1, and risk at it, in [0, 1]; one point per bin that holds pixels,
-            the most confident first. Empty without pixels.
+            the finer ones of the ends included, the most confident first. Empty without pixels.
         """
-        filled = self.pixels[::-1] > 0
-        kept = np.cumsum(self.pixels[::-1][filled])
-        wrong = kept - np.cumsum(self.correct[::-1][filled])
+        pixels, correct = (
+            np.concatenate([ends[: self._cuts], uniform[1:-1], ends[self._cuts :]])[::-1]
+            for ends, uniform in (
+                (self.ends_pixels, self.pixels),
+                (self.ends_correct, self.correct),
+            )
+        )
+        filled = pixels > 0
+        kept = np.cumsum(pixels[filled])
+        wrong = kept - np.cumsum(correct[filled])
         return kept / max(1, self.pixels.sum()), wrong / kept
 
     def aurc(self) -> float:

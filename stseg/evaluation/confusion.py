@@ -140,13 +140,15 @@ class ConfusionMatrix:
             "pACC": float(self._hits().sum() / total) if total else float("nan"),
         }
 
-    def mean_iou(self, classes: np.ndarray) -> float:
-        """Mean IoU over the chosen classes that occur in the truth; NaN if none does.
+    def mean_iou(self, classes: np.ndarray, union: bool = False) -> float:
+        """Mean IoU over the chosen classes that occur; NaN if none does.
 
         Args:
             classes: (N,) bool.
+            union: in the truth or the prediction, and not in the truth alone.
         """
-        return mean_or_nan(self._iou_or_zero()[self.present & classes])
+        occurs = self.present | (self.counts.sum(axis=0) > 0) if union else self.present
+        return mean_or_nan(self._iou_or_zero()[occurs & classes])
 
     def _hits(self) -> np.ndarray:
         return self.counts.diagonal()
@@ -180,6 +182,11 @@ def masked_ids(
         ValueError: if shapes differ or an id is out of range.
     """
     for what, ids in (("prediction", prediction), ("label", label)):
+        if not isinstance(ids, np.ndarray):
+            raise TypeError(
+                f"{name}: expected {what} ids as a NumPy array, got {type(ids).__name__}. Convert "
+                "a tensor with .cpu().numpy()."
+            )
         if not np.issubdtype(ids.dtype, np.integer):
             raise TypeError(f"{name}: expected integer {what} ids, got {ids.dtype}.")
     if prediction.shape != label.shape:
@@ -200,6 +207,7 @@ def masked_ids(
             raise ValueError(
                 f"{name}: expected {what} ids in [0, {num_classes - 1}], got "
                 f"{', '.join(map(str, outside.tolist()))}."
+                + (" Ids that carry no class are given as `ignore`." if what == "label" else "")
             )
     return answer, truth, counted
 

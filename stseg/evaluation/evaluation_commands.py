@@ -9,16 +9,18 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 from stseg.config import split_keys, typed_keys
 from stseg.data import CODING_KEYS, LabelCoding, LabelDoubts, Naming, coding_of
+from stseg.evaluation.confidence_images import pair_confidences
 from stseg.evaluation.label_images import pair_folders
 from stseg.evaluation.open_vocab import read_similarity
 from stseg.evaluation.report import write_report
+from stseg.evaluation.result_parts import check_result
 from stseg.evaluation.results import (
     Result,
     comparable,
@@ -27,10 +29,15 @@ from stseg.evaluation.results import (
     read_results,
     write_result,
 )
-from stseg.evaluation.scoring import Settings, score_pairs, summarise
+from stseg.evaluation.scoring import (
+    Settings,
+    score_pairs,
+    summarise,
+    warn_of_ignored_classes,
+)
 from stseg.evaluation.terminal import compare_text, summary_text, unlike_text
 from stseg.structures import Vocabulary
-from stseg.utils import check_output, say
+from stseg.utils import check_output, read_text, say
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +60,7 @@ Keys after --gt say what labels of other values, colours or names mean."""
 _SCORE_EXAMPLE = """\
 example:
   PROGRAM score --pred out/ --gt labels/ --names names.json \\
-      --seen "wall; sky; tree" --bootstrap 200 --output a.json
+      --seen "wall; sky" --bootstrap 200 --output a.json
 
 
 names.json is a list of names in the order of the ids, ["wall", "sky"], or an object with
@@ -105,15 +112,19 @@ def _score(args: argparse.Namespace, command: Sequence[str]) -> int:
         named = ("names", "weights", "similarity", "images")
         check_output(args.output, "--output", {f"--{key}": getattr(args, key) for key in named})
     vocabulary = Vocabulary.parse(args.names)
+    for note in vocabulary.notes():
+        logger.warning("--names: %s", note)
     if args.seen is not None:
-        vocabulary = vocabulary.with_seen(args.seen)
+        vocabulary = replace(vocabulary, seen=vocabulary.chosen(args.seen, "--seen"))
     interest = None
     if args.interest is not None:
-        interest = np.array(vocabulary.with_seen(args.interest).seen, dtype=bool)
+        interest = np.array(vocabulary.chosen(args.interest, "--interest"), dtype=bool)
     similarity = read_similarity(args.similarity, len(vocabulary)) if args.similarity else None
-    listed = args.images.read_text(encoding="utf-8").splitlines() if args.images else None
+    listed = read_text(args.images, "--images").splitlines() if args.images else None
     args.gt, coding, naming = _labels(args, vocabulary)
     pairs = pair_folders(args.pred, args.gt, listed, naming)
+    if args.confidence is not None:
+        pairs = pair_confidences(pairs, args.confidence)
     settings = Settings(
         num_classes=len(vocabulary),
         ignore=coding.ignored_ids,
@@ -122,6 +133,7 @@ def _score(args: argparse.Namespace, command: Sequence[str]) -> int:
         replicates=args.bootstrap,
         seed=args.seed,
     )
+    warn_of_ignored_classes(settings.ignore, vocabulary.names)
     doubts, progress = LabelDoubts(coding, vocabulary.names), _progress(len(pairs))
     score = score_pairs(
         pairs, settings, jobs=args.jobs, progress=progress, coding=coding, doubts=doubts
@@ -136,6 +148,7 @@ def _score(args: argparse.Namespace, command: Sequence[str]) -> int:
         gt=args.gt,
         names=args.names,
         similarity=args.similarity,
+        confidence=args.confidence,
     )
     provenance |= {} if coding.is_plain else {"label_coding": coding.as_json()}
     provenance |= {} if naming == Naming() else {"file_names": asdict(naming)}
@@ -186,7 +199,10 @@ def _compare(args: argparse.Namespace, command: Sequence[str]) -> int:
 
 def _pairs(a: Path, b: Path, data_set: str | None) -> list[tuple[str, Result, Result]]:
     """What to compare with what; with a name where there is more than one pair."""
-    first, second = read_results(a), read_results(b)
+    first, second = (
+        {name: check_result(path, found) for name, found in read_results(path).items()}
+        for path in (a, b)
+    )
     if data_set is not None or len(first) == len(second) == 1:
         return [("", read_result(a, data_set), read_result(b, data_set))]
     shared = [name for name in first if name in second]
@@ -201,7 +217,7 @@ def _report(args: argparse.Namespace, command: Sequence[str]) -> int:
     check_output(args.output, "--output", {"result": args.result})
     files = write_report(
         args.output,
-        read_result(args.result, args.data_set),
+        check_result(args.result, read_result(args.result, args.data_set)),
         title=args.title or f"Evaluation of {args.result.stem}",
         pred=args.pred,
         gt=args.gt,
@@ -259,6 +275,9 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
         " from it on count as it (VOC-20b)")  # fmt: skip
     add("--images", type=Path, metavar="FILE", help="names of the images to score, one a line;"
         " default: all")  # fmt: skip
+    add("--confidence", type=Path, metavar="DIR", help="confidences of the predictions, grey PNG of"
+        " 8 or 16 bits, as `stseg predict --save labels,confidence` writes them (it may be the"
+        " folder of --pred): calibration error and risk against coverage, too")  # fmt: skip
     add("--boundary", action="store_true", help="boundary IoU too, at about twice the cost")
     add("--bootstrap", type=int, default=0, metavar="N", help="replicates for 95 %% intervals and"
         " for the test of `compare`, such as 200; default: none")  # fmt: skip

@@ -32,6 +32,7 @@ _KINDS = {
     "confidence": np.dtype(
         [("at", "<i4"), ("pixels", "<i4"), ("correct", "<i4"), ("steps", "<i8")]
     ),
+    "ends": np.dtype([("at", "<i4"), ("ends_pixels", "<i4"), ("ends_correct", "<i4")]),
 }
 
 
@@ -95,7 +96,7 @@ class ImageCounts:
             bands.update(prediction, label, IGNORE_LABEL, where)
             tables["boundary"] = _table("boundary", bands.both, bands.truth, bands.predicted)
         if confidence is not None:
-            tables["confidence"] = _confidence_table(prediction, label, confidence, where)
+            tables |= _confidence_tables(prediction, label, confidence, where)
         self._images[name] = tables
 
     def total(self, names: dict[str, str]) -> tuple[Score, ConfidenceHistogram, int]:
@@ -123,6 +124,7 @@ class ImageCounts:
             if "confidence" in tables:
                 confident += 1
                 _add(histogram, tables["confidence"])
+                _add(histogram, tables["ends"])
         return score, histogram, confident
 
     def save(self, path: str | os.PathLike[str], protocol: dict[str, Any]) -> None:
@@ -188,9 +190,9 @@ def _histogram() -> ConfidenceHistogram:
     return ConfidenceHistogram(CONFIDENCE_BINS)
 
 
-def _confidence_table(
+def _confidence_tables(
     prediction: np.ndarray, label: np.ndarray, confidence: np.ndarray, where: str
-) -> np.ndarray:
+) -> dict[str, np.ndarray]:
     if confidence.shape != label.shape:
         raise ValueError(
             f"{where}: expected confidences of the label's size {label.shape}, got "
@@ -199,7 +201,10 @@ def _confidence_table(
     counted = label != IGNORE_LABEL
     histogram = _histogram()
     histogram.update(confidence[counted], prediction[counted] == label[counted], where)
-    return _table("confidence", histogram.pixels, histogram.correct, histogram.steps)
+    return {
+        "confidence": _table("confidence", histogram.pixels, histogram.correct, histogram.steps),
+        "ends": _table("ends", histogram.ends_pixels, histogram.ends_correct),
+    }
 
 
 def _table(kind: str, *columns: np.ndarray) -> np.ndarray:

@@ -25,7 +25,10 @@ from stseg.data import (
 )
 from stseg.evaluation.metrics import fold_background
 from stseg.structures import IGNORE_LABEL
-from stseg.utils import some_of
+from stseg.utils import same_name, some_of
+
+#: Of the stem of a picture that holds confidences and lies beside its label map.
+CONFIDENCE_ENDING = "_confidence"
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,13 @@ class LabelPair:
         name: path below both folders, without suffix, with "/" on every system.
         prediction: file of predicted ids.
         label: file of true ids.
+        confidence: file of the prediction's confidences, None where not asked for.
     """
 
     name: str
     prediction: Path
     label: Path
+    confidence: Path | None = None
 
 
 def pair_folders(
@@ -72,6 +77,9 @@ def pair_folders(
     """
     predictions = _label_files(Path(pred), Path(gt), naming, is_label=False)
     labels = _label_files(Path(gt), Path(pred), naming, is_label=True)
+    for name in [n for n in predictions if n.endswith(CONFIDENCE_ENDING) and n not in labels]:
+        if name.removesuffix(CONFIDENCE_ENDING) in predictions:
+            del predictions[name]
     if listed is None:
         _refuse_single(predictions, labels, Path(gt), "a label for every prediction")
         _refuse_single(labels, predictions, Path(pred), "a prediction for every label")
@@ -157,6 +165,7 @@ def _label_files(folder: Path, other: Path, naming: Naming, *, is_label: bool) -
             continue
         if name is None:
             name = beginning + below.with_suffix("").as_posix()
+        name = same_name(name)
         if name in found:
             raise ValueError(
                 f"{folder}: expected one file per name, got {found[name].name} and {path.name} "
@@ -183,7 +192,7 @@ def _refuse_single(
 
 
 def _without_suffix(name: str) -> str:
-    name = Path(name.strip()).as_posix()
+    name = same_name(Path(name.strip()).as_posix())
     ends = [end for end in IMAGE_SUFFIXES if name.lower().endswith(end)]
     return name[: -len(ends[0])] if ends else name
 

@@ -13,6 +13,7 @@ from stseg.evaluation.confusion import ConfusionMatrix, ratio_or_nan
 
 logger = logging.getLogger(__name__)
 
+_UNION = "in the labels or the prediction, as published evaluators count"
 #: What each figure means, in the words that go into result files and reports.
 DEFINITIONS = {
     "mIoU_gt": "mean IoU over classes in the labels (Detectron2 since July 2022)",
@@ -26,7 +27,11 @@ DEFINITIONS = {
     "seen_mIoU": "mean IoU over seen classes in the labels",
     "unseen_mIoU": "mean IoU over unseen classes in the labels",
     "harmonic_mIoU": "harmonic mean of seen_mIoU and unseen_mIoU",
+    "seen_mIoU_union": f"mean IoU over seen classes {_UNION}",
+    "unseen_mIoU_union": f"mean IoU over unseen classes {_UNION}",
+    "harmonic_mIoU_union": "harmonic mean of seen_mIoU_union and unseen_mIoU_union",
     "interest_mIoU": "mean IoU over the classes of interest in the labels",
+    "interest_mIoU_union": f"mean IoU over the classes of interest {_UNION}",
 }
 
 
@@ -71,8 +76,13 @@ def figures(
                     side,
                 )
         result["harmonic_mIoU"] = harmonic_mean(result["seen_mIoU"], result["unseen_mIoU"])
+        sides = [matrix.mean_iou(mask, union=True) for mask in (seen, ~seen)]
+        result["seen_mIoU_union"], result["unseen_mIoU_union"] = sides
+        result["harmonic_mIoU_union"] = harmonic_mean(*sides)
     if classes is not None:
-        result["interest_mIoU"] = matrix.mean_iou(_class_mask("classes", classes, matrix))
+        mask = _class_mask("classes", classes, matrix)
+        result["interest_mIoU"] = matrix.mean_iou(mask)
+        result["interest_mIoU_union"] = matrix.mean_iou(mask, union=True)
     return result
 
 

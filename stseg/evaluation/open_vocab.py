@@ -30,23 +30,33 @@ def open_iou(matrix: ConfusionMatrix, similarity: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: if the shape, a value or the diagonal is off.
     """
+    iou = _soft_iou(matrix, similarity)
+    return np.where(matrix.present, iou, np.nan)
+
+
+def _soft_iou(matrix: ConfusionMatrix, similarity: np.ndarray) -> np.ndarray:
+    """(N,) in [0, 1]; NaN for classes with neither a pixel in the labels nor a false one."""
     check_similarity(similarity, matrix.num_classes)
     hits = (matrix.counts * similarity).sum(axis=1)
     false = (matrix.counts * (1.0 - similarity)).sum(axis=0)
-    truth = matrix.counts.sum(axis=1)
-    iou = ratio_or_nan(hits, truth + false)
-    return np.where(matrix.present, np.minimum(iou, 1.0), np.nan)
+    return np.minimum(ratio_or_nan(hits, matrix.counts.sum(axis=1) + false), 1.0)
 
 
 def open_figures(matrix: ConfusionMatrix, similarity: np.ndarray) -> dict[str, float]:
-    """Means of `open_iou` over the classes in the labels; arguments and errors as there.
+    """Means of `open_iou`; arguments and errors as there.
 
     Returns:
-        "open_mIoU_gt" in [0, 1] and "open_gain", by how much it exceeds mIoU_gt; NaN without
-        counted pixels.
+        "open_mIoU_gt", over the classes in the labels, in [0, 1]; "open_gain", by how much it
+        exceeds mIoU_gt; "open_mIoU_union", over those in the prediction, too, unless all that they
+        have there is credit. NaN without counted pixels.
     """
-    mean = mean_or_nan(open_iou(matrix, similarity)[matrix.present])
-    return {"open_mIoU_gt": mean, "open_gain": mean - matrix.summary()["mIoU_gt"]}
+    iou = _soft_iou(matrix, similarity)
+    mean = mean_or_nan(iou[matrix.present])
+    return {
+        "open_mIoU_gt": mean,
+        "open_gain": mean - matrix.summary()["mIoU_gt"],
+        "open_mIoU_union": mean_or_nan(iou[~np.isnan(iou)]),
+    }
 
 
 def check_similarity(similarity: np.ndarray, num_classes: int) -> None:

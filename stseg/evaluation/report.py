@@ -31,7 +31,7 @@ from stseg.evaluation.report_rows import (
 from stseg.evaluation.results import Result
 from stseg.render import class_colours, render_page
 from stseg.structures import IGNORE_LABEL
-from stseg.utils import write_atomically
+from stseg.utils import same_name, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -197,7 +197,7 @@ def _photo_files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: expected a folder of photographs, got nothing there.")
     return {
-        path.relative_to(folder).with_suffix("").as_posix(): path
+        same_name(path.relative_to(folder).with_suffix("").as_posix()): path
         for path in sorted(folder.rglob("*"))
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()
     }

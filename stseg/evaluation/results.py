@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from stseg.evaluation.confusion import ConfusionMatrix
-from stseg.utils import write_atomically
+from stseg.utils import parse_json, write_atomically
 
 FORMAT = "stseg.evaluation"
 SCHEMA_VERSION = 2
@@ -246,7 +246,7 @@ def read_results(path: str | PathLike[str]) -> dict[str, Result]:
         ValueError: if it is something else, or of a later version; names the file.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = parse_json(Path(path).read_bytes())
     except ValueError as error:  # of JSON and of encodings
         raise ValueError(f"{path}: expected a result file (JSON), got {error}.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -263,7 +263,7 @@ def read_results(path: str | PathLike[str]) -> dict[str, Result]:
         if content["schema_version"] == 1:  # one result, not yet by name
             return {content["protocol"].get("data_set") or "": _read(content)}
         return {name: _read(part) for name, part in content["results"].items()}
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path}: expected a complete result file, got {error!r}.") from error
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
@@ -15,10 +14,6 @@ from stseg.evaluation.results import Result
 from stseg.evaluation.scoring import Score, summarise
 from stseg.structures import Vocabulary
 
-_DEFINITIONS = {
-    "ECE": "expected calibration error (Guo et al. 2017) of the pixels' confidences, 15 bins",
-    "AURC": "area under the risk-coverage curve (Geifman and El-Yaniv 2017) over pixels",
-}
 # Names of the table, by names of the result file.
 _TABLE = {
     "mIoU_gt": "mIoU",
@@ -29,11 +24,15 @@ _TABLE = {
     "seen_mIoU": "seen mIoU",
     "unseen_mIoU": "unseen mIoU",
     "harmonic_mIoU": "harmonic mIoU",
+    "seen_mIoU_union": "seen mIoU_union",
+    "unseen_mIoU_union": "unseen mIoU_union",
+    "harmonic_mIoU_union": "harmonic mIoU_union",
     "ECE": "ECE",
     "AURC": "AURC",
     "boundary_mIoU_gt": "boundary_mIoU_gt",
     "boundary_mIoU_union": "boundary_mIoU_union",
     "open_mIoU_gt": "open_mIoU_gt",
+    "open_mIoU_union": "open_mIoU_union",
 }
 
 
@@ -87,15 +86,13 @@ def run_result(
         provenance: of `make_provenance`.
         similarity: (N, N) in [0, 1], how near two names are, or None.
     """
-    result = summarise(
-        score, vocabulary, data_set=data_set, similarity=similarity, provenance=provenance
-    )
-    if histogram is None:
-        return result
-    return replace(
-        result,
-        figures=result.figures | {"ECE": histogram.ece(), "AURC": histogram.aurc()},
-        definitions=result.definitions | _DEFINITIONS,
+    return summarise(
+        score,
+        vocabulary,
+        data_set=data_set,
+        similarity=similarity,
+        provenance=provenance,
+        confidences=histogram,
     )
 
 

@@ -6,6 +6,7 @@ Memory does not grow with the number of images, but for a name and two figures o
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ import numpy as np
 from stseg.data import LabelCoding, LabelDoubts
 from stseg.evaluation.bootstrap import Bootstrap
 from stseg.evaluation.boundary import BoundaryCounts
+from stseg.evaluation.calibration import ConfidenceHistogram
+from stseg.evaluation.confidence_images import read_confidence
 from stseg.evaluation.confusion import ConfusionMatrix
 from stseg.evaluation.label_images import LabelPair, read_pair
 from stseg.evaluation.metrics import DEFINITIONS, figures, per_class, top_confusions
@@ -23,12 +26,16 @@ from stseg.evaluation.open_vocab import open_figures
 from stseg.evaluation.results import Result, make_protocol
 from stseg.structures import IGNORE_LABEL, Vocabulary
 
+logger = logging.getLogger(__name__)
+
 _LEVEL = 0.95
 _CONFUSIONS = 50
 _BAND = "boundary IoU (Cheng et al. 2021, bands of 2 % of the diagonal) over classes with a band in"
 _DEFINITIONS = DEFINITIONS | {
     "boundary_mIoU_gt": f"mean {_BAND} the labels",
     "boundary_mIoU_union": f"mean {_BAND} the labels or the prediction",
+    "ECE": "expected calibration error (Guo et al. 2017) of the pixels' confidences, 15 bins",
+    "AURC": "area under the risk-coverage curve (Geifman and El-Yaniv 2017) over pixels",
 }
 
 
@@ -58,6 +65,24 @@ class Settings:
                 raise ValueError(f"Ignored id: expected 0 to 65535, got {value}.")
 
 
+def warn_of_ignored_classes(ignore: Sequence[int], names: Sequence[str]) -> None:
+    """Say it where an id that is not scored is a class as well, which is rarely meant.
+
+    Args:
+        ignore: ids in the label files.
+        names: of the classes, by id in the label files.
+    """
+    for value in ignore:
+        if value < len(names):
+            logger.warning(
+                "Ignored id %d is also the class %r: its labelled pixels are not scored, so it "
+                "counts as absent from the labels. Pixels predicted as it still count as mistakes, "
+                "and as IoU 0 in the means over classes in the prediction.",
+                value,
+                names[value],
+            )
+
+
 @dataclass
 class Score:
     """Counts over the images scored so far.
@@ -68,6 +93,7 @@ class Score:
         images: per image "name", and its own "mIoU_gt" and "pACC", NaN where all is ignored.
         boundary: None unless asked for.
         bootstrap: likewise.
+        confidences: of all scored pixels; None where the pairs have none.
     """
 
     settings: Settings
@@ -75,6 +101,7 @@ class Score:
     images: list[dict[str, Any]] = field(default_factory=list)
     boundary: BoundaryCounts | None = None
     bootstrap: Bootstrap | None = None
+    confidences: ConfidenceHistogram | None = None
 
     @classmethod
     def empty(cls, settings: Settings) -> Score:
@@ -141,9 +168,13 @@ def score_pairs(
     if jobs < 1:
         raise ValueError(f"jobs: expected at least 1, got {jobs}.")
     score = Score.empty(settings)
+    if pairs and all(pair.confidence for pair in pairs):
+        score.confidences = ConfidenceHistogram()
     for done, counted in enumerate(_counted(pairs, settings, jobs, coding), start=1):
-        name, matrix, boundary, has_ignored = counted
+        name, matrix, boundary, has_ignored, confidences = counted
         score.add(name, matrix, boundary)
+        if score.confidences is not None and confidences is not None:
+            score.confidences.merge(confidences)
         if doubts is not None:
             doubts.add(np.flatnonzero(matrix.present).tolist(), has_ignored)
         if progress:
@@ -151,7 +182,7 @@ def score_pairs(
     return score
 
 
-_Counts = tuple[str, ConfusionMatrix, BoundaryCounts | None, bool]
+_Counts = tuple[str, ConfusionMatrix, BoundaryCounts | None, bool, ConfidenceHistogram | None]
 
 
 def _counted(
@@ -179,7 +210,13 @@ def _count(pair: LabelPair, settings: Settings, coding: LabelCoding | None) -> _
     if settings.boundary:
         boundary = BoundaryCounts(settings.num_classes)
         boundary.update(prediction, label, IGNORE_LABEL, pair.name)
-    return pair.name, matrix, boundary, bool((label == IGNORE_LABEL).any())
+    histogram = None
+    if pair.confidence is not None:
+        confidence, scored = read_confidence(pair.confidence, label.shape), label != IGNORE_LABEL
+        histogram = ConfidenceHistogram()
+        histogram.update(confidence[scored], (prediction == label)[scored], pair.name)
+    has_ignored = bool((label == IGNORE_LABEL).any())
+    return pair.name, matrix, boundary, has_ignored, histogram
 
 
 def summarise(
@@ -190,6 +227,7 @@ def summarise(
     interest: np.ndarray | None = None,
     similarity: np.ndarray | None = None,
     provenance: dict[str, Any] | None = None,
+    confidences: ConfidenceHistogram | None = None,
 ) -> Result:
     """Figures and all that a result file holds.
 
@@ -201,6 +239,7 @@ def summarise(
         similarity: (N, N) in [0, 1], how near two names are, for the open figures; rounded to
             four decimals and kept in the result.
         provenance: of `results.make_provenance`.
+        confidences: of all scored pixels, for ECE and AURC; the score's own by default.
 
     Raises:
         ValueError: if the number of names is not N, or the similarity is faulty.
@@ -226,6 +265,9 @@ def summarise(
         values |= open_figures(matrix, near)
         meanings |= _open_definitions(near)
         credit = _credit_columns(near)
+    histogram = confidences or score.confidences
+    if histogram is not None:
+        values |= {"ECE": histogram.ece(), "AURC": histogram.aurc()}
     return Result(
         protocol=protocol,
         figures=values,
@@ -249,6 +291,7 @@ def _open_definitions(similarity: np.ndarray) -> dict[str, str]:
         "open_mIoU_gt": "mean IoU over classes in the labels with credit for near names "
         f"(similarity {key})",
         "open_gain": "open_mIoU_gt - mIoU_gt: mistakes between near names",
+        "open_mIoU_union": "the same over classes in the labels or the prediction",
     }
 
 

@@ -27,7 +27,7 @@ from stseg.evaluation.image_counts import ImageCounts, merge_totals
 from stseg.evaluation.open_vocab import check_similarity
 from stseg.evaluation.results import make_provenance, write_result
 from stseg.evaluation.run_summary import Figures, plain_vocabulary, run_result, short_names
-from stseg.evaluation.scoring import Score, Settings
+from stseg.evaluation.scoring import Score, Settings, warn_of_ignored_classes
 from stseg.structures import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -119,6 +119,8 @@ class STSegSemSegEvaluator(DatasetEvaluator):
             replicates=bootstrap,
             seed=seed,
         )
+        if self.label_ids is None:
+            warn_of_ignored_classes(self.ignore_labels, self.label_names)
         self._distributed = distributed
         self._provenance = make_provenance(weights=weights, packages=_PACKAGES)
         self._label_files: dict[str, str | None] | None = None
@@ -286,10 +288,11 @@ class STSegSemSegEvaluator(DatasetEvaluator):
         Returns:
             None on all but the main process, else {"sem_seg": `Figures`, in percent}: "mIoU"
             (classes in the truth), "mIoU_union", "fwIoU", "mACC", "pACC"; "seen mIoU", "unseen
-            mIoU" and "harmonic mIoU" where the vocabulary marks both; "mIoU_low" and "mIoU_high"
+            mIoU" and "harmonic mIoU" where the vocabulary marks both, and these three under the
+            union definition, with "mIoU_union" in their names; "mIoU_low" and "mIoU_high"
             with a bootstrap; "ECE" and "AURC" where every image came with confidences;
             "boundary_mIoU_gt", "boundary_mIoU_union", "BoundaryIoU-<name>" and "open_mIoU_gt"
-            where asked for;
+            where asked for, and "open_mIoU_union";
             "IoU-<name>" and "ACC-<name>", NaN for classes absent from the truth.
         """
         self.is_running = False

@@ -122,10 +122,14 @@ def _paired_text(a: Result, b: Result) -> str:
         return f"Not tested: seed and replicates differ, {setting[0]} and {setting[1]}."
     first, second = (np.array(x["means"]["mIoU_gt"], dtype=float) for x in (after, before))
     test = paired_test(first, second, before["level"])
+    chance = f"p = {test.p_value:.3g}"
+    if test.p_value <= test.floor < 1:
+        count = setting[0][1]
+        chance += f", the floor of {count} replicates: p < {test.floor:.3g}"
     return (
         f"Paired bootstrap over images: mIoU_gt {signed(test.difference)}, "
         f"{percent(before['level'], 0)} % interval {signed(test.low)} to {signed(test.high)}, "
-        f"p = {test.p_value:.3g}"
+        f"{chance}"
     )
 
 

@@ -15,7 +15,7 @@ from stseg.render.captions import named_overlay
 from stseg.render.colours import UNKNOWN_COLOUR, class_colours, hex_colour
 from stseg.render.overlay import check_image, class_pixels, draw_overlay
 from stseg.render.pixels import bands, image_bytes, open_any_size
-from stseg.utils import IGNORE_LABEL, MARK, as_bytes, write_atomically
+from stseg.utils import IGNORE_LABEL, MARK, as_bytes, parse_json, write_atomically
 
 FORMAT, FORMAT_VERSION = "stseg.segmentation", 1
 _JPEG_SIDE = 65_000  # a JPEG can hold 65535
@@ -229,6 +229,18 @@ def read_segmentation(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ..
         ValueError: if it is no JSON of a segmentation, or a PNG does not fit it.
     """
     content = _read_table(path)
+    try:
+        return _read_maps(path, content)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: expected the whole JSON of a segmentation, got one that lacks a part or has "
+            f"it in another form ({error!r}). Save it again."
+        ) from error
+
+
+def _read_maps(
+    path: Path, content: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     names = tuple(entry["name"] for entry in content["classes"])
     values = _pixels(path.with_name(content["label_file"]), content).astype(np.int32)
     labels = np.where(values == content["unknown_value"], IGNORE_LABEL, values)
@@ -248,7 +260,7 @@ def read_segmentation(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ..
 
 def _read_table(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path}: expected the JSON of a segmentation, got {error}.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:

@@ -34,7 +34,7 @@ from stseg.self_training.sam_features import SamFeatures
 from stseg.self_training.store_key import labelling_keys
 from stseg.self_training.target import Target, load_target
 from stseg.structures import Vocabulary
-from stseg.utils import phase
+from stseg.utils import phase, registered
 
 
 def build_self_training(cfg: CfgNode, model: nn.Module, average: Any = None) -> SamPseudoLabelHook:
@@ -92,7 +92,7 @@ def build_dataset_labeler(cfg: CfgNode, target: Target, model: nn.Module) -> Dat
     if st.LABELER not in LABELER_REGISTRY:
         known = ", ".join(name for name, _ in LABELER_REGISTRY)
         raise ValueError(f"SELF_TRAINING.LABELER: expected one of {known}, got {st.LABELER!r}.")
-    labeler = LABELER_REGISTRY.get(st.LABELER)(cfg, target, model)
+    labeler = registered(LABELER_REGISTRY, st.LABELER, "SELF_TRAINING.LABELER")(cfg, target, model)
     sam = labeler.sam
     return DatasetLabeler(
         target=target,

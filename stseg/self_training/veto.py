@@ -5,11 +5,12 @@ class: traffic light
 image: IMG_0042.jpg
 """
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+
+from stseg.utils import name_key, nearest, read_text, same_name
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,11 @@ class Veto:
                 continue
             kind, _, name = (part.strip() for part in line.partition(":"))
             if kind.casefold() == "class" and name:
-                ids = _matches(name, vocabulary_names, _folded)
+                ids = _matches(name, vocabulary_names, name_key)
                 classes.update(ids)
                 problem = "" if ids else _unknown("class", name, vocabulary_names)
             elif kind.casefold() == "image" and name:
-                ids = _matches(name, image_names, str.strip)
+                ids = _matches(name, image_names, same_name)
                 images.update(image_names[i] for i in ids)
                 problem = "" if ids else _unknown("image", name, image_names)
             else:
@@ -74,11 +75,7 @@ class Veto:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # Windows editors write a mark in front
-    except UnicodeDecodeError as e:
-        raise ValueError(f"Veto file {path}: expected UTF-8 text, got {e}.") from e
-    return [line.strip() for line in text.split("\n")]
+    return [line.strip() for line in read_text(path, "Veto file").split("\n")]
 
 
 def _matches(name: str, names: Sequence[str], simplify: Callable[[str], str]) -> list[int]:
@@ -86,11 +83,7 @@ def _matches(name: str, names: Sequence[str], simplify: Callable[[str], str]) ->
     return [i for i, other in enumerate(names) if simplify(other) == wanted]
 
 
-def _folded(name: str) -> str:
-    return " ".join(name.split()).casefold()
-
-
 def _unknown(what: str, name: str, names: Sequence[str]) -> str:
-    nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f"; nearest: {', '.join(nearest)}" if nearest else ""
+    near = ", ".join(nearest(name, names, 3))
+    hint = f"; nearest: {near}" if near else ""
     return f"expected the name of a known {what}, got {name!r}{hint}"

@@ -1,5 +1,6 @@
 from .segmentation import IGNORE_LABEL, Segmentation
-from .vocabulary import Background, Vocabulary, VocabularyLike, shipped_lists, written_entries
+from .vocabulary import Background, Vocabulary, VocabularyLike
+from .word_sources import separator_in, shipped_lists, written_entries
 
 __all__ = [
     "Background",
@@ -7,6 +8,7 @@ __all__ = [
     "Segmentation",
     "Vocabulary",
     "VocabularyLike",
+    "separator_in",
     "shipped_lists",
     "written_entries",
 ]

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stseg.utils import IGNORE_LABEL
+from stseg.utils import IGNORE_LABEL, nearest
 
 # What shows, writes and exports is imported where it is asked for: the answer alone needs neither
 # Pillow nor OpenCV.
@@ -71,10 +70,10 @@ class Segmentation:
             return np.isin(self.label_map, [i for i, n in enumerate(self.names) if n == name])
         if name == "unknown":
             return self.label_map == IGNORE_LABEL
-        near = get_close_matches(str(name), self.names, n=1, cutoff=0.0)
+        near = "".join(f" The nearest is {other!r}." for other in nearest(name, self.names))
         raise KeyError(
             f"Segmentation: expected one of its {len(self.names)} names, or 'unknown', got "
-            f"{name!r}. The nearest is {near[0] if near else None!r}."
+            f"{name!r}.{near}"
         )
 
     def overlay(self, size: Sequence[int] | None = None) -> np.ndarray:

@@ -6,6 +6,7 @@ or Detectron2.
 
 import hashlib
 import json
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,24 +14,38 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Union
 
-_LIST_DIR = Path(__file__).parents[1] / "data" / "datasets" / "vocab"
-_LIST_PREFIX = "vocab:"
+from stseg.structures.word_sources import (
+    classes_of,
+    content_of,
+    file_of,
+    is_shipped,
+    likely_mistakes,
+    split_text,
+)
+from stseg.utils import did_you_mean, name_key, some_of
+
+_JOINERS = "\u200c\u200d"
 _POLICIES = ("none", "threshold", "distractors")
 
 VocabularyLike = Union["Vocabulary", str, PathLike[str], Sequence[str | Sequence[str]]]
 
 
 def _clean(name: Any, where: str) -> str:
-    """Strip a name and fold inner white space to single blanks."""
+    """Strip a name, fold inner white space to single blanks, and accents to their letters."""
     if not isinstance(name, str):
         raise TypeError(f"{where}: expected a name (text), got {name!r}.")
-    cleaned = " ".join(name.split())
-    if not cleaned:
+    cleaned = unicodedata.normalize("NFC", " ".join(_seen_part(name).split()))
+    if not name_key(name):
         raise ValueError(
             f"{where}: expected a name, got an empty one. "
             "Remove the spare comma, semicolon or entry; its place would shift every later class."
         )
     return cleaned
+
+
+def _seen_part(name: str) -> str:
+    """A name without zero-width blanks and marks of direction; joiners are part of some scripts."""
+    return "".join(x for x in name if x in _JOINERS or unicodedata.category(x) != "Cf")
 
 
 def _class_synonyms(entry: Any, position: int) -> tuple[str, ...]:
@@ -48,9 +63,9 @@ def _class_synonyms(entry: Any, position: int) -> tuple[str, ...]:
     synonyms = tuple(_clean(part, shown) for part in parts)
     seen: set[str] = set()
     for synonym in synonyms:
-        if synonym.casefold() in seen:
+        if name_key(synonym) in seen:
             raise ValueError(f"{shown}: expected different synonyms, got {synonym!r} twice.")
-        seen.add(synonym.casefold())
+        seen.add(name_key(synonym))
     return synonyms
 
 
@@ -59,8 +74,8 @@ def _check_shared_names(synonyms: Sequence[Sequence[str]], allow: bool) -> None:
     first_at: dict[str, int] = {}
     whole_at: dict[frozenset[str], int] = {}
     for position, names in enumerate(synonyms, start=1):
-        whole = frozenset(name.casefold() for name in names)
-        first = names[0].casefold()
+        whole = frozenset(map(name_key, names))
+        first = name_key(names[0])
         if whole in whole_at or (first in first_at and not allow):
             earlier = whole_at.get(whole, first_at.get(first))
             raise ValueError(
@@ -112,7 +127,7 @@ class Background:
         Synonyms need no grouping here: every name counts on its own.
         """
         parsed = Vocabulary.parse(names)
-        by_key = {s.casefold(): s for group in parsed.synonyms for s in group}
+        by_key = {name_key(s): s for group in parsed.synonyms for s in group}
         return cls("distractors", names=tuple(by_key.values()))
 
     @classmethod
@@ -173,9 +188,9 @@ class Vocabulary:
                 f"Vocabulary rest: expected one of {len(self.names)} classes beside others, got "
                 f"number {self.rest}."
             )
-        known = {name.casefold() for group in self.synonyms for name in group}
+        known = {name_key(name) for group in self.synonyms for name in group}
         for name in self.background.names:
-            if name.casefold() in known:
+            if name_key(name) in known:
                 raise ValueError(
                     f"Background distractors: expected names outside the vocabulary, got {name!r}."
                 )
@@ -209,22 +224,22 @@ class Vocabulary:
                 as ADE20K-847 has ("bag", "bag, handbag").
 
         Raises:
-            ValueError: for an empty vocabulary, or an empty or repeated name; the text names the
-                entry and its position, counted from 1.
-            FileNotFoundError: if `source` looks like a path and no such file exists, or names a
-                list that does not ship.
+            ValueError: for an empty vocabulary, or an empty or repeated name (case, Unicode forms
+                and what cannot be seen do not tell names apart); the text names the entry and its
+                position, counted from 1. Also for text that is JSON or looks like another file.
+            FileNotFoundError: if `source` is called like a names file and no such file exists, or
+                names a list that does not ship.
             TypeError: for a source or an entry of another type.
         """
         if isinstance(source, Vocabulary):
             parsed = source
-        elif isinstance(source, str) and source.strip().startswith(_LIST_PREFIX):
-            parsed = _read_file(cls, _shipped_list(source.strip()), allow_shared_names)
-        elif isinstance(source, PathLike) or _looks_like_path(source):
-            parsed = _read_file(cls, Path(source), allow_shared_names)  # type: ignore[arg-type]
+        elif isinstance(source, (str, PathLike)) and (path := file_of(source)):
+            parsed = _read_file(cls, path, allow_shared_names)
         elif isinstance(source, str):
-            parsed = cls.from_names(_split_text(source), allow_shared_names=allow_shared_names)
+            parsed = cls.from_names(split_text(source), allow_shared_names=allow_shared_names)
         else:
-            parsed = cls.from_names(source, allow_shared_names=allow_shared_names)
+            entries: Any = source  # `from_names` looks at it
+            parsed = cls.from_names(entries, allow_shared_names=allow_shared_names)
         if background is not None:
             parsed = replace(parsed, background=background)
         return parsed
@@ -243,11 +258,39 @@ class Vocabulary:
         return cls(names=tuple(group[0] for group in synonyms), synonyms=synonyms)
 
     def with_seen(self, source: VocabularyLike) -> "Vocabulary":
-        """Mark as seen every class one of whose names occurs in `source` (case is ignored)."""
+        """Mark as seen every class one of whose names occurs in `source` (case is ignored).
+
+        Names that only the source has mark nothing: it may be another data set's list. For a choice
+        out of these classes see `chosen`.
+        """
         other = Vocabulary.parse(source, allow_shared_names=True)
-        known = {name.casefold() for group in other.synonyms for name in group}
-        marks = tuple(any(s.casefold() in known for s in group) for group in self.synonyms)
+        known = {name_key(name) for group in other.synonyms for name in group}
+        marks = tuple(any(name_key(s) in known for s in group) for group in self.synonyms)
         return replace(self, seen=marks)
+
+    def chosen(self, source: VocabularyLike, what: str) -> tuple[bool, ...]:
+        """A mark for each class that a person names out of this vocabulary.
+
+        Args:
+            source: as `parse` takes it; a list that ships ("vocab:...") may have others, too, but
+                not only others.
+            what: the choice is, for messages.
+
+        Raises:
+            ValueError: for a name that no class has; tells the nearest.
+        """
+        other = Vocabulary.parse(source, allow_shared_names=True)
+        known = {name_key(name): name for group in self.synonyms for name in group}
+        names = [name for group in other.synonyms for name in group]
+        unknown = [name for name in names if name_key(name) not in known]
+        if unknown and not (is_shipped(source) and len(unknown) < len(names)):
+            raise ValueError(
+                f"{what}: expected names out of the {len(self)} classes, got "
+                f"{some_of([repr(name) for name in unknown])}, which none of them has."
+                f"{did_you_mean(unknown[0], known.values())}"
+            )
+        marks = self.with_seen(other).seen
+        return () if marks is None else marks
 
     def shared_synonyms(self) -> list[tuple[str, tuple[str, ...]]]:
         """Names that stand in several classes, with those classes.
@@ -258,8 +301,16 @@ class Vocabulary:
         classes: dict[str, list[str]] = defaultdict(list)
         for name, group in zip(self.names, self.synonyms, strict=True):
             for synonym in group:
-                classes[synonym.casefold()].append(name)
+                classes[name_key(synonym)].append(name)
         return [(synonym, tuple(names)) for synonym, names in classes.items() if len(names) > 1]
+
+    def notes(self) -> list[str]:
+        """What is legal but most likely not meant, a sentence each."""
+        shared = [
+            f"{synonym!r} stands in several classes: {'; '.join(names)}."
+            for synonym, names in self.shared_synonyms()
+        ]
+        return likely_mistakes(self.synonyms) + shared
 
     @property
     def key(self) -> str:
@@ -269,88 +320,8 @@ class Vocabulary:
         return hashlib.sha256(content.encode("ascii")).hexdigest()
 
 
-def shipped_lists() -> tuple[str, ...]:
-    """Names of the lists that ship, for "vocab:<list>"."""
-    return tuple(sorted(path.stem for path in _LIST_DIR.glob("*.json")))
-
-
-def written_entries(source: str | PathLike[str]) -> tuple[list[Any], bool]:
-    """The class entries of a source as they stand there, for those who look for faults.
-
-    Args:
-        source: text, path or "vocab:<list>", as `Vocabulary.parse` takes it.
-
-    Returns:
-        One for each class, texts or lists where the source is sound, unchecked; and whether the
-        source allows two classes of one display name.
-
-    Raises:
-        ValueError: if a file is not text, or no JSON, or holds no list of classes.
-        FileNotFoundError: if there is no such file or list.
-    """
-    if isinstance(source, str) and source.strip().startswith(_LIST_PREFIX):
-        content = _content(_shipped_list(source.strip()))
-    elif isinstance(source, PathLike) or _looks_like_path(source):
-        content = _content(Path(str(source).strip()))
-    else:
-        content = _split_text(source)
-    entries = _classes(content)
-    if not isinstance(entries, list):
-        raise ValueError(f"Vocabulary: expected a list of classes, got {type(entries).__name__}.")
-    return entries, isinstance(content, dict) and bool(content.get("allow_shared_names", False))
-
-
-def _looks_like_path(source: Any) -> bool:
-    return isinstance(source, str) and source.strip().lower().endswith((".txt", ".json"))
-
-
-def _shipped_list(source: str) -> Path:
-    """The file of "vocab:<list>"."""
-    stem = source.removeprefix(_LIST_PREFIX).strip()
-    known = shipped_lists()
-    if stem not in known:
-        raise FileNotFoundError(
-            f"Vocabulary: expected {_LIST_PREFIX} with one of {', '.join(known)}, got {source!r}."
-        )
-    return _LIST_DIR / f"{stem}.json"
-
-
-def _split_text(text: str) -> list[str]:
-    """One entry per class out of text; blank lines part nothing."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    return [entry for line in lines for entry in line.split(";")]
-
-
-def _content(path: Path) -> Any:
-    """The entries of a text file, or whatever a JSON file holds."""
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"Vocabulary: expected a .txt or .json file, got {str(path)!r}, which does not exist."
-        )
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # Windows editors write a mark in front
-        if path.suffix.lower() == ".json":
-            return json.loads(text)
-    except ValueError as error:  # json and unicode errors are ValueErrors too
-        kind = "JSON" if path.suffix.lower() == ".json" else "text in UTF-8"
-        raise ValueError(f"Vocabulary: expected {kind}, got {str(path)!r}: {error}.") from error
-    return _split_text("\n".join(x for x in text.splitlines() if not x.lstrip().startswith("#")))
-
-
-def _classes(content: Any) -> Any:
-    """The list of entries in what a file holds."""
-    if not isinstance(content, dict):
-        return content
-    if "classes" not in content:
-        raise ValueError(
-            f'Vocabulary: expected a list or an object with "classes", got keys {list(content)}.'
-        )
-    return content["classes"]
-
-
 def _read_file(cls: type[Vocabulary], path: Path, allow_shared_names: bool) -> Vocabulary:
-    path = Path(str(path).strip())
-    content = _content(path)
+    content = content_of(path)
     try:
         return _from_content(cls, content, allow_shared_names)
     except (ValueError, TypeError) as error:
@@ -358,7 +329,7 @@ def _read_file(cls: type[Vocabulary], path: Path, allow_shared_names: bool) -> V
 
 
 def _from_content(cls: type[Vocabulary], content: Any, allow_shared_names: bool) -> Vocabulary:
-    entries = _classes(content)
+    entries = classes_of(content)
     if not isinstance(content, dict):
         return cls.from_names(entries, allow_shared_names=allow_shared_names)
     if "templates" in content:
@@ -369,9 +340,12 @@ def _from_content(cls: type[Vocabulary], content: Any, allow_shared_names: bool)
     allow = allow_shared_names or bool(content.get("allow_shared_names", False))
     vocabulary = cls.from_names(entries, allow_shared_names=allow)
     if content.get("seen") is not None:
-        vocabulary = vocabulary.with_seen(content["seen"])
+        marks = vocabulary.chosen(content["seen"], 'Vocabulary "seen"')
+        vocabulary = replace(vocabulary, seen=marks)
     if content.get("rest") is not None:
-        if content["rest"] not in vocabulary.names:
-            raise ValueError(f"Vocabulary rest: expected a class, got {content['rest']!r}.")
-        vocabulary = replace(vocabulary, rest=vocabulary.names.index(content["rest"]))
+        rest, keys = content["rest"], [name_key(name) for name in vocabulary.names]
+        if not isinstance(rest, str) or name_key(rest) not in keys:
+            hint = did_you_mean(rest, vocabulary.names)
+            raise ValueError(f"Vocabulary rest: expected a class, got {rest!r}.{hint}")
+        vocabulary = replace(vocabulary, rest=keys.index(name_key(rest)))
     return vocabulary

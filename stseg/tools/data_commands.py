@@ -6,6 +6,8 @@ import argparse
 import json
 import logging
 import os
+import re
+import shlex
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,7 +26,7 @@ from stseg.tools.verification import (
     overview,
     verify,
 )
-from stseg.utils import check_output, require_detectron2, say, write_atomically
+from stseg.utils import check_output, did_you_mean, require_detectron2, say, write_atomically
 
 #: What stands before the command where nothing else does.
 PROGRAM = "python -m stseg.data"
@@ -111,8 +113,12 @@ def _verify(args: argparse.Namespace) -> int:
         say(f"\n{text}" if text else "", end="\n" if text else "")
     if args.json:
         _write_json(args.json, reports)
+    unprepared = [report for report in reports if not report.is_prepared]
     if all(report.absent for report in reports):
         say(f"\nNothing is there. The root is {_root()}; --root or DETECTRON2_DATASETS changes it.")
+    if unprepared or all(report.absent for report in reports):
+        say(_how_to_prepare(unprepared or reports))
+    if all(report.absent for report in reports):
         return 1
     return int(any(report.failures for report in reports))
 
@@ -150,7 +156,8 @@ def _find(name: str, folders: dict[str, Listed]) -> Listed:
 
     if name not in known_names():
         known = "\n  ".join([*folders, *known_names()])
-        raise ValueError(f"expected a data set, got {name!r}. Known:\n  {known}")
+        hint = did_you_mean(name, [*folders, *known_names()])
+        raise ValueError(f"NAME: expected a data set, got {name!r}.{hint} Known:\n  {known}")
     return find_registered(name)
 
 
@@ -177,6 +184,17 @@ def _register(flags: Sequence[str] | None) -> list[str]:
     for entry in entries:
         register_data(entry)
     return [entry["name"] for entry in entries]
+
+
+def _how_to_prepare(reports: Sequence[Report]) -> str:
+    """The commands that make what is missing, each once."""
+    told = " ".join(report.absent for report in reports)
+    commands = dict.fromkeys(re.findall(r"`(stseg data prepare [^`]+)`", told))
+    if not commands:
+        return ""
+    root = f" --root {shlex.quote(_root())}"
+    lines = [f"  {command}{'' if '--out' in command else root}" for command in commands]
+    return "\n".join(["What a download lacks is made by", *lines, "(see datasets/README.md)."])
 
 
 def _root() -> str:

@@ -28,7 +28,7 @@ from stseg.render import (
 )
 from stseg.structures import IGNORE_LABEL, Vocabulary
 from stseg.tools.verification import Listed, Pair, Target
-from stseg.utils import MARK, write_atomically
+from stseg.utils import MARK, name_key, write_atomically
 
 _BOX = (480, 360)  # width and height that every picture is fitted into
 _MAX_ROWS = 17  # of a legend, so that it stays one column beside the picture
@@ -173,10 +173,10 @@ def class_ids(target: Target, classes: str) -> list[int]:
     """
     if not classes:
         return []
-    synonyms = [{part.strip().casefold() for part in name.split(",")} for name in target.names]
+    synonyms = [{name_key(part) for part in name.split(",")} for name in target.names]
     found = []
     for name in Vocabulary.parse(classes).names:
-        ids = [i for i, parts in enumerate(synonyms) if name.casefold() in parts]
+        ids = [i for i, parts in enumerate(synonyms) if name_key(name) in parts]
         if not ids:
             raise ValueError(
                 f"--classes: expected classes of {target.name}, got {name!r}. It has: "

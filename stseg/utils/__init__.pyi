@@ -5,11 +5,22 @@ from .errors import explanation, some_of, without_traceback
 from .files import MARK, as_bytes, check_output, irregular_kind, write_atomically
 from .ids import IGNORE_LABEL
 from .leftovers import remove_leftovers
-from .old_ways import hide_old_ways
+from .old_ways import hide_jit, hide_old_ways
 from .phases import phase, watching
 from .random_state import get_random_state, kept_random_state, set_random_state
+from .registries import registered
 from .saying import say
 from .shipped import ASSETS, config_names, config_path
+from .texts import (
+    did_you_mean,
+    name_key,
+    nearest,
+    parse_json,
+    read_json,
+    read_text,
+    same_name,
+    spelling_on_disk,
+)
 from .threads import share_processors
 
 __all__ = [
@@ -24,9 +35,11 @@ __all__ = [
     "as_bytes",
     "cache_folder",
     "check_output",
+    "did_you_mean",
     "explanation",
     "front_door",
     "get_random_state",
+    "hide_jit",
     "hide_old_ways",
     "irregular_kind",
     "is_installed",
@@ -34,9 +47,18 @@ __all__ = [
     "remove_leftovers",
     "require_detectron2",
     "say",
+    "name_key",
+    "nearest",
+    "parse_json",
+    "read_json",
+    "read_text",
+    "registered",
+    "require_detectron2",
+    "same_name",
     "set_random_state",
     "share_processors",
     "some_of",
+    "spelling_on_disk",
     "without_traceback",
     "write_atomically",
 ]

@@ -8,6 +8,16 @@ import warnings
 _OLD_WAYS = (FutureWarning, DeprecationWarning, PendingDeprecationWarning)
 
 
+def hide_jit() -> None:
+    """What torch says of `torch.jit`, which packages that we import use, is not shown.
+
+    Nothing changes where the person said what to do with warnings (``-W``, PYTHONWARNINGS).
+    """
+    if not sys.warnoptions:
+        for category in _OLD_WAYS:
+            warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=category)
+
+
 def hide_old_ways() -> None:
     """Third parties' deprecations are not shown, here and in child processes.
 

@@ -1,8 +1,9 @@
 """Files that ship: what lies in `stseg/assets`, and the configs, which have names of their own."""
 
-import difflib
 from os import PathLike, fspath
 from pathlib import Path
+
+from stseg.utils.texts import nearest
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 
@@ -44,10 +45,11 @@ def config_path(config: str | PathLike[str]) -> Path:
         raise ValueError(f"Config: expected one of {' and '.join(fits)}, got {text!r}.")
     if fits:
         return known[fits[0]]
-    near = {other.rpartition("/")[2].casefold(): other for other in known}
-    near |= {other.casefold(): other for other in known}
-    fits = difflib.get_close_matches(name.casefold(), near, n=1, cutoff=0.0)
-    hint = f" Did you mean {near[fits[0]]}?" if fits else ""
+    places = {other.rpartition("/")[2]: other for other in known} | {
+        other: other for other in known
+    }
+    near = nearest(name, places)
+    hint = f" Did you mean {places[near[0]]}?" if near else ""
     raise FileNotFoundError(
         "--config-file: expected an existing YAML file, or the name of one that ships, got "
         f"{text!r}.{hint}"

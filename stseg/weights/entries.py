@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stseg.utils import ASSETS, config_path
+from stseg.utils import ASSETS, config_path, did_you_mean
 
 TABLE = ASSETS / "weights.json"
 SHIPS = "stseg://"
@@ -86,11 +85,9 @@ def find(name: str) -> Published:
     """
     known = catalog()
     if name not in known:
-        folded = {other.casefold(): other for other in known}
-        near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.0)
         raise ValueError(
-            f"Weights: expected a name of `stseg weights list`, got {name!r}. "
-            f"Did you mean {folded[near[0]]}?"
+            f"Weights: expected a name of `stseg weights list`, got {name!r}."
+            f"{did_you_mean(name, known)}"
         )
     return known[name]
 

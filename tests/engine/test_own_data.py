@@ -129,3 +129,11 @@ def test_the_demo_takes_images_and_names_of_every_format(tmp_path, kind, capsys)
     content = json.loads((tmp_path / "out" / "01.json").read_text())
     assert sorted(entry["name"] for entry in content["classes"]) == ["blue", "red"]
     assert Image.open(tmp_path / "out" / "00.png").size == (data.WIDTH, data.HEIGHT)
+
+
+def test_names_that_are_probably_not_meant_are_told_in_the_log(tmp_path, monkeypatch):
+    monkeypatch.setattr(fakes, "CLASSES", ["dark"])
+    root = data.write_labelme(tmp_path / "set", 2)
+    flag = f"mine=labelme:{root},names=dark, bright"
+    fakes.main(parse_args(["--num-gpus", "0", "--data", flag, *keys(tmp_path)]))
+    assert "dark, bright are synonyms of ONE class" in (tmp_path / "run" / "log.txt").read_text()

@@ -6,7 +6,8 @@ from detectron2.data import DatasetCatalog
 
 from stseg.config import setup_cfg
 from stseg.data.datasets import dataset_vocabulary
-from stseg.engine.setup import check_data
+from stseg.engine import train_command
+from stseg.engine.setup import check_data, check_names
 from stseg.modeling.losses.criterion import SegmentationCriterion
 from stseg.structures import IGNORE_LABEL
 
@@ -140,3 +141,23 @@ def test_crops_of_the_online_teacher_are_in_no_file():
         setup_cfg(opts=[*opts, *online])
     setup_cfg(opts=[*opts, *online, "SELF_TRAINING.REFINE.ENABLED", False])
     setup_cfg(opts=[*opts, *online[2:]])
+
+
+@pytest.mark.parametrize(
+    "key", ["DATASETS.TEST", "DATASETS.TRAIN", "SELF_TRAINING.SOURCE.DATASETS"]
+)
+def test_an_unknown_data_set_is_named_before_anything_is_built(key):
+    cfg = setup_cfg(opts=[key, "('ade20k_150_test_sem_sg',)"])
+    near = r"Did you mean ade20k_150_test_sem_seg\?"
+    with pytest.raises(ValueError, match=rf"^{key}: expected a registered data set.* {near}"):
+        check_names(cfg)
+    if key != "DATASETS.TEST":
+        check_names(cfg, is_trained_on=False)
+
+
+def test_a_command_ends_at_an_unknown_data_set(tmp_path):
+    opts = ["DATASETS.TEST", "('nope',)", "OUTPUT_DIR", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as caught:
+        train_command(["--eval-only", "--num-gpus", "0", *opts, "MODEL.WEIGHTS", "random"])
+    assert "DATASETS.TEST: expected a registered data set, got 'nope'" in str(caught.value)
+    assert not (tmp_path / "out").exists()

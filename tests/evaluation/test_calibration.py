@@ -138,3 +138,31 @@ def test_a_temperature_stays_finite_and_needs_pixels():
     assert histogram([0.9, 0.8], [1, 1]).temperature() == pytest.approx(0.05)
     with pytest.raises(ValueError, match="expected labelled pixels"):
         ConfidenceHistogram().temperature()
+
+
+def saturated(kind, size=60000):
+    """Confidences that crowd at an end of [0, 1], and whether each pixel is right."""
+    rng = np.random.default_rng(0)
+    margins = {"near 1": np.abs(rng.normal(10, 6, size)), "near 0": -rng.uniform(5, 14, size)}
+    margins["at both"] = np.where(rng.random(size) < 0.5, rng.normal(9, 3, size), -8)
+    values = 1 / (1 + np.exp(-margins[kind]))
+    right = rng.random(size) < 0.2 + 0.7 / (1 + np.exp(-(margins[kind] - margins[kind].mean())))
+    return values.astype(np.float32), right
+
+
+@pytest.mark.parametrize("bins", [15, 600, 3000])
+@pytest.mark.parametrize("kind", ["near 1", "near 0", "at both"])
+def test_the_area_stays_exact_where_confidences_saturate(kind, bins):
+    confidence, correct = saturated(kind)
+    groups, at, counts = np.unique(-confidence, return_inverse=True, return_counts=True)
+    kept, wrong = np.cumsum(counts), np.cumsum(np.bincount(at, ~correct, len(groups)))
+    risk = wrong / kept  # equal confidences have no order, so they have one risk
+    exact = (counts * (risk + np.concatenate([risk[:1], risk[:-1]])) / 2).sum() / len(confidence)
+    ours = ConfidenceHistogram(bins)
+    for part in np.array_split(np.arange(len(confidence)), 3):
+        one = ConfidenceHistogram(bins)
+        one.update(confidence[part], correct[part])
+        ours.merge(one)
+    assert ours.aurc() == pytest.approx(exact, rel=0.005)
+    assert ours.risk_coverage()[0][-1] == 1
+    assert len(ours.ends_pixels) < 500  # whatever the number of pixels

@@ -166,3 +166,12 @@ def test_a_file_of_another_kind_is_refused_by_name(tmp_path, fill, words):
 def test_a_missing_file_is_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"c\.npz"):
         ConfusionMatrix.load(tmp_path / "c.npz")
+
+
+def test_ids_that_carry_no_class_are_to_be_given_as_ignore():
+    with pytest.raises(
+        ValueError, match=r"got 255\. Ids that carry no class are given as `ignore`"
+    ):
+        ConfusionMatrix(2).update(np.array([0, 1]), np.array([0, 255]))
+    with pytest.raises(TypeError, match="prediction ids as a NumPy array, got list"):
+        ConfusionMatrix(2).update([0, 1], np.array([0, 1]))

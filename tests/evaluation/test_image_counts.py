@@ -129,3 +129,16 @@ def test_a_state_is_plain_arrays(tmp_path):
     _filled([0]).save(tmp_path / "s.npz", {"a": 1})
     with np.load(tmp_path / "s.npz", allow_pickle=False) as file:
         assert json.loads(file["names"].tobytes()) == ["im0"]
+
+
+def test_saturated_confidences_keep_their_order_through_files(tmp_path):
+    counts, rng = ImageCounts(ALL), np.random.default_rng(0)
+    for name in "ab":
+        prediction, label, _ = _maps(ord(name))
+        near_1 = (1 - 10.0 ** -rng.uniform(3, 7, label.shape)).astype(np.float32)
+        counts.add(name, prediction, label, near_1)
+    counts.save(tmp_path / "s.npz", {})
+    again = ImageCounts(ALL)
+    again.load(tmp_path / "s.npz", {})
+    (_, one, _), (_, other, _) = _total(counts), _total(again)
+    assert one.aurc() == other.aurc() and len(one.risk_coverage()[0]) > 50

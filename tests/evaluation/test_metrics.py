@@ -102,7 +102,7 @@ def test_the_harmonic_mean_of_two_zeros_is_zero():
 def test_without_pixels_every_figure_is_nan_and_nothing_warns():
     with np.errstate(all="raise"):
         result = figures(ConfusionMatrix(3), classes=np.ones(3, dtype=bool))
-        assert all(np.isnan(v) for v in result.values()) and len(result) == 8
+        assert all(np.isnan(v) for v in result.values()) and len(result) == 9
         table = per_class(ConfusionMatrix(3))
     assert all(np.isnan(table[key]).all() for key in ("iou", "accuracy", "precision"))
 
@@ -161,3 +161,19 @@ def test_voc_20b_scores_as_counted_by_hand():
     matrix = ConfusionMatrix(21)
     matrix.update(fold_background(prediction, 21), label, ignore=255)
     assert matrix.iou()[[0, 1, 20]] == pytest.approx([1, 0, 1 / 3])
+
+
+def test_the_union_definition_holds_for_every_group_of_classes():
+    matrix = _matrix(COUNTS)
+    seen = np.array([True, False, True, False, True])
+    interest = np.array([False, True, True, True, True])
+    result = figures(matrix, seen=seen, classes=interest)
+    iou, occurs = np.nan_to_num(matrix.iou()), matrix.counts.sum(axis=0) + matrix.present > 0
+    s, u = iou[seen & occurs].mean(), iou[~seen & occurs].mean()
+    assert (occurs & ~matrix.present).sum() == 1  # or the two definitions would not differ
+    assert result["seen_mIoU_union"] == pytest.approx(s)
+    assert result["unseen_mIoU_union"] == pytest.approx(u)
+    assert result["harmonic_mIoU_union"] == pytest.approx(harmonic_mean(s, u))
+    assert result["interest_mIoU_union"] == pytest.approx(iou[interest & occurs].mean())
+    everything = figures(matrix, seen=np.ones(5, dtype=bool))
+    assert everything["seen_mIoU_union"] == pytest.approx(everything["mIoU_union"])

@@ -106,3 +106,16 @@ def test_faulty_embeddings_are_refused():
         similarity(np.ones(3))
     with pytest.raises(ValueError, match=r"floor: expected a cosine in \[0, 1\), got 1.0"):
         similarity(np.eye(2), 1.0)
+
+
+def test_open_union_is_the_plain_one_without_credit_and_drops_what_is_all_credit():
+    matrix = ConfusionMatrix(3)
+    matrix.counts[:] = [[6, 2, 1], [0, 0, 0], [1, 0, 9]]
+    plain = open_figures(matrix, np.eye(3))
+    assert plain["open_mIoU_union"] == pytest.approx(matrix.summary()["mIoU_union"])
+    near = np.eye(3)
+    near[0, 1] = near[1, 0] = 0.5
+    assert plain["open_mIoU_union"] < open_figures(matrix, near)["open_mIoU_union"]
+    near[0, 1] = near[1, 0] = 1.0
+    full = open_figures(matrix, near)
+    assert full["open_mIoU_union"] == pytest.approx(full["open_mIoU_gt"])

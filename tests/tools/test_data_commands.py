@@ -119,3 +119,23 @@ main(["verify", "ade20k_150_test_sem_seg"])
     result = run_without(("torch", "detectron2"), code)
     assert result.returncode == 2 and "needs torch and detectron2" in result.stderr
     assert "mine" in result.stdout and (tmp_path / "sheet.png").is_file()
+
+
+def test_a_root_of_downloads_alone_is_told_the_commands(root, capsys):
+    (root / "ADEChallengeData2016" / "images" / "validation").mkdir(parents=True)
+    assert main(["verify", "all"]) == 1
+    text = capsys.readouterr().out
+    assert f"stseg data prepare ade20k_150 --root {root}" in text and "prepare voc" not in text
+
+
+def test_an_empty_root_is_told_every_command_once(root, capsys):
+    assert main(["verify", "all"]) == 1
+    lines = [line for line in capsys.readouterr().out.splitlines() if "  stseg data" in line]
+    assert len(lines) == len(set(lines)) == 8 and any("small_world --out" in x for x in lines)
+
+
+def test_what_was_prepared_keeps_its_exit_code_beside_what_was_not(root, capsys):
+    plant(root, ADE, [blocks([2, 1, 255])])
+    (root / "cityscapes" / "leftImg8bit" / "val").mkdir(parents=True)
+    assert main(["verify", "all"]) == 0
+    assert "stseg data prepare cityscapes" in capsys.readouterr().out

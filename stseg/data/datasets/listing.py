@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stseg.data.image_io import IMAGE_SUFFIXES, LABEL_SUFFIXES
-from stseg.utils import some_of
+from stseg.utils import read_text, same_name, some_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Naming:
         is_called_so = text.startswith(beginning) and text.endswith(ending)
         if not is_called_so or len(text) < len(beginning) + len(ending):
             return None
-        return folder + slash + text[len(beginning) : len(text) - len(ending)]
+        return same_name(folder + slash + text[len(beginning) : len(text) - len(ending)])
 
 
 PLAIN_NAMES = Naming()
@@ -260,9 +260,10 @@ def listed_keys(name: str, list_file: Path, images: dict[str, str]) -> set[str]:
     """
     by_name: dict[str, list[str]] = {}
     for key, path in images.items():
-        for stem in {os.path.basename(key), os.path.splitext(os.path.basename(path))[0]}:
+        for stem in {os.path.basename(key), same_name(os.path.splitext(os.path.basename(path))[0])}:
             by_name.setdefault(stem, []).append(key)
-    lines = [line.strip() for line in list_file.read_text(encoding="utf-8-sig").splitlines()]
+    text = same_name(read_text(list_file, f"Data set {name}"))
+    lines = [line.strip() for line in text.splitlines()]
     found, missing = set(), []
     for line in filter(None, lines):
         # A second column names the label map, in PASCAL VOC's and many other lists.

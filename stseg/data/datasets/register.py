@@ -35,6 +35,7 @@ from stseg.data.datasets.miniature import (
 from stseg.data.datasets.specs import SPECS, VARIANTS, DatasetSpec
 from stseg.data.label_coding import LabelCoding
 from stseg.structures import Vocabulary
+from stseg.utils import did_you_mean
 
 logger = logging.getLogger(__name__)
 
@@ -240,6 +241,7 @@ def check_registered(name: str, key: str) -> None:
         f"{key}: expected a registered data set, got {name!r}. Known: "
         f"{', '.join(distinct_names())}; other words for their classes have names that end in "
         "_synonyms, see datasets/README.md. Add folders of your own with DATASETS.FOLDERS."
+        f"{did_you_mean(name, DatasetCatalog.list())}"
     )
 
 

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from stseg.structures import IGNORE_LABEL, Vocabulary
-from stseg.utils import some_of
+from stseg.utils import name_key, parse_json, some_of, spelling_on_disk
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def read_json(path: Path, keys: Sequence[str], what: str) -> tuple[dict[str, Any
     """
     raw = path.read_bytes()
     try:
-        content = json.loads(raw)
+        content = parse_json(raw)
     except ValueError as error:  # also bytes that are not text
         raise ValueError(
             f"{path}: expected JSON, got text that is not: {error}. Export it again, or remove it."
@@ -175,8 +175,8 @@ def place_of(text: str, folder: Path) -> tuple[Path | None, str]:
         return here, here.stem  # a path of this machine, or one that leads out of the folder
     parts = parts[max((i + 1 for i, part in enumerate(parts) if part == ".."), default=0) :]
     for first in range(len(parts)):
-        place = folder.joinpath(*parts[first:])
-        if os.path.isfile(place):  # False, too, for what cannot be a path
+        place = spelling_on_disk(folder.joinpath(*parts[first:]))
+        if place is not None:
             return place, "/".join([*parts[first:-1], place.stem])
     return None, ""
 
@@ -220,9 +220,9 @@ def class_ids(
     table: dict[str, int] = {}
     for position, synonyms in enumerate(vocabulary.synonyms):
         for synonym in synonyms:
-            key = synonym.casefold()
+            key = folded(synonym)
             table[key] = position if table.get(key, position) == position else IGNORE_LABEL - 1
-    table.update({n.casefold(): i for i, n in reversed(list(enumerate(vocabulary.names)))})
+    table.update({folded(n): i for i, n in reversed(list(enumerate(vocabulary.names)))})
     table.update({folded(label): IGNORE_LABEL for label in ignore})
     ids = {label: table.get(folded(label), IGNORE_LABEL - 1) for label in used}
     unknown = [label for label, class_id in ids.items() if class_id < IGNORE_LABEL]
@@ -236,5 +236,5 @@ def class_ids(
 
 
 def folded(label: str) -> str:
-    """A label without what does not count: case and blanks."""
-    return " ".join(label.split()).casefold()
+    """A label without what does not count: case, blanks, Unicode forms."""
+    return name_key(label)

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from stseg.data.image_io import size_and_turn
+from stseg.data.image_io import image_size, size_and_turn
 from stseg.data.opening import is_whole
 from stseg.data.pixel_values import swaps_sides
 from stseg.data.readers.annotations import Annotations, Drawing, hash_of
@@ -55,9 +55,9 @@ def draw_label_maps(
     """Draw the label map of every image, unless an earlier call did.
 
     The folder is named after the data set and a hash of annotation, names and images, so that a
-    change of any of them draws anew. Only what is not there, or damaged, is drawn: a run that was
-    killed goes on where it stopped. The folder holds labels/ and names.json, and may be removed
-    between runs.
+    change of any of them draws anew. Only what is not there, damaged, or of another size than its
+    image, is drawn: a run that was killed goes on where it stopped. The folder holds labels/ and
+    names.json, and may be removed between runs.
 
     Args:
         name: of the data set.
@@ -78,12 +78,9 @@ def draw_label_maps(
     images = [(d.image, d.stem) for d in annotations.drawings]
     folder = cache_root() / "labels" / f"{_plain(name)}-{hash_of(content, images)[:16]}"
     files = [folder / "labels" / f"{drawing.stem}.png" for drawing in annotations.drawings]
-    good = in_threads(is_whole, files, f"checking labels of {name}") if folder.exists() else []
-    todo = [
-        (drawing, file)
-        for drawing, file, is_good in zip_longest(annotations.drawings, files, good)
-        if not is_good
-    ]
+    jobs = list(zip(annotations.drawings, files, strict=True))
+    are_good = in_threads(_is_good, jobs, f"checking labels of {name}") if folder.exists() else []
+    todo = [job for job, is_good in zip_longest(jobs, are_good) if not is_good]
 
     def draw(job: tuple[Drawing, Path]) -> None:
         labels = _draw_one(annotations, job[0], ids, fill)
@@ -99,6 +96,14 @@ def draw_label_maps(
         {"file_name": drawing.image, "sem_seg_file_name": str(file)}
         for drawing, file in zip(annotations.drawings, files, strict=True)
     ]
+
+
+def _is_good(job: tuple[Drawing, Path]) -> bool:
+    """Whether a label map is there, whole, and of the size that the image has now."""
+    try:
+        return is_whole(job[1]) and image_size(job[1]) == image_size(job[0].image)
+    except (OSError, ValueError):  # damaged; what the image lacks is told when it is drawn
+        return False
 
 
 def _draw_one(

@@ -27,6 +27,7 @@ from stseg.data.readers.annotations import (
     without_missing,
 )
 from stseg.data.readers.polygons import clip_polygon
+from stseg.utils import spelling_on_disk
 
 #: labelme's own label for regions that carry no class.
 IGNORED = "__ignore__"
@@ -94,7 +95,7 @@ def _find_image(file: Path, image_path: str, image_dir: Path) -> Path | None:
     """Where "imagePath" leads, in `image_dir` or from the JSON; else what has the JSON's stem."""
     beside = [image_dir / f"{file.stem}{suffix}" for suffix in IMAGE_SUFFIXES]
     found = place_of(image_path, image_dir)[0] or place_of(image_path, file.parent)[0]
-    return found or next((place for place in beside if place.is_file()), None)
+    return found or next(filter(None, map(spelling_on_disk, beside)), None)
 
 
 def _is_stub(kind: str, form: Any) -> bool:

@@ -4,17 +4,25 @@ What becomes of their image towers is in `towers`.
 """
 
 import logging
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import open_clip
+import torch
 from detectron2.config import CfgNode
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
-from stseg.checkpoint import LOADED_NEXT, RANDOM, READ_ERRORS, reason_of
+from stseg.checkpoint import (
+    LOADED_NEXT,
+    RANDOM,
+    READ_ERRORS,
+    read_state_dict,
+    reason_of,
+)
 from stseg.modeling.encoders.convnext_mini import add_mini_configs
 from stseg.modeling.encoders.hub import file_of_tag
 from stseg.modeling.encoders.towers import CLIPImageEncoder, wrap_image_tower
@@ -23,6 +31,8 @@ from stseg.weights import resolve
 logger = logging.getLogger(__name__)
 
 add_mini_configs()
+
+_LOAD_ERRORS = (*READ_ERRORS, SafetensorError, StopIteration)
 
 
 def create_clip(name: str, pretrained: str = RANDOM, *, drop_path: float = 0.0) -> nn.Module:
@@ -124,14 +134,30 @@ def check_clip_pretrained(name: str, pretrained: str) -> None:
 
 
 def _load_clip(clip: nn.Module, name: str, path: str) -> None:
+    local, is_numpy = resolve(path), Path(path).suffix in (".npz", ".npy")
+    # Read here first: open_clip takes damaged files, and does not know every wrapper.
+    state = {} if is_numpy else read_state_dict(path, "MODEL.CLIP.PRETRAINED")
     try:
-        open_clip.load_checkpoint(clip, resolve(path), weights_only=True)
-    except (*READ_ERRORS, SafetensorError, StopIteration) as error:
+        try:
+            open_clip.load_checkpoint(clip, local, weights_only=True)
+        except _LOAD_ERRORS:
+            if is_numpy:
+                raise
+            _load_bare(clip, state)
+    except _LOAD_ERRORS as error:
         raise ValueError(
             f"MODEL.CLIP.PRETRAINED: expected the weights of CLIP {name!r}, got {path!r}, which "
             f"holds others or cannot be read as data ({reason_of(error)}). "
             "Set MODEL.CLIP.NAME to the file's model, or fetch the file again."
         ) from error
+
+
+def _load_bare(clip: nn.Module, state: dict[str, Tensor]) -> None:
+    """By way of a file, which is what open_clip reads."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "clip.pt")
+        torch.save(state, path)
+        open_clip.load_checkpoint(clip, str(path), weights_only=True)
 
 
 def build_clip(cfg: CfgNode) -> nn.Module:

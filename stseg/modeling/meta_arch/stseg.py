@@ -18,6 +18,7 @@ from stseg.modeling.losses import SegmentationCriterion
 from stseg.modeling.meta_arch.base import OpenVocabSegmentor
 from stseg.modeling.scores import build_tiles
 from stseg.modeling.text import ClassEmbeddings, build_text_encoder
+from stseg.utils import registered
 
 
 @META_ARCH_REGISTRY.register()
@@ -80,7 +81,9 @@ class STSeg(OpenVocabSegmentor):
             }
         text_encoder = build_text_encoder(cfg, clip)
         cost = ShapeSpec(channels=len(text_encoder.templates), stride=shape["dense"].stride)
-        head_class = SEM_SEG_HEADS_REGISTRY.get(cfg.MODEL.SEM_SEG_HEAD.NAME)
+        head_class = registered(
+            SEM_SEG_HEADS_REGISTRY, cfg.MODEL.SEM_SEG_HEAD.NAME, "MODEL.SEM_SEG_HEAD.NAME"
+        )
         return {
             **parts,
             "image_encoder": image_encoder,

@@ -1,6 +1,7 @@
 from .cache import WeightsHash
 from .class_embeddings import ClassEmbeddings
 from .encoder import CLIPTextEncoder, build_text_encoder
+from .lengths import cut_names
 from .templates import load_templates
 
 __all__ = [
@@ -8,5 +9,6 @@ __all__ = [
     "ClassEmbeddings",
     "WeightsHash",
     "build_text_encoder",
+    "cut_names",
     "load_templates",
 ]

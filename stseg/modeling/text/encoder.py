@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from stseg.config import check
 from stseg.modeling.text.cache import EmbeddingCache, Entry, WeightsHash
 from stseg.modeling.text.class_embeddings import ClassEmbeddings
+from stseg.modeling.text.lengths import check_lengths
 from stseg.modeling.text.prefix import lexicographic_order
 from stseg.modeling.text.templates import load_templates
 from stseg.modeling.text.tower import TextTower
@@ -80,6 +81,7 @@ class CLIPTextEncoder(nn.Module):
         self.dtype = check("MODEL.TEXT.DTYPE", dtype)
         self._cache = EmbeddingCache(cache_dir, cache_names, cache_limit)
         self._weights_hash = WeightsHash()
+        self._checked: set[str] = set()  # keys of vocabularies
         self.train(False)
 
     def train(self, mode: bool = True) -> "CLIPTextEncoder":
@@ -106,9 +108,15 @@ class CLIPTextEncoder(nn.Module):
         Returns:
             Rows in the vocabulary's order, float32, on the tower's device. They are the cache's
             own, not to be written to.
+
+        Raises:
+            ValueError: if two names are alike as far as the tower reads them.
         """
         groups = vocabulary.synonyms
         asked = [_ENTRIES[self.synonyms](group) for group in groups]
+        if vocabulary.key not in self._checked:
+            check_lengths(asked, self.tokenizer, self.templates)
+            self._checked.add(vocabulary.key)
         entries = [entry for of_class in asked for entry in of_class]
         embeds = self._cache.get(
             self._key(),

@@ -119,16 +119,3 @@ def check_folder(output: Path, paths: Sequence[Path]) -> None:
                 f"--output: expected another folder than that of the inputs, got {output}, where "
                 f"{path.name} lies and could be overwritten."
             )
-
-
-def vocabulary_notes(vocabulary: Vocabulary) -> list[str]:
-    """What is legal but most likely not meant."""
-    notes = []
-    if len(vocabulary) == 1 and len(vocabulary.synonyms[0]) > 2:
-        notes.append(
-            f"{', '.join(vocabulary.synonyms[0])} are synonyms of ONE class; "
-            "part classes with semicolons."
-        )
-    for synonym, names in vocabulary.shared_synonyms():
-        notes.append(f"{synonym!r} stands in several classes: {'; '.join(names)}.")
-    return notes

@@ -18,7 +18,7 @@ import numpy as np
 from stseg.data import is_video
 from stseg.exports import LabelledImage, write_export
 from stseg.structures import Segmentation
-from stseg.tools.prediction.asked import KINDS, Asked, read_request, vocabulary_notes
+from stseg.tools.prediction.asked import KINDS, Asked, read_request
 from stseg.tools.prediction.segment_files import (
     LOW_CONFIDENCE,
     Item,
@@ -122,11 +122,13 @@ def prediction_command(argv: Sequence[str] | None = None, program: str = "stseg 
             return code
         todo = [i for i in share if not (args.resume and is_done(i, asked.wanted))]
         predictor = _predictor(args, choice) if todo else None
+        if predictor is not None:
+            predictor.prepare(asked.vocabulary)
     except (OSError, ValueError, KeyError, ImportError) as error:
         text = error.args[0] if isinstance(error, KeyError) else error
         parser.exit(2, f"{program}: error: {text}\n")
     write_request(args.output, request)
-    for note in vocabulary_notes(asked.vocabulary):
+    for note in asked.vocabulary.notes():
         say(f"note: {note}")
     if len(todo) < len(share):
         say(f"{len(share) - len(todo)} of {len(share)} files are done already")

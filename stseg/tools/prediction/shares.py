@@ -16,7 +16,7 @@ from stseg.data import is_video
 from stseg.tools.prediction.asked import REQUEST, Asked
 from stseg.tools.prediction.segment_files import INCOMPLETE, Item, Wanted
 from stseg.tools.prediction.weights_choice import Choice
-from stseg.utils import as_bytes, remove_leftovers, write_atomically
+from stseg.utils import as_bytes, read_json, remove_leftovers, write_atomically
 
 _SECONDS_TO_END = 10.0
 _ENDS = {
@@ -74,7 +74,9 @@ def check_request(output: Path, request: dict[str, Any]) -> None:
         ValueError: names what has changed.
     """
     path = output / REQUEST
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else request
+    before = read_json(path, "--resume") if path.is_file() else request
+    if not isinstance(before, dict):
+        before = {}
     changed = [key for key, value in request.items() if before.get(key) != value]
     if changed:
         raise ValueError(

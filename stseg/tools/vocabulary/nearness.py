@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stseg.structures import Vocabulary
-from stseg.tools import NOTE, Observation
+from stseg.tools import NOTE, WRONG, Observation
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
@@ -52,24 +52,29 @@ def lint_with_model(
         limit: cosine in [-1, 1] from which on two names of different classes are called near.
 
     Returns:
-        Notes: names that are cut off, then the nearest pairs, and how many more there are.
+        Notes: names that are cut off, then the nearest pairs, and how many more there are; what is
+        wrong where two names are one text to the tower.
     """
-    return [*_cut(vocabulary, encoder), *_near(vocabulary, encoder, limit)]
+    found = list(_cut(vocabulary, encoder))
+    try:
+        return found + _near(vocabulary, encoder, limit)
+    except ValueError as error:
+        return [Observation(WRONG, "cut", str(error)), *found]
 
 
 def _cut(vocabulary: Vocabulary, encoder: nn.Module) -> Iterator[Observation]:
     """Names with no room for another word behind them, whichever it is."""
+    from stseg.modeling.text import cut_names
+
     longest = max(encoder.templates, key=lambda template: len(template.split("{}")[0]))
-    for name in dict.fromkeys(name for group in vocabulary.synonyms for name in group):
-        texts = [longest.replace("{}", f"{name} {word}") for word in ("cat", "dog")]
-        one, other = encoder.tokenizer(texts)
-        if bool((one == other).all()):
-            yield Observation(
-                NOTE,
-                "cut",
-                f"{name!r} fills the {len(one)} tokens of the text tower, or is cut off there",
-                f"Shorten it; the longest template is {longest!r}.",
-            )
+    names = dict.fromkeys(name for group in vocabulary.synonyms for name in group)
+    for name in cut_names(names, encoder.tokenizer, longest):
+        yield Observation(
+            NOTE,
+            "cut",
+            f"{name!r} fills the tokens of the text tower, or is cut off there",
+            f"Shorten it; the longest template is {longest!r}.",
+        )
 
 
 def _near(vocabulary: Vocabulary, encoder: nn.Module, limit: float) -> list[Observation]:

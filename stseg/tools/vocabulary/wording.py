@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
-from stseg.structures import Vocabulary, written_entries
+from stseg.structures import Vocabulary, separator_in, written_entries
 from stseg.tools import NOTE, WRONG, Observation
 from stseg.tools.vocabulary.glued_words import unglued
 from stseg.tools.vocabulary.name_forms import (
@@ -20,7 +19,6 @@ from stseg.tools.vocabulary.name_forms import (
 )
 from stseg.utils import some_of
 
-_SEPARATORS = re.compile(r"[,;|/\\、，；]")
 #: So many names of the only class, or so large a share of all names in one, look like classes.
 _MANY, _MOST = 3, 0.8
 
@@ -60,7 +58,7 @@ def lint(source: str | PathLike[str]) -> list[Observation]:
     found += [*_shared(classes), *_plurals(classes), *_like_classes(classes)]
     for written in classes:
         for name in filter(None, written.names):
-            found += _of_name(name, written)
+            found += _of_name(name, written, len(classes) == 1)
     if not any(one.status == WRONG for one in found):
         found += _refusal(source)
     return sorted(found, key=lambda one: one.status != WRONG)  # stable
@@ -162,7 +160,8 @@ def _like_classes(classes: Sequence[WrittenClass]) -> Iterator[Observation]:
     """One class that holds most names: commas where semicolons were meant, probably."""
     names = sum(len(written.names) for written in classes)
     for written in classes:
-        if _MANY <= len(written.names) >= _MOST * names:
+        few = len(classes) == 1 < len(written.names)
+        if few or _MANY <= len(written.names) >= _MOST * names:
             yield Observation(
                 NOTE,
                 "one class",
@@ -171,13 +170,13 @@ def _like_classes(classes: Sequence[WrittenClass]) -> Iterator[Observation]:
             )
 
 
-def _of_name(name: str, written: WrittenClass) -> Iterator[Observation]:
+def _of_name(name: str, written: WrittenClass, is_alone: bool) -> Iterator[Observation]:
     """Unlucky spellings of a single name."""
     where = f"{name!r}" + ("" if name == written.names[0] else f" of {written}")
-    separator, article, apart = _SEPARATORS.search(name), leading_article(name), unglued(name)
+    separator, article, apart = separator_in(name, is_alone), leading_article(name), unglued(name)
     if separator:
         yield Observation(
-            NOTE, "separator", f"{where} holds {separator[0]!r}, which parts nothing here",
+            NOTE, "separator", f"{where} holds {separator!r}, which parts nothing here",
             "Commas part synonyms, semicolons part classes; a model reads all else as it is.",
         )  # fmt: skip
     if "_" in name:

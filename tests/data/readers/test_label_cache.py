@@ -273,3 +273,22 @@ def test_no_job_is_begun_after_ctrl_c():
     with pytest.raises(KeyboardInterrupt):
         label_cache.in_threads(work, range(2000), "counting")
     assert len(begun) < 1500
+
+
+def test_labels_of_another_size_than_the_image_has_now_are_drawn_anew(tmp_path):
+    root = data.write_labelme(tmp_path / "set", 2)
+    register(root, "labelme")
+    label = DatasetCatalog.get("mine")[0]["sem_seg_file_name"]
+    Image.open(label).resize((7, 5), Image.Resampling.NEAREST).save(label)
+    forget("mine")
+    register(root, "labelme")
+    assert all((labels == data.truth(i)).all() for i, labels in enumerate(label_maps()))
+
+
+def test_an_image_of_another_size_than_its_annotation_says_is_named_in_a_second_run(tmp_path):
+    root = data.write_labelme(tmp_path / "set", 2)
+    register(root, "labelme")
+    Image.open(root / "01.png").resize((64, 48)).save(root / "01.png")
+    forget("mine")
+    with pytest.raises(ValueError, match=r"01\.json: expected the size of its image .*48 x 64"):
+        register(root, "labelme")

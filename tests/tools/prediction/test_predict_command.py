@@ -348,3 +348,30 @@ def test_a_video_that_somebody_else_made_is_not_replaced(here, capsys):
     assert predict(here, "film.mp4", "red; blue") == 1
     assert "got one that we did not write" in capsys.readouterr().err
     assert (here / "out" / "film_overlay.mp4").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    "names", ["cat | dog", "cat. dog.", "cat，dog", "cat / dog", "cat, dog", "cat; a, b; c, b"]
+)
+def test_what_is_probably_not_meant_is_noted(workspace, names, capsys):
+    assert run(workspace, "two.png", vocabulary=names) == 0
+    assert "\nnote: " in f"\n{capsys.readouterr().out}"
+
+
+@pytest.mark.parametrize("names", ["names.csv", '["cat", "dog"]', "photos/", "cat; ca\u0301t; cát"])
+def test_names_that_cannot_be_meant_end_the_command(workspace, names, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(workspace, "two.png", vocabulary=names)
+    assert caught.value.code == 2 and "Vocabulary" in capsys.readouterr().err
+    assert not (workspace / "out").exists()
+
+
+def test_names_that_the_text_tower_cuts_alike_end_the_command_before_any_image(tmp_path, capsys):
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    head = "a thing that one sees outdoors " * 20
+    arguments = [str(tmp_path / "a.png"), f"{head} star; {head} moon", "--config", "stseg_mini"]
+    with pytest.raises(SystemExit) as caught:
+        main([*arguments, "--device", "cpu", "--output", str(tmp_path / "out")])
+    assert caught.value.code == 2
+    assert "class 2: expected a name that differs" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -51,7 +51,7 @@ def test_a_synonym_in_two_classes_and_plurals_are_notes():
     assert not of("bed, beds; chair", "plural")  # synonyms may well be plurals
 
 
-@pytest.mark.parametrize("names", ["cat;; dog", "cat;", "cat,; dog", ""])
+@pytest.mark.parametrize("names", ["cat;; dog", "cat;;", "cat,; dog", ""])
 def test_empty_names_are_wrong_with_their_place(names):
     assert of(names, "empty")[0][0] == WRONG
     with pytest.raises(ValueError):
