@@ -126,6 +126,8 @@ def _probe(args: argparse.Namespace) -> int:
     from stseg.tools.vocabulary import everyday_words, lone_words, measure, probe_variants, words_of
 
     vocabulary = Vocabulary.parse(args.names)
+    for note in vocabulary.notes():
+        logger.warning("NAMES: %s", note)
     records, read = _labelled(args, vocabulary) if args.data else (_pictures(args.images), None)
     records = records[: args.first or None]
     pool = words_of(args.distractors) or everyday_words(vocabulary)

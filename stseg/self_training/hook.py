@@ -26,7 +26,7 @@ from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 from torch import nn
 
-from stseg.checkpoint import changeable_state, write_json
+from stseg.checkpoint import changeable_state, read_checkpoint, write_json
 from stseg.config import check
 from stseg.data import balance_weights, spread
 from stseg.self_training.dataset_labeler import DatasetLabeler
@@ -263,7 +263,7 @@ class SamPseudoLabelHook(HookBase):
         )
         present = changeable_state(self._model)
         path = self._existing(self._round_start(number).name)
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        saved = read_checkpoint(str(path))
         self._model.load_state_dict({**saved["model"], **(saved["average"] or {})}, strict=False)
         self._labeler.fill(store, self._model, self._pictured)
         self._model.load_state_dict(present, strict=False)
@@ -311,7 +311,7 @@ class SamPseudoLabelHook(HookBase):
 
     @phase("roll back")
     def _read_weights(self, name: str) -> None:
-        content = torch.load(self._existing(name), map_location="cpu", weights_only=True)
+        content = read_checkpoint(str(self._existing(name)))
         self._model.load_state_dict(content["model"], strict=False)
         if self._average is not None:
             self._average.load_state_dict(content["average"])

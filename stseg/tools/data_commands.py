@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from stseg.structures import Vocabulary
 from stseg.tools.verification import (
     FileFacts,
     Listed,
@@ -27,6 +28,8 @@ from stseg.tools.verification import (
     verify,
 )
 from stseg.utils import check_output, did_you_mean, require_detectron2, say, write_atomically
+
+logger = logging.getLogger(__name__)
 
 #: What stands before the command where nothing else does.
 PROGRAM = "python -m stseg.data"
@@ -169,7 +172,16 @@ def _registered_names() -> list[str]:
 
 
 def _folders(entries: Sequence[Sequence[str]] | None) -> dict[str, Listed]:
-    return {entry[0]: list_folder(folder_target(*entry)) for entry in entries or ()}
+    found = {entry[0]: list_folder(folder_target(*entry)) for entry in entries or ()}
+    for entry in entries or ():
+        _tell_names(entry[0], Vocabulary.parse(Path(entry[3])))
+    return found
+
+
+def _tell_names(name: str, vocabulary: Vocabulary) -> None:
+    """Say what is probably not meant in the names of one's own data."""
+    for note in vocabulary.notes():
+        logger.warning("Names of %s: %s", name, note)
 
 
 def _register(flags: Sequence[str] | None) -> list[str]:
@@ -178,11 +190,12 @@ def _register(flags: Sequence[str] | None) -> list[str]:
         return []
     require_detectron2("--data (--folder does without)")
     from stseg.config import parse_flag
-    from stseg.data import register_data
+    from stseg.data import dataset_vocabulary, register_data
 
     entries = [parse_flag(flag) for flag in flags]
     for entry in entries:
         register_data(entry)
+        _tell_names(entry["name"], dataset_vocabulary(entry["name"]))
     return [entry["name"] for entry in entries]
 
 

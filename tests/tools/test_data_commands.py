@@ -139,3 +139,15 @@ def test_what_was_prepared_keeps_its_exit_code_beside_what_was_not(root, capsys)
     (root / "cityscapes" / "leftImg8bit" / "val").mkdir(parents=True)
     assert main(["verify", "all"]) == 0
     assert "stseg data prepare cityscapes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flag", ["--folder", "--data"])
+def test_names_that_look_like_several_are_told(tmp_path, flag, caplog):
+    images, labels, names = write_folder(tmp_path)
+    with open(names, "w") as file:
+        json.dump({"classes": ["sky | road", "path", "tree", "car"]}, file)
+    entry = ["mine", images, labels, names]
+    if flag == "--data":
+        entry = [f"mine2=folder:{tmp_path}"]
+    assert main(["verify", flag, *entry]) == 0
+    assert "'sky | road' is ONE name" in caplog.text
