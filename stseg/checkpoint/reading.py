@@ -1,6 +1,7 @@
 """Checkpoint files, read as data: nothing in a file can run code, whatever its suffix."""
 
 import pickle
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -110,19 +111,30 @@ def _looks_like(local: str) -> str:
     return f"{size} bytes" if size else "an empty file"
 
 
+_FOLDER = 0x10  # attribute of a part
+# What zipfile raises on damage, by where it lies.
+_ARCHIVE_ERRORS = (
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+    *(EOFError, OSError, RuntimeError, ValueError),
+)
+
+
 def _check_archive(local: str) -> None:
     """Refuse a file whose bytes are not those that were saved: torch looks at no checksum.
 
     Raises:
         ValueError: names the damaged part.
     """
-    if not zipfile.is_zipfile(local):  # as torch saved before 1.6
-        return
     try:
+        if not zipfile.is_zipfile(local):  # as torch saved before 1.6
+            return
         with zipfile.ZipFile(local) as archive:
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+            folders = [part.filename for part in archive.infolist() if part.external_attr & _FOLDER]
+    except _ARCHIVE_ERRORS as error:
         raise ValueError(f"the archive is damaged: {error}") from error
+    if folders:  # of which torch would give memory as it was
+        raise ValueError(f"the archive is damaged: {folders[0]} counts as a folder")
     if damaged:
         raise ValueError(f"the checksum of {damaged} is wrong: bytes have changed since the saving")
 

@@ -118,3 +118,14 @@ def test_sam_and_clip_files_of_other_models_or_none_are_named(tmp_path):
             create_sam("mini", str(path))
         with pytest.raises(ValueError, match=r"MODEL.CLIP.PRETRAINED: expected"):
             create_clip("convnext_mini", str(path))
+
+
+def test_an_archive_whose_parts_count_as_folders_is_refused(tmp_path):
+    path = tmp_path / "model.pth"
+    torch.save({"model": {"weight": torch.arange(60.0)}}, path)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"PK\x01\x02", content.rindex(b"data/0") - 60)
+    content[at + 38 : at + 42] = b"\xff" * 4  # torch would read nothing, and give what memory holds
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="counts as a folder"):
+        read_checkpoint(str(path))

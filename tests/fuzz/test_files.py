@@ -119,7 +119,7 @@ def test_weights_that_were_damaged_are_refused_or_whole(folder, suffix):
     torch.save({"model": STATE, "iteration": 3}, buffer)
     good = buffer.getvalue() if suffix == "pth" else save_tensors(STATE)
 
-    @seeded(400)
+    @seeded(1200)
     @given(seeds)
     def every(seed):
         content = mutated(good, seed)
