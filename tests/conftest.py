@@ -71,3 +71,8 @@ def served(shop, tmp_path, monkeypatch, shared_dir):
 
     monkeypatch.setattr(entries, "TABLE", serve_sed(shop, tmp_path, shared_dir))
     return shop
+
+
+def pytest_collection_modifyitems(items):
+    """The longest ones first, or the other processes wait for the one that has them last."""
+    items.sort(key=lambda item: item.path.name not in ("test_wheel.py", "test_parity_model.py"))
