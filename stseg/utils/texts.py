@@ -16,6 +16,9 @@ _MARKS = {
     b"\xfe\xff": "UTF-16",
 }
 
+#: As iconv calls them.
+_ICONV = {"GBK (GB 18030)": "gb18030", "UTF-16": "utf-16", "Latin-1 (Windows-1252)": "cp1252"}
+
 
 def read_text(path: str | os.PathLike[str], what: str) -> str:
     """A text file in UTF-8, with or without the mark that Windows editors write in front.
@@ -45,6 +48,8 @@ def read_text(path: str | os.PathLike[str], what: str) -> str:
         except UnicodeDecodeError:
             looks_like = _guessed(raw)
     cure = "Name another file." if looks_like.startswith("no ") else "Save it anew as UTF-8."
+    if looks_like in _ICONV:
+        cure = f"Save it anew as UTF-8, by iconv -f {_ICONV[looks_like]} -t utf-8."
     raise ValueError(
         f"{what}: expected text in UTF-8, got {str(path)!r}, which looks like {looks_like}. {cure}"
     )

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from stseg.structures import IGNORE_LABEL, Vocabulary
-from stseg.utils import name_key, parse_json, some_of, spelling_on_disk
+from stseg.utils import name_key, parse_json, read_text, some_of, spelling_on_disk
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,12 @@ def read_json(path: Path, keys: Sequence[str], what: str) -> tuple[dict[str, Any
         The object, and the hash of the file.
 
     Raises:
-        ValueError: if it is not JSON, no object, or lacks a key.
+        ValueError: if it is not JSON in UTF-8, no object, or lacks a key.
     """
-    raw = path.read_bytes()
+    text = read_text(path, str(path))
     try:
-        content = parse_json(raw)
-    except ValueError as error:  # also bytes that are not text
+        content = parse_json(text)
+    except ValueError as error:
         raise ValueError(
             f"{path}: expected JSON, got text that is not: {error}. Export it again, or remove it."
         ) from error
@@ -92,7 +92,7 @@ def read_json(path: Path, keys: Sequence[str], what: str) -> tuple[dict[str, Any
             f"{path}: expected {what} with {', '.join(keys)}, got {got}. Export it in this "
             "format, or remove it from the folder."
         )
-    return content, hashlib.sha256(raw).hexdigest()
+    return content, hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def hash_of(*parts: Any) -> str:

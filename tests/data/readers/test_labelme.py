@@ -135,7 +135,7 @@ def test_a_faulty_labelme_file_is_named(tmp_path, change, message):
     ("text", "message"),
     [
         ("{", "00.json: expected JSON, got text that is not"),
-        ("\xff\xfe", "00.json: expected JSON"),
+        ("\xff\xfe", "00.json: expected text in UTF-8, got .* looks like UTF-16. Save it anew"),
         ("[]", "expected a labelme file with shapes, imagePath, got no object"),
         ('{"images": []}', "got keys images. Export it in this format"),
     ],
