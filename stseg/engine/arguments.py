@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from stseg.utils import hide_old_ways
+from stseg.utils import config_names, hide_old_ways
 from stseg.weights import path_of
 
 _EXAMPLES = """
@@ -94,6 +94,11 @@ def parse_args(
         [" " + part if _is_number(part) else part for part in given]
     )
     args.opts = [part.strip() for part in args.opts]
+    if task and not args.config_file:
+        parser.error(
+            "--config: expected a YAML file, or the name of one that ships "
+            f"({', '.join(config_names())}), got none."
+        )
     short = (("MODEL.WEIGHTS", args.weights and path_of(args.weights)), ("OUTPUT_DIR", args.output))
     args.opts += [part for key, value in short if value for part in (key, value)]
     if not args.verbose:

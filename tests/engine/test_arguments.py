@@ -34,12 +34,16 @@ def test_a_slip_in_a_flag_is_no_key(capsys):
 @pytest.mark.parametrize("task", ["", "train", "adapt", "evaluate"])
 def test_every_task_gives_what_a_run_asks_for(task):
     what = ["photos", "a; b"] if task == "adapt" else []
-    args = parse_args([*what, "--weights", "stseg-mini", "--output", "out", *KEYS], task=task)
+    config = ["--config", "stseg_mini"] if task in ("train", "evaluate") else []
+    args = parse_args(
+        [*what, *config, "--weights", "stseg-mini", "--output", "out", *KEYS], task=task
+    )
     assert args.opts == [*KEYS, "MODEL.WEIGHTS", "weights://stseg-mini", "OUTPUT_DIR", "out"]
     assert (args.images, args.vocabulary) == (tuple(what) or ("", ""))
     assert args.eval_only == (task == "evaluate")
     assert (args.calibrate, args.preview, args.dry_run, args.data) == ("", 0, 0, [])
-    assert args.config_file == ("stseg/adapt_folder" if task == "adapt" else "")
+    default = {"": "", "adapt": "stseg/adapt_folder"}
+    assert args.config_file == default.get(task, "stseg_mini")
 
 
 def test_a_task_has_no_flags_of_another(capsys):
@@ -58,3 +62,11 @@ def test_weights_that_are_a_file_are_no_name(tmp_path, monkeypatch):
 def test_the_default_of_adaptation_is_a_config_that_adapts():
     assert "stseg/adapt_folder" in config_names()
     assert setup_cfg("stseg/adapt_folder").SELF_TRAINING.ENABLED
+
+
+@pytest.mark.parametrize("task", ["train", "evaluate"])
+def test_without_a_config_those_that_ship_are_named(task, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        parse_args(KEYS, task=task)
+    text = capsys.readouterr().err
+    assert "--config: expected a YAML file" in text and "stseg/sed_convnextB_768" in text
