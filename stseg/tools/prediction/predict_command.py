@@ -118,8 +118,7 @@ def prediction_command(argv: Sequence[str] | None = None, program: str = "stseg 
             check_request(args.output, request)
         if args.processes > 1:
             code = run_shares(argv, args)
-            _export(asked)
-            return code
+            return max(code, _export(asked))
         todo = [i for i in share if not (args.resume and is_done(i, asked.wanted))]
         predictor = _predictor(args, choice) if todo else None
         if predictor is not None:
@@ -136,8 +135,8 @@ def prediction_command(argv: Sequence[str] | None = None, program: str = "stseg 
     if predictor is not None:
         outcome = segment_files(predictor, asked.vocabulary, todo, asked.wanted)
     _tell(outcome, len(todo), asked.wanted.output)
-    _export(asked, [path for path, _ in outcome.failed], shared=bool(args.shard))
-    return int(bool(outcome.failed))
+    code = _export(asked, [path for path, _ in outcome.failed], shared=bool(args.shard))
+    return max(code, int(bool(outcome.failed)))
 
 
 def _predictor(args: argparse.Namespace, choice: Choice) -> Predictor:
@@ -161,22 +160,32 @@ def _tell(outcome: Outcome, asked_for: int, output: Path) -> None:
         )
 
 
-def _export(asked: Asked, failed: Sequence[Path] = (), *, shared: bool = False) -> None:
+def _export(asked: Asked, failed: Sequence[Path] = (), *, shared: bool = False) -> int:
     """Write the exports about all results of the job.
 
     Args:
         asked: the job.
         failed: images whose results, if there are any, are those of an earlier run.
         shared: other processes work on it, too: the one that finds the job done writes them.
+
+    Returns:
+        0, or 1 where one cannot be written.
     """
     images = [i for i in asked.items if not is_video(i.path) and i.path not in failed]
     done = [item for item in images if is_done(item, asked.wanted)]
+    code = 0
     for kind in asked.exports:
         if shared and len(done) < len(images):
             say(f"{kind}: {len(images) - len(done)} images lack results; the last share writes it")
         elif done:
-            files = write_export(kind, _saved(done, asked.wanted), asked.wanted.output / kind)
-            say(f"{kind}: {files[0]}" + (f" and {len(files) - 1} more" if files[1:] else ""))
+            try:
+                files = write_export(kind, _saved(done, asked.wanted), asked.wanted.output / kind)
+            except (OSError, ValueError) as error:
+                sys.stderr.write(f"failed: {kind}: {error}\n")
+                code = 1
+            else:
+                say(f"{kind}: {files[0]}" + (f" and {len(files) - 1} more" if files[1:] else ""))
+    return code
 
 
 def _saved(items: Sequence[Item], wanted: Wanted) -> Iterator[LabelledImage]:

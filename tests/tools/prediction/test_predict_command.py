@@ -375,3 +375,13 @@ def test_names_that_the_text_tower_cuts_alike_end_the_command_before_any_image(t
     assert caught.value.code == 2
     assert "class 2: expected a name that differs" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_an_export_that_is_in_the_way_of_another_file_is_told_and_the_rest_is_done(here, capsys):
+    (here / "out" / "coco").mkdir(parents=True)
+    (here / "out" / "coco" / "annotations.json").write_text("mine")
+    assert predict(here, "photos", "red; blue", "--save", "coco,yolo") == 1
+    captured = capsys.readouterr()
+    assert "failed: coco: Export: expected a new file" in captured.err
+    assert (here / "out" / "coco" / "annotations.json").read_text() == "mine"
+    assert (here / "out" / "yolo" / "data.yaml").is_file()
