@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import stseg
 from stseg.tools import GOOD, NOTE, WRONG, Observation, observation_text
 from stseg.tools.doctor import examine, install_detectron2
+from stseg.utils import say
 
 if TYPE_CHECKING:
     from stseg.tools.doctor import SmokeScene
@@ -48,18 +48,18 @@ def run(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
     if args.install_detectron2:
         new = install_detectron2()
-        _say(f"Detectron2 {'is installed' if new else 'is there already'}.")
+        say(f"Detectron2 {'is installed' if new else 'is there already'}.")
         return 0
     found = []
     for seen in _examine(None if args.no_run else _scene):
         found.append(seen)
         if not args.json:
-            _say(observation_text(seen))
+            say(observation_text(seen))
     counts = {status: sum(s.status == status for s in found) for status in (GOOD, NOTE, WRONG)}
     if args.json:
-        _say(json.dumps([asdict(seen) for seen in found], indent=2))
+        say(json.dumps([asdict(seen) for seen in found], indent=2))
     else:
-        _say(_verdict(counts[WRONG], counts[NOTE], not args.no_run))
+        say(_verdict(counts[WRONG], counts[NOTE], not args.no_run))
     return int(counts[WRONG] > 0)
 
 
@@ -85,8 +85,3 @@ def _scene() -> SmokeScene:
     scene = render(_SEED, 0)
     config = find("stseg-mini").config_file()
     return SmokeScene(scene.image, scene.label_map, CLASS_NAMES, config)
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()

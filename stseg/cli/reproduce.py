@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from stseg.utils import say
 from stseg.weights import find, get, whereabouts
 
 _EXAMPLES = """\
@@ -57,7 +57,7 @@ def _list() -> int:
         for c in claims()
     ]
     head = ("weights", "benchmark", "mIoU", "published by", "weights here")
-    sys.stdout.write(tabulate(rows, head, "simple", floatfmt=".1f") + "\n")
+    say(tabulate(rows, head, "simple", floatfmt=".1f"))
     return 0
 
 
@@ -67,7 +67,7 @@ def _reproduce(args: argparse.Namespace, rest: Sequence[str]) -> int:
     wanted = claims(args.name, args.dataset)
     output = args.output or Path("output", args.name)
     _check_data([claim.data_set for claim in wanted], args.jobs)
-    sys.stdout.write(f"weights: {get(args.name)}\n")
+    say(f"weights: {get(args.name)}")
     from stseg.engine import train_command
 
     what = ["--config", str(find(args.name).config_file()), "--weights", args.name]
@@ -75,7 +75,7 @@ def _reproduce(args: argparse.Namespace, rest: Sequence[str]) -> int:
     given = [*what, *rest, "--output", str(output), *sets]
     train_command(given, "stseg reproduce", "evaluate")
     rows = compare_run(wanted, output, args.tolerance)
-    sys.stdout.write(f"\n{comparison_text(rows)}\nwritten: {output / 'reproduction.json'}\n")
+    say(f"\n{comparison_text(rows)}\nwritten: {output / 'reproduction.json'}")
     return int(not all(row.good for row in rows))
 
 
@@ -90,7 +90,7 @@ def _check_data(names: Sequence[str], jobs: int) -> None:
     )
 
     reports = [demand(verify(find_registered(name), Settings(jobs))) for name in names]
-    sys.stdout.write(overview(reports) + "\n\n")
+    say(overview(reports) + "\n")
     if any(report.failures for report in reports):
         raise ValueError(
             "Data: expected those of the published figure, got findings.\n"

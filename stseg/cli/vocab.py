@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 from stseg.structures import Vocabulary
 from stseg.tools import WRONG, observations_text
 from stseg.tools.vocabulary import lint
+from stseg.utils import say
 
 logger = logging.getLogger(__name__)
 
@@ -105,16 +105,16 @@ def _lint(args: argparse.Namespace) -> int:
         found += lint_with_model(Vocabulary.parse(args.names), encoder, near)
         wrong = any(seen.status == WRONG for seen in found)
     if args.json:
-        _say(json.dumps([asdict(seen) for seen in found], indent=2))
+        say(json.dumps([asdict(seen) for seen in found], indent=2))
         return int(wrong)
     if found:
-        _say(observations_text(found))
+        say(observations_text(found))
     elif not args.config:
-        _say("Nothing to remark. With --config a model is asked as well.")
+        say("Nothing to remark. With --config a model is asked as well.")
     else:
-        _say("Nothing to remark.")
+        say("Nothing to remark.")
     if args.config and wrong and not asked:
-        _say("The model was not asked: the list cannot be used as it is.")
+        say("The model was not asked: the list cannot be used as it is.")
     return int(wrong)
 
 
@@ -137,7 +137,7 @@ def _probe(args: argparse.Namespace) -> int:
     words = [row for row in rows if isinstance(row["variant"], tuple)]
     whole = [row for row in rows if row not in words]
     if args.json:
-        _say(json.dumps(rows, indent=2))
+        say(json.dumps(rows, indent=2))
     else:
         _show(whole, words, vocabulary.names, len(records))
     return 0
@@ -213,18 +213,14 @@ def _show(
             table.append([*line, f"{row['confidence']:.3f}", *scores])
         _table("one synonym alone", heads + ["IoU", "mIoU"] * scored, table)
     if len(there) < len(names):
-        _say(f"\n{len(names) - len(there)} classes have no pixel in these pictures as given.")
+        say(f"\n{len(names) - len(there)} classes have no pixel in these pictures as given.")
 
 
 def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from tabulate import tabulate
 
-    _say(f"\n{title}\n{tabulate(rows, heads, 'simple', disable_numparse=True)}")
+    say(f"\n{title}\n{tabulate(rows, heads, 'simple', disable_numparse=True)}")
 
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f} %"
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from stseg.utils import explanation
+from stseg.utils import explanation, say
 from stseg.weights import Published, catalog, find, get, verify, whereabouts
 
 _EXAMPLES = """\
@@ -66,13 +65,13 @@ def _list(args: argparse.Namespace) -> int:
     here = [(entry, whereabouts(entry)) for entry in catalog().values()]
     if args.json:
         rows = [{**asdict(entry), "here": path and str(path)} for entry, path in here]
-        _say(json.dumps(rows, indent=2))
+        say(json.dumps(rows, indent=2))
         return 0
     table = [
         (entry.name, entry.system, _size(entry, path), "yes" if path else "no", entry.licence)
         for entry, path in here
     ]
-    _say(tabulate(table, ("name", "system", "size", "here", "licence"), "simple"))
+    say(tabulate(table, ("name", "system", "size", "here", "licence"), "simple"))
     return 0
 
 
@@ -85,7 +84,7 @@ def _get(args: argparse.Namespace) -> int:
     for name in args.names:
         find(name)  # a slip in the last name shows before the first download
     for name in args.names:
-        _say(str(get(name)))
+        say(str(get(name)))
     return 0
 
 
@@ -95,16 +94,16 @@ def _check(args: argparse.Namespace) -> int:
         entry = find(name)
         path = whereabouts(entry)
         if path is None:
-            _say(f"not here  {name}")
+            say(f"not here  {name}")
             continue
         try:
             known = "that of the table" if entry.sha256 else "as first seen"
-            _say(f"good      {name}: {path}, sha256 {_look(entry, path)}, {known}")
+            say(f"good      {name}: {path}, sha256 {_look(entry, path)}, {known}")
         except (OSError, ValueError) as error:
             if not explanation(error):
                 raise
             failed = True
-            _say(f"WRONG     {explanation(error)}")
+            say(f"WRONG     {explanation(error)}")
     return int(failed)
 
 
@@ -120,7 +119,3 @@ def _look(entry: Published, path: Path) -> str:
             "Remove it to fetch it again."
         )
     return digest
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")

@@ -5,7 +5,6 @@ NumPy and Pillow only.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ import numpy as np
 from stseg.data.image_io import hex_of, read_ids, read_label, read_packed
 from stseg.data.names_file import settings_of
 from stseg.structures import IGNORE_LABEL, Vocabulary
-from stseg.utils import some_of
+from stseg.utils import parse_json, read_text, some_of
 
 #: Keys that say what label files hold; of `folder` data sets, names files and the scorer alike.
 CODING_KEYS = ("ignore", "reduce_zero_label", "values", "colours")
@@ -298,12 +297,13 @@ def _items(said: Any, where: str) -> list[tuple[Any, Any]]:
 def _items_of_file(file: Path, where: str) -> list[tuple[Any, Any]]:
     if not file.is_file():
         raise FileNotFoundError(f"{where}: expected a file, got nothing at {file.absolute()}.")
-    text = file.read_text(encoding="utf-8-sig")
+    text = read_text(file, where)
     if file.suffix.lower() == ".json":
         try:
-            return _items(json.loads(text), f"{where} of {file}")
-        except json.JSONDecodeError as error:
+            content = parse_json(text)
+        except ValueError as error:
             raise ValueError(f"{where}: expected JSON in {file}, got {error}.") from error
+        return _items(content, f"{where} of {file}")
     found: list[tuple[Any, Any]] = []
     for number, line in enumerate(map(str.strip, text.splitlines()), start=1):
         first, last = _COLOUR_FIRST.fullmatch(line), _COLOUR_LAST.fullmatch(line)

@@ -8,12 +8,12 @@ alone.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from stseg.data import data_root
 from stseg.small_world.split_files import SPLITS, check_folder, write_split
+from stseg.utils import say
 
 DEFAULT_COUNTS = {
     "train": 2000,
@@ -65,5 +65,5 @@ def small_world_command(argv: Sequence[str] | None = None, program: str | None =
         if count:
             write_split(args.out, split, count, args.seed)
             where = args.out / "images" / split
-            sys.stdout.write(f"{split}: {count} scenes in {where}\n")
+            say(f"{split}: {count} scenes in {where}")
     return 0

@@ -160,3 +160,11 @@ def test_a_faulty_table_is_named(tmp_path, name, text, message):
 def test_a_coding_survives_a_file():
     for made in (coding(), coding(colours="#000000:0"), coding(reduce_zero_label=True)):
         assert type(made).of_json(json.loads(json.dumps(made.as_json()))) == made
+
+
+@pytest.mark.parametrize("name", ["colours.txt", "colours.json"])
+def test_a_table_in_another_encoding_is_told_which(tmp_path, name):
+    file = tmp_path / name
+    file.write_bytes("0 0 0 土\n255 0 0 猫\n".encode("gbk"))
+    with pytest.raises(ValueError, match="expected text in UTF-8, got .* GBK"):
+        coding(colours=str(file))

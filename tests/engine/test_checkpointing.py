@@ -211,3 +211,15 @@ def test_checkpoints_on_the_way_have_a_limit(run_train_net, tmp_path):
     names = sorted(path.name for path in (tmp_path / "run").glob("model_*.pth"))
     assert names[:2] == ["model_0000001.pth", "model_0000002.pth"] and "model_final.pth" in names
     assert len([name for name in names if name[6].isdigit()]) == 2
+
+
+def test_a_run_killed_before_its_final_checkpoint_gets_one_on_resuming(run_train_net, tmp_path):
+    opts = ("SOLVER.CHECKPOINT_PERIOD", 1)
+    run_train_net(opts=opts)
+    final, last = (tmp_path / "run" / name for name in ("model_final.pth", "last_checkpoint"))
+    whole = torch.load(final, weights_only=True)["model"]
+    final.unlink()
+    last.write_text("model_0000002.pth")
+    run_train_net("--resume", opts=opts)
+    again = torch.load(final, weights_only=True)["model"]
+    assert all(torch.equal(again[name], whole[name]) for name in whole)

@@ -92,7 +92,7 @@ def read_json(path: Path, keys: Sequence[str], what: str) -> tuple[dict[str, Any
             f"{path}: expected {what} with {', '.join(keys)}, got {got}. Export it in this "
             "format, or remove it from the folder."
         )
-    return content, hashlib.sha256(path.read_bytes()).hexdigest()
+    return content, hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def hash_of(*parts: Any) -> str:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from stseg.data import data_root
 from stseg.tools.preparation.runner import Outcome, check, prepare, unexpected
 from stseg.tools.preparation.tasks import Benchmark, MissingDataError, Task
+from stseg.utils import say
 
 _SHOWN = 20
 
@@ -127,7 +128,7 @@ def _announce(tasks: Sequence[Task], out: Path, force: bool) -> int:
             folders.setdefault(folder, []).append(name)
     for folder, names in folders.items():
         there = 0 if force else sum((out / folder / name).exists() for name in names)
-        _say(
+        say(
             f"{out / folder}: {len(names) - there} of {len(names)} files would be written, "
             f"{names[0]} to {names[-1]}"
         )
@@ -145,7 +146,7 @@ def _report_run(benchmark: Benchmark, outcomes: Iterable[Outcome], out: Path) ->
     for outcome in outcomes:
         written, kept = written + len(outcome.written), kept + len(outcome.kept)
         problems += outcome.problems
-    _say(f"{benchmark.title}: {written} files written, {kept} were there already, below {out}")
+    say(f"{benchmark.title}: {written} files written, {kept} were there already, below {out}")
     if problems:
         _complain(f"{len(problems)} raw files failed:")
         for path, problem in problems[:_SHOWN]:
@@ -163,8 +164,8 @@ def _report_check(benchmark: Benchmark, outcomes: Iterable[Outcome], extra: Sequ
         problems += outcome.problems
     problems += [(path, "unexpected: no such image in this split") for path in extra]
     for path, problem in problems:
-        _say(f"{path}: {problem}")
-    _say(f"{benchmark.title}: {right} files as they should be, {len(problems)} not")
+        say(f"{path}: {problem}")
+    say(f"{benchmark.title}: {right} files as they should be, {len(problems)} not")
     return 1 if problems else 0
 
 
@@ -173,10 +174,6 @@ def _fail(benchmark: Benchmark, message: str, hint: bool) -> int:
     if hint:
         _complain(f"{benchmark.download}\nNothing is fetched by this script.")
     return 2
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
 
 
 def _complain(text: str) -> None:
