@@ -21,7 +21,7 @@ class ImageRecord:
         width: likewise.
         coverage: share of the pixels that carry a label, in [0, 1].
         label_pixels: class id to number of pixels in the PNG; classes without any are left out.
-        classes: one record per class that won at least one pixel at first.
+        classes: one record per class that won at least one pixel at first, or was given by hand.
     """
 
     image: str
@@ -68,6 +68,31 @@ def encode_json(content: Any) -> bytes:
     return (json.dumps(content, indent=1) + "\n").encode("ascii")
 
 
+def passing(records: Iterable[ImageRecord], thresholds: Sequence[float]) -> dict[float, float]:
+    """What the gate would let through at other thresholds, before SAM.
+
+    Args:
+        records: of all images; read once, one at a time.
+        thresholds: in [0, 1].
+
+    Returns:
+        Threshold to the share of all pixels, in [0, 1], that went at first to a class scored at or
+        above it in its image. Vetoed classes count as never let through.
+    """
+    # Scores come from float32.
+    passed, limits = np.zeros(len(thresholds)), np.float32(thresholds)
+    total = 0
+    for record in records:
+        area = record.height * record.width
+        total += area
+        # Records count at the size at which labels are made.
+        found = sum(item.initial_pixels for item in record.classes)
+        for item in record.classes:
+            if item.reason != "vetoed":
+                passed += (item.score >= limits) * (item.initial_pixels * area / max(found, 1))
+    return dict(zip(thresholds, (passed / max(total, 1)).tolist(), strict=True))
+
+
 def summarise(records: Iterable[ImageRecord], names: Sequence[str]) -> dict[str, Any]:
     """Sum up a round.
 
@@ -89,7 +114,7 @@ def summarise(records: Iterable[ImageRecord], names: Sequence[str]) -> dict[str,
         for class_id, count in record.label_pixels.items():
             pixels[class_id] += count
         for item in record.classes:
-            found[item.class_id] += 1
+            found[item.class_id] += item.initial_pixels > 0
             accepted[item.class_id] += item.accepted
     return {
         "images": images,
