@@ -1,8 +1,9 @@
 """Pseudo-labels of a whole data set: the model and SAM on one side, files on the other."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from stseg.checkpoint import AnswersDigest, weights_digest
 from stseg.data import read_image
 from stseg.modeling.meta_arch import OpenVocabSegmentor
 from stseg.modeling.scores import label_maps
+from stseg.self_training.corrections import corrected
 from stseg.self_training.gate import class_thresholds, initial_masks
 from stseg.self_training.labeler import Labeler, SamBranch
 from stseg.self_training.pseudo_label import PseudoLabel
@@ -76,10 +78,13 @@ class DatasetLabeler:
             round_number: from 1.
             weights: digest of the weights that label.
         """
+        settings = dict(self.settings)
+        if self.target.corrections:  # without any, folders of earlier versions serve on
+            settings["corrected"] = [astuple(part) for part in self.target.corrections]
         key = StoreKey.of(
             weights=weights,
             vocabulary=self.target.vocabulary.key,
-            settings=self.settings,
+            settings=settings,
             images=[record["file_name"] for record in self.target.records],
         )
         return PseudoLabelStore(root, round_number, key, self.target.vocabulary.names)
@@ -104,11 +109,18 @@ class DatasetLabeler:
             for index, item in zip(bar, self._items(todo), strict=True):
                 label = self.label(model, item, thresholds)
                 size = (item["height"], item["width"])
+                label = self._corrected(index, label, size)
                 store.write(index, label, size=size, keep_initial=index in pictured)
         comm.synchronize()
         if is_main and not store.is_finished:
             store.finish()
         comm.synchronize()
+
+    def _corrected(self, index: int, label: PseudoLabel, size: tuple[int, int]) -> PseudoLabel:
+        """With what a person says of the image of an index."""
+        file = os.path.basename(self.target.records[index]["file_name"])
+        found = [part for part in self.target.corrections if part.image == file]
+        return corrected(label, found, size, self.target.vocabulary.names)
 
     def cached(self, model: nn.Module) -> AbstractContextManager[None]:
         """Inside, SAM's embeddings are taken from where they are kept, if anywhere.

@@ -18,11 +18,12 @@ class ClassRecord:
         class_id: index into the vocabulary.
         name: its display name.
         score: confidence of the class in the image, in [0, 1].
-        accepted: whether it passed the gate (and no veto stopped it).
+        accepted: whether it passed the gate (and no veto stopped it), or a person gave it.
         reason: why it did not, in words; "" where accepted.
         initial_pixels: pixels the main branch gave it.
         refined_pixels: pixels it has in the pseudo-label.
         predicted_iou: SAM's own estimate for its refined mask; None where SAM was not asked.
+        remark: what else became of it, in words, such as "corrected by hand".
     """
 
     class_id: int
@@ -33,6 +34,7 @@ class ClassRecord:
     initial_pixels: int
     refined_pixels: int
     predicted_iou: float | None = None
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class PseudoLabel:
     Attributes:
         label_map: (H, W) int32 class ids, IGNORE_LABEL where no accepted mask lies.
         initial: (H, W) int32, the main branch's class at every pixel; None where it was not kept.
-        classes: one record per class that won at least one pixel.
+        classes: one record per class that won at least one pixel, or that a person gave.
     """
 
     label_map: np.ndarray

@@ -21,6 +21,7 @@ from stseg.data import (
     first_images,
     register_images,
 )
+from stseg.self_training.corrections import Correction
 from stseg.self_training.seen import mark_seen, seen_record, seen_table
 from stseg.self_training.veto import Veto
 from stseg.structures import Vocabulary, VocabularyLike
@@ -39,6 +40,8 @@ class Target:
         vocabulary: the target names, with seen marks.
         vetoed: ids of classes that never become pseudo-labels.
         seen: what of the names stage 1 had, see `seen_record`; a run keeps it as ``seen.json``.
+        corrections: regions whose class a person gives, in every round.
+        veto_text: the veto file, for the page to go on from.
     """
 
     name: str
@@ -46,6 +49,8 @@ class Target:
     vocabulary: Vocabulary
     vetoed: frozenset[int] = frozenset()
     seen: Mapping[str, Any] | None = None
+    corrections: tuple[Correction, ...] = ()
+    veto_text: str = ""
 
 
 @phase("list images")
@@ -56,8 +61,8 @@ def load_target(cfg: CfgNode) -> Target:
 
     Raises:
         FileNotFoundError: if a folder or file is missing.
-        ValueError: if no image is left, or the veto file names what is not there, or a source set
-            is not fit for mixing in.
+        ValueError: if no image is left, or the veto file names what is not there, or regions
+            where labels are made of crops, or a source set is not fit for mixing in.
     """
     st = cfg.SELF_TRAINING
     names = cfg.DATASETS.TRAIN
@@ -66,9 +71,15 @@ def load_target(cfg: CfgNode) -> Target:
     vocabulary = target_vocabulary(cfg)
     check_sources(cfg, vocabulary)
     records = [{"file_name": r["file_name"]} for name in names for r in DatasetCatalog.get(name)]
-    files = [os.path.basename(record["file_name"]) for record in records]
+    files = [record["file_name"] for record in records]
     veto = Veto.read(st.VETO_FILE, vocabulary.names, files) if st.VETO_FILE else Veto()
-    kept = [r for r, file in zip(records, files, strict=True) if file not in veto.images]
+    if veto.corrections and st.ONLINE:
+        raise ValueError(
+            "SELF_TRAINING.VETO_FILE: expected no regions with SELF_TRAINING.ONLINE, which labels "
+            f"crops, got {len(veto.corrections)} in {st.VETO_FILE}. Take them out of it, or set "
+            "ONLINE False."
+        )
+    kept = [r for r in records if os.path.basename(r["file_name"]) not in veto.images]
     if not kept:
         raise ValueError(
             f"SELF_TRAINING.VETO_FILE: expected at least one image to be left, got all "
@@ -79,16 +90,19 @@ def load_target(cfg: CfgNode) -> Target:
     if comm.is_main_process():
         logger.info(
             "Self-training on %d images (%d vetoed), %d classes (%d vetoed), of which stage 1 has "
-            "seen %d. Unseen: %s",
+            "seen %d.%s Unseen: %s",
             len(kept),
             len(veto.images),
             len(vocabulary),
             len(veto.class_ids),
             record["seen"],
+            f" Regions by hand: {len(veto.corrections)}." if veto.corrections else "",
             some_of([c["name"] for c in record["classes"] if not c["seen"]]) or "none",
         )
         logger.debug("Their weights in eq. 6:\n%s", seen_table(record))
-    return Target(names[0], tuple(kept), vocabulary, veto.class_ids, record)
+    return Target(
+        names[0], tuple(kept), vocabulary, veto.class_ids, record, veto.corrections, veto.text
+    )
 
 
 def register_target(cfg: CfgNode) -> Skipped:

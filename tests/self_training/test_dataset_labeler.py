@@ -14,6 +14,7 @@ from stseg.data.readers import register_images
 from stseg.modeling.meta_arch import STSeg
 from stseg.modeling.scores import Tiles
 from stseg.self_training import dataset_labeler as module
+from stseg.self_training.corrections import Correction
 from stseg.self_training.dataset_labeler import DatasetLabeler, predict, predict_labels
 from stseg.self_training.from_config import build_dataset_labeler
 from stseg.self_training.labeler import LABELER_REGISTRY, Labeler
@@ -174,6 +175,9 @@ def test_weights_names_images_and_vetoes_make_another_store_and_speed_does_not(f
         folder_of(cfg, vetoed=frozenset([0])),
         folder_of(cfg, vetoed=frozenset([1])),
         folder_of(cfg, vetoed=frozenset([0, 1])),
+        folder_of(cfg, corrections=(Correction("a.jpg", (((0, 0), (9, 0), (9, 9)),), 0),)),
+        folder_of(cfg, corrections=(Correction("a.jpg", (((0, 0), (9, 0), (9, 8)),), 0),)),
+        folder_of(cfg, corrections=(Correction("a.jpg", (((0, 0), (9, 0), (9, 8)),), 1),)),
     ]
     assert len(set(folders)) == len(folders)
     cfg.SELF_TRAINING.REFINE.BATCH_SIZE = 4
@@ -238,6 +242,43 @@ def test_a_quantile_is_over_the_images_that_a_class_wins_in_all_processes(
     accepted = [k for k, first in firsts.items() if first.accepted and first.name == "a"]
     assert accepted == [k for k in (1, 4) if k in mine]
     assert [store.is_done(k) for k in range(len(levels))] == [k in mine for k in range(len(levels))]
+
+
+def test_a_persons_regions_are_in_every_label_whatever_the_model_says(tmp_path, clean_catalog):
+    for folder, level in (("one", 0.9), ("two", 0.1)):  # nothing passes in the second
+        (tmp_path / folder).mkdir()
+        grey = np.full((30, 60, 3), round(255 * level), np.uint8)
+        for name in ("a.png", "b.png"):
+            Image.fromarray(grey).save(tmp_path / folder / name)
+    register_images("bars", str(tmp_path / "one"), "a; b")
+    paths = sorted(tmp_path.glob("*/*.png"))
+    rings = (((10, 5), (50, 5), (50, 25), (10, 25)), ((20, 10), (30, 10), (30, 20), (20, 20)))
+    target = Target(
+        "bars",
+        tuple({"file_name": str(path)} for path in paths),
+        Vocabulary.parse("a; b"),
+        corrections=(Correction("a.png", rings, 1),),
+    )
+    cfg = tiny_cfg(
+        SELF_TRAINING__REFINE__ENABLED=False,
+        SELF_TRAINING__GATE__THRESH=0.8,
+        SELF_TRAINING__LABEL_MAX_SIZE=20,  # a third of the image's
+    )
+    cfg.merge_from_list(["DATALOADER.NUM_WORKERS", 0, "INPUT.MIN_SIZE_TEST", 0])
+    labeler = build_dataset_labeler(cfg, target, Bars())
+    region = np.zeros((30, 60), bool)
+    region[5:25, 10:50], region[10:20, 20:30] = True, False
+    for number in (1, 2):
+        store = labeler.store(tmp_path / "labels", number, "weights")
+        labeler.fill(store, Bars(), [])
+        one_a, one_b, two_a, two_b = (store.read(k) for k in range(4))
+        assert (one_b.label_map[:, :30] == 0).all() and (one_b.label_map[:, 30:] == -1).all()
+        assert np.array_equal(one_a.label_map, np.where(region, 1, one_b.label_map))
+        assert np.array_equal(two_a.label_map, np.where(region, 1, IGNORE_LABEL))
+        assert (two_b.label_map == IGNORE_LABEL).all()
+        remarks = [[record.remark for record in label.classes] for label in (one_a, one_b)]
+        assert remarks == [["corrected by hand"] * 2, [""] * 2]
+        assert store.classes_for_training() == [(0, 1), (0,), (1,)]
 
 
 @pytest.mark.parametrize("changes", [{}, {"TEST__SLIDING_WINDOW__ENABLED": True}])
