@@ -14,6 +14,7 @@ from stseg.evaluation.report_pictures import ImageCard, Picture
 from stseg.evaluation.scoring import Settings, score_pairs, summarise
 from stseg.render.html import TEMPLATES
 from stseg.self_training.page import write_page
+from stseg.self_training.page_advice import Advice
 from stseg.structures import Segmentation, Vocabulary
 from stseg.tools.sheet import Card, Sheet
 from stseg.tools.sheet import write_page as write_sheet_page
@@ -87,7 +88,7 @@ def self_training_page(folder, outside):
     names = [outside(f"class {i}") for i in range(4)]
     vocabulary = replace(Vocabulary.parse([[n] for n in names]), seen=(True, False, True, False))
     records = [
-        make_record(0, outside("recorded name")),
+        make_record(0, outside("recorded name"), remark=outside("by hand")),
         replace(make_record(1, "dog", accepted=False), reason=outside("reason")),
         replace(make_record(1, "dog", accepted=False), reason=outside("other reason")),
     ]
@@ -103,6 +104,10 @@ def self_training_page(folder, outside):
         evidence=[[outside("head")], [outside("cell")]],
         remarks={0: outside("remark")},
         before_caption=outside("before"),
+        advice=Advice(
+            outside("found little"), (outside("cure"),), ((outside("column"),), (outside("share"),))
+        ),
+        veto_text=outside("veto file"),
     )
     return path.read_bytes()
 

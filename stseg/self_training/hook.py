@@ -192,6 +192,7 @@ class SamPseudoLabelHook(HookBase):
                 previous = None
             self._report_labels(store, summary, previous)
             if not summary["coverage"]:
+                comm.synchronize()  # the page, which the error names, is one process's work
                 return self._why_nothing(number, summary)
         self._weights = weights
         self._train_on(number)
@@ -356,7 +357,7 @@ class SamPseudoLabelHook(HookBase):
             store.folder,
             some_of(summary["never_accepted"]) or "none",
         )
-        if self._pictured:
+        if self._pictured or not summary["coverage"]:  # whose error names the page
             write_round_page(self._folder, store, self._pictured, self.target, previous=previous)
 
     def _write_page(
@@ -368,8 +369,16 @@ class SamPseudoLabelHook(HookBase):
         with self._evaluated():
             after = self._labeler.predictions(self._model, self._pictured)
         store = self._store(number, record["labels"])
+        earlier = [self._store(number - 1, r["labels"]) for r in self._history[-2:-1]]
+        previous = next((one for one in earlier if one.is_finished), None)
         write_round_page(
-            self._folder, store, self._pictured, self.target, after=after, verdict=verdict
+            self._folder,
+            store,
+            self._pictured,
+            self.target,
+            previous=previous,
+            after=after,
+            verdict=verdict,
         )
 
 

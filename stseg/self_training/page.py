@@ -9,8 +9,10 @@ from os import PathLike
 from pathlib import Path
 
 from stseg.render import class_colours, render_page
+from stseg.self_training.corrections import NOTHING
+from stseg.self_training.page_advice import Advice
 from stseg.self_training.page_counts import count_classes
-from stseg.self_training.page_pictures import Card, ReportEntry, draw_sheet
+from stseg.self_training.page_pictures import REFINED, Card, ReportEntry, draw_sheet
 from stseg.self_training.pseudo_label import ClassRecord
 from stseg.structures import Vocabulary
 from stseg.utils import write_atomically
@@ -30,6 +32,8 @@ def write_page(
     evidence: Sequence[Sequence[str]] = (),
     remarks: Mapping[int, str] | None = None,
     before_caption: str = "Before",
+    advice: Advice | None = None,
+    veto_text: str = "",
 ) -> list[Path]:
     """Write the page and, beside it with the suffix .png, the sheet.
 
@@ -45,6 +49,8 @@ def write_page(
         evidence: the guard's table, as rows of text; the first is the head.
         remarks: class id to a text beside the class.
         before_caption: of the panel that shows `ReportEntry.before`.
+        advice: what to do, shown first.
+        veto_text: the veto file so far, which the page's ticks and corrections go on from.
 
     Returns:
         The files written.
@@ -61,12 +67,20 @@ def write_page(
         verdict=verdict,
         evidence=evidence,
         images=images,
-        found=[count for count in counts if count.found],
-        absent=[vocabulary.names[count.class_id] for count in counts if not count.found],
+        found=[count for count in counts if count.found or count.accepted],
+        absent=[
+            vocabulary.names[count.class_id]
+            for count in counts
+            if not (count.found or count.accepted)
+        ],
         vocabulary=vocabulary,
         colours=class_colours(vocabulary.names),
         remarks=remarks or {},
         cards=cards,
+        refined=REFINED,
+        nothing=NOTHING,
+        advice=advice,
+        veto_text=veto_text,
     )
     sheet = path.with_suffix(".png")
     write_atomically(path, page)

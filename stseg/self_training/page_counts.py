@@ -17,7 +17,7 @@ class ClassCount:
     Attributes:
         class_id: index into the vocabulary.
         found: images in which the main branch gave it at least one pixel.
-        accepted: images in which it passed the gate.
+        accepted: images in which it passed the gate, or a person gave it.
         initial_pixels: of the main branch, all images together.
         refined_pixels: in the pseudo-labels, all images together.
         best_score: in [0, 1]; None where never found.
@@ -36,11 +36,13 @@ class ClassCount:
 
     def add(self, record: ClassRecord) -> None:
         """Count one image."""
-        self.found += 1
+        is_found = record.initial_pixels > 0  # else a person alone gave it
+        self.found += is_found
         self.accepted += record.accepted
         self.initial_pixels += record.initial_pixels
         self.refined_pixels += record.refined_pixels
-        self.best_score = max(record.score, self.best_score or 0.0)
+        if is_found:
+            self.best_score = max(record.score, self.best_score or 0.0)
         if not record.accepted:
             kind = re.sub(r"\d+", "", record.reason)
             self.reasons[self._alike.setdefault(kind, record.reason)] += 1

@@ -17,10 +17,13 @@ from stseg.render import (
     labels_at_size,
     paint_labels,
 )
+from stseg.self_training.page_regions import Region, find_regions_of
 from stseg.self_training.pseudo_label import ClassRecord, PseudoLabel
 
 #: Longest side of a panel in pixels.
 PANEL_SIDE = 480
+#: The panel of the labels to train on, whose regions can be pointed at.
+REFINED = "Refined mask"
 _SHEET_IMAGES = 24
 _SHEET_PANEL = (300, 225)  # width, height
 _SHEET_NAMES = 12
@@ -38,24 +41,28 @@ class ReportEntry:
         label: its pseudo-label; the maps may have another size.
         before: (h, w) class ids to compare with, IGNORE_LABEL where unknown: the pseudo-label of
             the round before, or the answer of the starting model; None for no such panel.
+        after: (h, w) class ids likewise: the model's answer after the round.
     """
 
     name: str
     image: np.ndarray
     label: PseudoLabel
     before: np.ndarray | None = None
+    after: np.ndarray | None = None
 
 
 def draw_panels(entry: ReportEntry, before_caption: str, names: Sequence[str]) -> list[Figure]:
-    """Photo, what was before (where given), initial mask (where kept) and refined mask.
+    """In the order in which they came to be, as far as they are there.
 
-    `names` are those of the class ids.
+    Photo, what was before, initial mask, refined mask, answer after the round. `names` are those of
+    the class ids.
     """
     photo = _photo(entry.image)
     maps = {
         before_caption: entry.before,
         "Initial mask": entry.label.initial,
-        "Refined mask": entry.label.label_map,
+        REFINED: entry.label.label_map,
+        "After the round": entry.after,
     }
     painted = {
         k: _painted(photo, labels, names) for k, labels in maps.items() if labels is not None
@@ -74,6 +81,8 @@ class Card:
         classes: of the image.
         size: pixels of the maps that the records count.
         coverage: share of the pixels that carry a label, in [0, 1].
+        shape: (H, W) of the map that regions are those of.
+        regions: of the refined mask, that a person may correct.
     """
 
     name: str
@@ -81,13 +90,17 @@ class Card:
     classes: Sequence[ClassRecord]
     size: int
     coverage: float
+    shape: tuple[int, int]
+    regions: Sequence[Region]
 
     @classmethod
     def of(cls, entry: ReportEntry, before_caption: str, names: Sequence[str]) -> "Card":
         """Draw an image; its maps are not kept."""
         label, panels = entry.label, draw_panels(entry, before_caption, names)
-        size = max(label.label_map.size, 1)
-        return cls(entry.name, panels, label.classes, size, label.coverage)
+        # Every pixel was found to be of some class; large images are labelled at a smaller size.
+        size = sum(record.initial_pixels for record in label.classes) or 1
+        shape, regions = label.label_map.shape, find_regions_of(label.label_map)
+        return cls(entry.name, panels, label.classes, size, label.coverage, shape, regions)
 
     @property
     def records(self) -> list[ClassRecord]:

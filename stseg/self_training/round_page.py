@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from detectron2.utils import comm
@@ -14,6 +13,7 @@ from stseg.data import read_image
 from stseg.self_training.dataset_labeler import DatasetLabeler
 from stseg.self_training.guard import RoundVerdict
 from stseg.self_training.page import write_page
+from stseg.self_training.page_advice import advice_on
 from stseg.self_training.page_pictures import ReportEntry
 from stseg.self_training.store import PseudoLabelStore
 from stseg.self_training.target import Target
@@ -40,7 +40,7 @@ def write_round_page(
         store: finished pseudo-labels of the round.
         pictured: indices of the images to show.
         target: images and names.
-        previous: labels of the round before, shown beside the new ones.
+        previous: labels of the round before, shown before the new ones.
         after: index to (H, W) class ids, the model's answers after the round.
         verdict: of the guard on the round.
     """
@@ -65,7 +65,9 @@ def write_round_page(
         verdict=words,
         evidence=evidence,
         remarks={i: "vetoed" for i in target.vetoed},
-        before_caption="After the round" if after is not None else "Label of the round before",
+        before_caption="Label of the round before",
+        advice=advice_on(summary, (store.image_record(i) for i in range(len(store)))),
+        veto_text=target.veto_text,
     )
 
 
@@ -97,9 +99,10 @@ def _entries(
 ) -> Iterator[ReportEntry]:
     for index in pictured:
         path = store.key.images[index]
-        other: Any = None
-        if after is not None:
-            other = after[index]
-        elif previous is not None:
-            other = previous.read_labels(index)
-        yield ReportEntry(path.name, read_image(path), store.read(index), other)
+        yield ReportEntry(
+            path.name,
+            read_image(path),
+            store.read(index),
+            before=previous.read_labels(index) if previous is not None else None,
+            after=after[index] if after is not None else None,
+        )

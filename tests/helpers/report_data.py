@@ -25,6 +25,7 @@ def make_entry(
     *,
     with_initial: bool = True,
     with_before: bool = False,
+    with_after: bool = False,
 ) -> ReportEntry:
     """A random photo; vertical stripes of the classes as initial map, the right half ignored."""
     height, width = map_shape or shape
@@ -35,4 +36,5 @@ def make_entry(
     refined[:, width // 2 :] = -1
     records = tuple(make_record(i, n, accepted=i < len(names) / 2) for i, n in enumerate(names))
     label = PseudoLabel(refined, initial if with_initial else None, records)
-    return ReportEntry(name, photo, label, before=refined if with_before else None)
+    before, after = refined if with_before else None, initial if with_after else None
+    return ReportEntry(name, photo, label, before=before, after=after)

@@ -32,10 +32,11 @@ def test_a_page_has_its_head_and_nothing_from_elsewhere():
 
 def test_only_the_page_with_ticks_may_run_scripts():
     parts = dict.fromkeys(("found", "absent", "cards", "summary", "evidence"), ())
+    texts = dict.fromkeys(("title", "verdict", "veto_text", "nothing", "refined"), "")
+    words = {"seen": (), "names": ()}
     page = render_page(
-        "self_training.html", title="", verdict="", images=0, vocabulary={"seen": ()}, remarks={},
-        **parts,
-    ).decode()  # fmt: skip
+        "self_training.html", images=0, vocabulary=words, remarks={}, advice=None, **parts, **texts
+    ).decode()
     assert "style-src 'unsafe-inline'; script-src 'unsafe-inline'\"" in page
     assert page.count("<script>") == 1
 

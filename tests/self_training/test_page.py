@@ -1,5 +1,6 @@
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 
 from stseg.data import spread
 from stseg.self_training.page import write_page
+from stseg.self_training.page_advice import Advice
 from stseg.self_training.page_counts import count_classes
 from stseg.self_training.page_pictures import PANEL_SIDE, ReportEntry, draw_panels
 from stseg.self_training.pseudo_label import PseudoLabel
@@ -25,6 +27,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.open, self.pictures, self.ticks, self.text, self.addresses = [], [], [], "", []
+        self.regions = {}
         self.feed(text)
         assert not self.open
 
@@ -33,6 +36,10 @@ class Page(HTMLParser):
         self.addresses += [values[k] for k in ("src", "href") if k in values]
         if tag == "img":
             self.pictures.append(values["src"])
+        if tag == "svg":
+            self.image = self.regions.setdefault(values["data-image"], [])
+        if "data-class" in values:
+            self.image.append((values["data-class"], values["d"]))
         if "data-veto" in values:
             self.ticks.append(values["data-veto"])
         if tag not in VOID:
@@ -134,11 +141,10 @@ def test_no_image_gives_a_page_all_the_same(tmp_path):
 @pytest.mark.parametrize("shape", [(60, 90), (1, 1), (3, 2000), (1200, 700), (480, 300), (700, 30)])
 @pytest.mark.parametrize("map_shape", [None, (17, 23)])
 def test_panels_are_small_and_of_one_size(shape, map_shape):
-    panels = draw_panels(
-        make_entry("1.jpg", NAMES, shape, map_shape, with_before=True), "Before", NAMES
-    )
+    entry = make_entry("1.jpg", NAMES, shape, map_shape, with_before=True, with_after=True)
+    panels = draw_panels(entry, "Before", NAMES)
     captions = [panel.caption for panel in panels]
-    assert captions == ["Photo", "Before", "Initial mask", "Refined mask"]
+    assert captions == ["Photo", "Before", "Initial mask", "Refined mask", "After the round"]
     (size,) = {(panel.width, panel.height) for panel in panels}
     assert PANEL_SIDE / 2 < max(size) <= PANEL_SIDE
     assert Image.open(io.BytesIO(panels[0].jpeg)).size == size
@@ -211,3 +217,49 @@ def test_the_page_is_small(tmp_path):
     path, _ = write_page(tmp_path / "p.html", [entry] * 4, title="", vocabulary=VOCABULARY)
     assert path.stat().st_size < 4 * 1_000_000  # noise is the worst that JPEG can meet
     assert not re.search(r"https?://", path.read_text(encoding="utf-8"))
+
+
+def test_what_a_person_alone_gave_is_counted_as_accepted_and_not_as_found(tmp_path):
+    by_hand = make_record(2, "cow", score=0.0, initial_pixels=0, remark="corrected by hand")
+    counts, _ = count_classes([[by_hand, make_record(0, "cat")]], 4)
+    cow = next(count for count in counts if count.class_id == 2)
+    assert (cow.found, cow.accepted, cow.best_score) == (0, 1, None)
+    entry = make_entry("1.jpg", NAMES)
+    entry = replace(entry, label=replace(entry.label, classes=(by_hand,)))
+    page, _ = write(tmp_path, [entry])
+    assert "Found in no image: 3 of 4 classes" in page.text
+    assert "accepted, corrected by hand" in page.text
+
+
+def test_shares_are_of_the_size_at_which_the_label_was_made(tmp_path):
+    # Found at 20 x 20 pixels and enlarged to 100 x 100.
+    label = np.zeros((100, 100), dtype=np.int32)
+    records = (
+        make_record(0, "cat", initial_pixels=300, refined_pixels=390),
+        make_record(1, "dog", accepted=False, initial_pixels=100, refined_pixels=0),
+    )
+    photo = np.zeros((100, 100, 3), dtype=np.uint8)
+    page, _ = write(tmp_path, [ReportEntry("1.jpg", photo, PseudoLabel(label, None, records))])
+    assert all(share in page.text for share in ("75.0 %", "97.5 %", "25.0 %"))
+
+
+@pytest.mark.parametrize("shape", [(60, 90), (1, 1), (3, 2000)])
+def test_the_regions_of_the_refined_mask_can_be_pointed_at(tmp_path, shape):
+    page, _ = write(
+        tmp_path, [make_entry("1.jpg", NAMES, shape), make_entry(" 2.jpg", NAMES, shape)]
+    )
+    regions = page.regions
+    assert (" 2.jpg" not in regions) and len(regions.get("1.jpg", [])) == (3 if shape[1] > 1 else 0)
+    if shape[1] > 1:  # two stripes, and the half without a label
+        assert [name for name, _ in regions["1.jpg"]] == ["nothing", "cat", "dog"]
+        path = regions["1.jpg"][0][1]
+        assert path.startswith("M") and path.endswith("Z") and f"{shape[1] // 2},0" in path
+
+
+def test_advice_comes_first_and_the_veto_file_so_far_is_kept(tmp_path):
+    advice = Advice("No pixel.", ("Lower it.",), (("Threshold", "# Pixels"), ("0.8", "12.5%")))
+    page, _ = write(
+        tmp_path, [make_entry("1.jpg", NAMES)], advice=advice, veto_text="class: <cow>\n"
+    )
+    assert page.text.index("No pixel.") < page.text.index("12.5%") < page.text.index("Classes")
+    assert "class: <cow>" in page.text

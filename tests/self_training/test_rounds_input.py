@@ -90,6 +90,13 @@ def test_a_veto_of_everything(refused, tmp_path):
     assert "all 3 vetoed" in refused({"SELF_TRAINING.VETO_FILE": str(tmp_path / "veto.txt")})
 
 
+def test_regions_where_crops_are_labelled(refused, tmp_path):
+    (tmp_path / "veto.txt").write_text("region: 0.png: 0,0 9,0 9,9: red\n")
+    veto = {"SELF_TRAINING.VETO_FILE": str(tmp_path / "veto.txt")}
+    line = refused({**veto, "SELF_TRAINING.ONLINE": True})
+    assert line.startswith("SELF_TRAINING.VETO_FILE: expected no regions") and "got 1 in" in line
+
+
 def test_a_source_set_that_nobody_knows(refused):
     line = refused({"SELF_TRAINING.SOURCE.DATASETS": ("nowhere",)})
     assert line.startswith("SELF_TRAINING.SOURCE.DATASETS: expected") and "nowhere" in line
@@ -127,8 +134,10 @@ def test_a_part_of_the_weights_is_not_enough_to_adapt(refused, tmp_path):
     assert "tensors missing in the file (colours" in refused(part)
 
 
-def test_no_class_over_the_gate_in_any_image(data, tmp_path):
-    argv = runs.make_argv(data, tmp_path / "run", {"SELF_TRAINING.GATE.THRESH": 1.0})
+@pytest.mark.parametrize("pictures", [0, 1])
+def test_no_class_over_the_gate_in_any_image(data, tmp_path, pictures):
+    closed = {"SELF_TRAINING.GATE.THRESH": 1.0, "SELF_TRAINING.PREVIEW": pictures}
+    argv = runs.make_argv(data, tmp_path / "run", closed)
     earlier = tmp_path / "run" / "self_training" / "round_01-0123456789ab"
     earlier.mkdir(parents=True)
     (earlier / "summary.json").write_text("{}")
@@ -138,7 +147,8 @@ def test_no_class_over_the_gate_in_any_image(data, tmp_path):
     line = text.rstrip().splitlines()[-1]
     assert line.startswith("train_net.py: SELF_TRAINING.GATE.THRESH: expected at least one class")
     assert "Traceback" not in text
-    assert (tmp_path / "run" / "self_training" / "round_01.html").is_file()
+    page = (tmp_path / "run" / "self_training" / "round_01.html").read_text()
+    assert "No pixel got a label." in page and "Pixels that would pass" in page
 
 
 def test_a_sam_that_finds_nothing(data, tmp_path):

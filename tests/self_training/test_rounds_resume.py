@@ -2,7 +2,9 @@
 
 import signal
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from . import round_runs as runs
 
@@ -164,3 +166,22 @@ def test_resuming_without_the_files_of_the_start_says_so(data, whole, tmp_path):
     assert runs.run_in_process(argv, log) == 1
     last = log.read_text().rstrip().splitlines()[-1]
     assert last.startswith("train_net.py: --resume: expected the file start.npz")
+
+
+def test_a_run_resumed_with_corrections_labels_anew(data, tmp_path):
+    folder, veto = tmp_path / "run", tmp_path / "veto.txt"
+    argv = runs.make_argv(data, folder, CHANGES)
+    assert runs.run_in_process(argv, tmp_path / "log", (runs.kill_in, "training step", 5)) < 0
+    before = runs.labels(folder)
+    veto.write_text("region: 0.png: 0,0 56,0 56,40 0,40: white\n")
+    corrected = {**CHANGES, "SELF_TRAINING.VETO_FILE": str(veto)}
+    argv = runs.make_argv(data, folder, corrected, flags=["--resume"])
+    assert runs.run_in_process(argv, tmp_path / "log") == 0, (tmp_path / "log").read_text()
+    made = {k: v for k, v in runs.labels(folder).items() if k not in before}
+    assert len(made) == 4 and all(name.startswith("round_02") for name in made)
+    (name,) = [name for name in made if "000000_0" in name]
+    label = np.asarray(Image.open(folder / "self_training" / name))
+    assert label.shape == (40, 56) and (label == runs.NAMES.index("white")).all()
+    log = (tmp_path / "log").read_text()
+    assert "Regions by hand: 1." in log and "differs in settings.corrected" in log
+    assert "corrected by hand" in (folder / "self_training" / "round_02.html").read_text()
