@@ -133,8 +133,9 @@ def add_self_training_config(cfg: CfgNode) -> None:
     # Most that it may hold, GiB, 0 = no limit: above it what was unused for longest gives way, but
     # nothing of this run, which then computes the rest in every round.
     cfg.SELF_TRAINING.SAM_CACHE_GIB = 0.0
-    # File with classes and images that never become pseudo-labels, "" for none; the preview page
-    # shows its form.
+    # File with classes and images that never become pseudo-labels, and regions of images whose
+    # class a person gives for every round, "" for none. The preview page composes it, and shows its
+    # form. Regions make all labels anew, and are refused with ONLINE.
     cfg.SELF_TRAINING.VETO_FILE = ""
     # Images shown on the page that is written after every round; 0 = no page.
     cfg.SELF_TRAINING.PREVIEW = 12
