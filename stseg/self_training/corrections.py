@@ -111,6 +111,12 @@ def _box(corners: np.ndarray, shape: Sequence[int]) -> tuple[list[int], list[int
     return low.clip(0, most).astype(int).tolist(), high.clip(0, most).astype(int).tolist()
 
 
+def _commonest(class_ids: np.ndarray) -> int:
+    """IGNORE_LABEL where there is none."""
+    ids, counts = np.unique(class_ids, return_counts=True)
+    return int(ids[counts.argmax()]) if len(ids) else IGNORE_LABEL
+
+
 def corrected(
     label: PseudoLabel,
     corrections: Sequence[Correction],
@@ -134,7 +140,8 @@ def corrected(
     label_map, touched = labels_at_size(label.label_map, size).copy(), set()
     for correction in corrections:
         replaced = fill_outline(label_map, correction.rings, correction.class_id)
-        touched |= {correction.class_id, *np.unique(replaced).tolist()}
+        # Others lose a pixel here and there along the outline.
+        touched |= {correction.class_id, _commonest(replaced)}
     # Records count at the size at which the label was made.
     counted = labels_at_size(label_map, label.label_map.shape)
     pixels = np.bincount(counted[counted >= 0], minlength=len(names))
@@ -144,14 +151,10 @@ def corrected(
         records[class_id] = ClassRecord(class_id, names[class_id], 0.0, True, "", 0, 0)
     classes = []
     for class_id, record in records.items():
+        record = replace(record, refined_pixels=int(pixels[class_id]))
         if class_id in touched:
-            is_in = record.accepted or class_id in given
-            record = replace(
-                record,
-                accepted=is_in,
-                reason="" if is_in else record.reason,
-                refined_pixels=int(pixels[class_id]),
-                remark=BY_HAND,
-            )
+            record = replace(record, remark=BY_HAND)
+        if class_id in given:
+            record = replace(record, accepted=True, reason="")
         classes.append(record)
     return replace(label, label_map=label_map, classes=tuple(classes))

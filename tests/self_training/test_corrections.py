@@ -103,3 +103,9 @@ def test_later_corrections_lie_above_earlier_ones_and_nothing_is_no_label():
     assert label.label_map.tolist() == [[2, -1, -1, 2]] * 2
     assert [record.refined_pixels for record in label.classes] == [0, 0, 4]
     assert label.coverage == 0.5
+
+
+def test_a_class_that_loses_a_few_pixels_beside_the_one_that_was_meant_has_no_remark():
+    # Three columns of the cat's twenty, and one of the dog's.
+    label = corrected(LABEL, [Correction("a", (square(17, 0, 21, 20),), 2)], (20, 40), NAMES)
+    assert [record.remark for record in label.classes] == [BY_HAND, "", BY_HAND]

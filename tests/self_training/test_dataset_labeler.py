@@ -277,7 +277,7 @@ def test_a_persons_regions_are_in_every_label_whatever_the_model_says(tmp_path, 
         assert np.array_equal(two_a.label_map, np.where(region, 1, IGNORE_LABEL))
         assert (two_b.label_map == IGNORE_LABEL).all()
         remarks = [[record.remark for record in label.classes] for label in (one_a, one_b)]
-        assert remarks == [["corrected by hand"] * 2, [""] * 2]
+        assert remarks == [["", "corrected by hand"], ["", ""]]
         assert store.classes_for_training() == [(0, 1), (0,), (1,)]
 
 
