@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from textwrap import shorten
+from typing import NoReturn
 
 from stseg.data import image_size
 from stseg.self_training.corrections import NOTHING, Correction, Ring, read_outline
@@ -27,6 +28,7 @@ _FORMS = (
     "'class: NAME', 'image: FILENAME' or 'region: FILENAME: X,Y X,Y X,Y: CLASS' (or 'nothing' as "
     "the class)"
 )
+_MOST_PROBLEMS = 20  # to look for the nearest of many thousand names takes its time
 #: What looks like an outline between two colons; found at every colon.
 _OUTLINE = re.compile(r"(?=:([-+.,;\d\s]*):)")
 
@@ -66,7 +68,7 @@ class Veto:
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if lines cannot be understood; names all of them, with the nearest names.
+            ValueError: if lines cannot be understood; names the first 20, with the nearest names.
         """
         path = Path(path)
         if not path.is_file():
@@ -81,6 +83,9 @@ class Veto:
                 reader.take(line.strip(), number)
             except ValueError as e:
                 problems.append(f"line {number}: {e}")
+            if len(problems) == _MOST_PROBLEMS:
+                problems.append("and perhaps more")
+                break
         problems += reader.contradictions()
         if problems:
             raise ValueError(f"Veto file {path}, {'; '.join(problems)}. Correct or remove them.")
@@ -96,8 +101,10 @@ class _Reader:
     """Gathers what lines say."""
 
     def __init__(self, class_names: Sequence[str], images: Sequence[str]) -> None:
-        self._class_names, self._images = class_names, images
+        self._class_names, self._images = list(class_names), images
         self._image_names = [os.path.basename(image) for image in images]
+        self._known_classes = _places(class_names, name_key)
+        self._known_images = _places(self._image_names, same_name)
         self.classes: set[int] = set()
         self.vetoed: set[str] = set()
         self.corrections: list[tuple[int, Correction]] = []
@@ -109,11 +116,13 @@ class _Reader:
         kind, _, name = (part.strip() for part in line.partition(":"))
         kind = kind.casefold()
         if kind == "class" and name:
-            self.classes.update(self._known("class", name, self._class_names, name_key))
+            self.classes.update(self._classes_called(name))
         elif kind == "image" and name:
             self.vetoed.update(self._image_names[i] for i in self._images_called(name))
         elif kind == "region" and (parts := list(_region_parts(name))):
-            self._take_region(*self._likeliest(parts), number)
+            # Names may hold what looks like an outline.
+            known = (p for p in parts if same_name(p[0]) in self._known_images)
+            self._take_region(*next(known, parts[0]), number)
         else:
             raise ValueError(f"expected {_FORMS}, got {shorten(line, 80)!r}")
 
@@ -135,37 +144,39 @@ class _Reader:
         names = dict.fromkeys(self._image_names[i] for i in images)
         self.corrections += [(number, Correction(name, rings, class_id)) for name in names]
 
-    def _likeliest(self, parts: Sequence[tuple[str, str, str]]) -> tuple[str, str, str]:
-        """Names may hold what looks like an outline: the first parting whose image is known."""
-        known = {same_name(name) for name in self._image_names}
-        return next((p for p in parts if same_name(p[0]) in known), parts[0])
-
     def _images_called(self, name: str) -> list[int]:
-        return self._known("image", name, self._image_names, same_name)
+        found = self._known_images.get(same_name(name))
+        return found or _unknown("image", name, self._image_names)
+
+    def _classes_called(self, name: str) -> list[int]:
+        found = self._known_classes.get(name_key(name))
+        return found or _unknown("class", name, self._class_names)
 
     def _class_called(self, name: str) -> int:
+        """The one that is spelled so, else the only one that is called so."""
         if name_key(name) == NOTHING:
             return IGNORE_LABEL
         if name in self._class_names:
-            return list(self._class_names).index(name)
-        ids = self._known("class", name, self._class_names, name_key)
+            return self._class_names.index(name)
+        ids = self._classes_called(name)
         if len(ids) > 1:
             spelled = ", ".join(self._class_names[i] for i in ids)
             raise ValueError(f"expected one class, got {name!r}, which may be any of {spelled}")
         return ids[0]
 
-    @staticmethod
-    def _known(
-        what: str, name: str, names: Sequence[str], simplify: Callable[[str], str]
-    ) -> list[int]:
-        """Where a name stands among those that there are."""
-        wanted = simplify(name)
-        found = [i for i, other in enumerate(names) if simplify(other) == wanted]
-        if not found:
-            near = ", ".join(nearest(name, names, 3))
-            hint = f"; nearest: {near}" if near else ""
-            raise ValueError(f"expected the name of a known {what}, got {name!r}{hint}")
-        return found
+
+def _places(names: Sequence[str], simplify: Callable[[str], str]) -> dict[str, list[int]]:
+    """Where every name stands, by what its spellings have in common."""
+    places: dict[str, list[int]] = {}
+    for i, name in enumerate(names):
+        places.setdefault(simplify(name), []).append(i)
+    return places
+
+
+def _unknown(what: str, name: str, names: Sequence[str]) -> NoReturn:
+    near = ", ".join(nearest(name, names, 3))
+    hint = f"; nearest: {near}" if near else ""
+    raise ValueError(f"expected the name of a known {what}, got {name!r}{hint}")
 
 
 def _region_parts(text: str) -> Iterator[tuple[str, str, str]]:

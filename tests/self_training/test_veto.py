@@ -51,6 +51,12 @@ def test_every_wrong_line_is_named_with_the_nearest_names(tmp_path):
     assert "line 5" in message and "line 6" in message and "line 1:" not in message
 
 
+def test_of_a_file_about_other_images_the_first_lines_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"line 20: .*; and perhaps more. Correct") as caught:
+        read(tmp_path, "image: other.jpg\n" * 500)
+    assert "line 21" not in str(caught.value)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere.txt"):
         Veto.read(tmp_path / "nowhere.txt", CLASSES, IMAGES)
