@@ -61,7 +61,7 @@ def write_round_page(
         title=f"Self-training, round {number}",
         vocabulary=target.vocabulary,
         summary=figures,
-        records=(store.image_record(i).classes for i in range(len(store))),
+        counted=(store.counts.classes, len(store)),
         verdict=words,
         evidence=evidence,
         remarks={i: "vetoed" for i in target.vetoed},
