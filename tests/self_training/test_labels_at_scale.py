@@ -43,12 +43,10 @@ def read(records):
         yield {"image": image, "height": 4, "width": 6, "vocabulary": WORDS, **record}
 
 
-def make_labeler(images, read=read, quantile=0.5):
+def make_labeler(images, items=read):
     records = tuple({"file_name": str(path)} for path in images)
-    labeler = Labeler(WORDS.names, threshold=0.93)
-    return DatasetLabeler(
-        target=Target("target", records, WORDS), labeler=labeler, items=read, quantile=quantile
-    )
+    target, labeler = Target("target", records, WORDS), Labeler(WORDS.names, threshold=0.93)
+    return DatasetLabeler(target=target, labeler=labeler, items=items, quantile=0.5)
 
 
 @pytest.fixture
@@ -60,30 +58,38 @@ def images(tmp_path):
     return paths
 
 
+class Process:
+    """What one of several did: images it asked the model about, images it wrote, its store."""
+
+    def __init__(self, images, folder, stop_after):
+        self.asked, self.written = [], []
+        labeler = make_labeler(images, self._read)
+        self.store = labeler.store(folder, 1, "weights")
+        write = self.store.write
+
+        def noted(index, *args, **options):
+            if len(self.written) == stop_after:
+                raise InterruptedError
+            self.written.append(index)
+            write(index, *args, **options)
+
+        self.store.write = noted
+        labeler.fill(self.store, Stripes().eval(), [0, 5])
+
+    def _read(self, records):
+        for item in read(records):
+            self.asked.append(item["file_name"])
+            yield item
+
+
 @pytest.fixture
 def fill(images, tmp_path, monkeypatch):
-    """Fills a store with some processes; returns, of each, the images it labelled and the store."""
+    """Fills a store with some processes; returns what each did."""
 
     def start(folder, processes, stop_after=None):
-        def work(rank):
-            done = []
-
-            def noted(records):
-                for item in read(records):
-                    if len(done) == stop_after:
-                        raise InterruptedError
-                    done.append(int(item["image"][0, 0, 0]))
-                    yield item
-
-            # The thresholds are asked for first; they would be cut off, too.
-            quantile = 0.5 if stop_after is None else 0.0
-            labeler = make_labeler(images, noted, quantile)
-            labeler.settings = {"all": "the same"}
-            store = labeler.store(tmp_path / folder, 1, "weights")
-            labeler.fill(store, Stripes().eval(), [0, 5])
-            return done[-len(done) // 2 :] if quantile else done, store
-
-        return Ranks(processes).run(monkeypatch, work)
+        return Ranks(processes).run(
+            monkeypatch, lambda rank: Process(images, tmp_path / folder, stop_after)
+        )
 
     return start
 
@@ -96,9 +102,9 @@ def test_any_number_of_processes_writes_the_same_files_and_counts_the_same(fill,
     runs = {n: fill(f"by {n}", n) for n in (1, 2, 3)}
     files = {n: content(tmp_path / f"by {n}") for n in runs}
     assert files[1] == files[2] == files[3] and len(files[1]) == 2 * 23 + 2 + 2
-    (_, first), *_ = runs[1]
+    first = runs[1][0].store
     assert 0 < first.summary()["coverage"] < 1
-    for _, store in [*runs[2], *runs[3]]:  # every process knows it all
+    for store in [process.store for n in (2, 3) for process in runs[n]]:  # each knows it all
         assert store.summary() == first.summary()
         assert store.counts.classes == first.counts.classes
         assert store.classes_for_training() == first.classes_for_training()
@@ -109,18 +115,18 @@ def test_any_number_of_processes_writes_the_same_files_and_counts_the_same(fill,
 
 @pytest.mark.parametrize(("killed", "resumed"), [(1, 1), (2, 2), (2, 1), (1, 2), (4, 3)])
 def test_labels_cut_off_and_gone_on_with_are_those_in_one_go(fill, tmp_path, killed, resumed):
-    fill("whole", 1, stop_after=99)
+    fill("whole", 1)
     with pytest.raises(InterruptedError):
         fill("killed", killed, stop_after=3)
     before = content(tmp_path / "killed")
-    fill("killed", resumed, stop_after=99)
+    fill("killed", resumed)
     after = content(tmp_path / "killed")
     assert before.items() <= after.items() and len(before) < len(after)
     assert after == content(tmp_path / "whole")
 
 
 def test_what_is_missing_of_one_residue_is_dealt_out_evenly(fill, tmp_path):
-    fill("run", 4, stop_after=99)
+    fill("run", 4)
     whole = content(tmp_path / "run")
     for path in (tmp_path / "run").glob("round_01-*/records/*"):
         number = int(path.name[:6])
@@ -128,20 +134,19 @@ def test_what_is_missing_of_one_residue_is_dealt_out_evenly(fill, tmp_path):
             path.unlink()
         elif number % 4 == 1:
             path.write_bytes(b"damaged")
-    shares = [done for done, _ in fill("run", 4, stop_after=99)]
-    assert shares == [[1, 17], [5, 21], [9], [13]]
+    assert [process.written for process in fill("run", 4)] == [[1, 17], [5, 21], [9], [13]]
     assert content(tmp_path / "run") == whole
 
 
 def test_whole_labels_ask_the_model_for_nothing(fill):
     fill("run", 2)
-    assert [done for done, _ in fill("run", 2)] == [[], []]
+    assert [process.asked for process in fill("run", 2)] == [[], []]
 
 
 def test_a_label_of_the_round_before_that_is_gone_ends_the_comparison_on_all(
     fill, images, tmp_path, monkeypatch
 ):
-    stores = [store for _, store in fill("run", 2)]
+    stores = [process.store for process in fill("run", 2)]
     (stores[0].folder / "labels" / "000001_1.png").unlink()
     shares = Ranks(2).run(
         monkeypatch, lambda rank: make_labeler(images).change_share(stores[rank], stores[rank])
