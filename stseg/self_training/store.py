@@ -248,8 +248,10 @@ class PseudoLabelStore:
         self.counts = counts
         if is_main:
             remove_leftovers(self.folder, below=True)
-            with self._full_disk_explained():
-                write_atomically(self._summary_file, encode_json(self.summary()))
+            content, file = encode_json(self.summary()), self._summary_file
+            if not file.exists() or file.read_bytes() != content:  # else a full disk is no matter
+                with self._full_disk_explained():
+                    write_atomically(file, content)
         return self.summary()
 
     def refused(self) -> list[str]:
@@ -265,6 +267,9 @@ class PseudoLabelStore:
                 other = _parts(json.loads((folder / "manifest.json").read_bytes()))
             except (OSError, ValueError, AttributeError):
                 told.append(f"{folder} has no manifest that can be read")
+                continue
+            if other.get("version") != own["version"]:
+                told.append(f"{folder} is of another version of the program")
                 continue
             differing = sorted(k for k in {*own, *other} if own.get(k) != other.get(k))
             told.append(f"{folder} differs in {', '.join(differing)}")

@@ -9,7 +9,6 @@ from PIL import Image
 
 from stseg.data.image_io import read_label
 from stseg.self_training import store as store_module
-from stseg.self_training.label_changes import count_changes
 from stseg.self_training.pseudo_label import ClassRecord, PseudoLabel
 from stseg.self_training.store import DiskFullError, PseudoLabelStore
 from stseg.self_training.store_key import StoreKey
@@ -186,7 +185,11 @@ def test_folders_that_are_not_taken_are_named_with_what_they_differ_in(tmp_path)
     make_store(tmp_path, round_number=2).open()
     broken = kept.folder.with_name("round_01-broken")
     broken.mkdir()
+    earlier = kept.folder.with_name("round_01-earlier")
+    earlier.mkdir()
+    (earlier / "manifest.json").write_text('{"version": 1, "settings": {"max_side": 1024}}')
     assert set(kept.refused()) == {
+        f"{earlier} is of another version of the program",
         f"{others[0].folder} differs in settings.dtypes",
         f"{others[1].folder} differs in settings.gate, weights",
         f"{broken} has no manifest that can be read",
@@ -319,6 +322,14 @@ def test_a_full_disk_is_explained_at_the_manifest_and_the_summary(tmp_path, monk
         getattr(store, call)()
 
 
+def test_a_full_disk_does_not_stop_what_is_written_already(tmp_path, monkeypatch):
+    summary = fill(make_store(tmp_path).open()).finish()
+    monkeypatch.setattr("os.fsync", full_disk)
+    again = make_store(tmp_path).open()
+    assert again.take_stock() == ([], 0)
+    assert again.finish() == summary
+
+
 def test_other_errors_of_the_disk_stay_what_they_are(tmp_path, monkeypatch):
     store = make_store(tmp_path).open()
 
@@ -328,35 +339,6 @@ def test_other_errors_of_the_disk_stay_what_they_are(tmp_path, monkeypatch):
     monkeypatch.setattr("os.fsync", denied)
     with pytest.raises(PermissionError):
         store.write(0, make_label())
-
-
-def test_change_is_counted_where_both_rounds_have_a_label(tmp_path):
-    maps = [[[0, 0, 1, -1], [0, 1, 1, 2]], [[0, 1, -1, 2], [0, 1, 1, 1]]]
-    stores = [make_store(tmp_path, count=2, round_number=n).open() for n in (1, 2)]
-    for store, rows in zip(stores, maps, strict=True):
-        for index, row in enumerate(rows):
-            labels = np.array([row], dtype=np.int32)
-            store.write(index, PseudoLabel(labels, labels, ()))
-    assert count_changes(*stores) == (6, 2)
-    assert [count_changes(*stores, rank, 2) for rank in (0, 1)] == [(2, 1), (4, 1)]
-
-
-def test_change_without_common_labels_is_unknown(tmp_path):
-    stores = [make_store(tmp_path, count=1, round_number=n).open() for n in (1, 2)]
-    for store, value in zip(stores, (0, -1), strict=True):
-        labels = np.full((2, 2), value, dtype=np.int32)
-        store.write(0, PseudoLabel(labels, labels, ()))
-    assert count_changes(*stores) == (0, 0)
-    next((stores[0].folder / "labels").iterdir()).unlink()
-    assert count_changes(*stores) is None
-
-
-def test_change_between_other_images_or_classes_is_refused(tmp_path):
-    store = make_store(tmp_path)
-    with pytest.raises(ValueError, match="same images"):
-        count_changes(store, make_store(tmp_path, count=3))
-    with pytest.raises(ValueError, match="same classes"):
-        count_changes(store, make_store(tmp_path, names=("a", "b", "c")))
 
 
 def test_moved_images_go_on_in_the_same_folder(tmp_path):
