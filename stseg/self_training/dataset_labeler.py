@@ -1,9 +1,13 @@
 """Pseudo-labels of a whole data set: the model and SAM on one side, files on the other."""
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, astuple
+from itertools import chain
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,13 +23,17 @@ from stseg.modeling.meta_arch import OpenVocabSegmentor
 from stseg.modeling.scores import label_maps
 from stseg.self_training.corrections import corrected
 from stseg.self_training.gate import class_thresholds, initial_masks
+from stseg.self_training.label_changes import count_changes
 from stseg.self_training.labeler import Labeler, SamBranch
 from stseg.self_training.pseudo_label import PseudoLabel
 from stseg.self_training.sam_features import SamFeatures
 from stseg.self_training.store import PseudoLabelStore
-from stseg.self_training.store_key import LABELLING_VERSION, StoreKey
+from stseg.self_training.store_counts import share_of
+from stseg.self_training.store_key import LABELLING_VERSION, StoreKey, image_digests
 from stseg.self_training.target import Target
 from stseg.utils import kept_random_state, phase
+
+logger = logging.getLogger(__name__)
 
 #: From records to inputs of the model in evaluation mode, one for each, in order: "image" (3, h,
 #: w), "file_name", "height" and "width" of the answer, and whatever else the model asks for.
@@ -64,30 +72,48 @@ class DatasetLabeler:
         self.target, self.labeler, self.items = target, labeler, items
         self._max_side, self._quantile, self._refine_file = max_side, quantile, refine_file
         self._features, self._answers = features, AnswersDigest()
+        self._digests: tuple[str, ...] | None = None
+        self._stores: dict[tuple[Path, int, str], PseudoLabelStore] = {}
         self.settings = settings or _settings_of(labeler, max_side, quantile, refine_file)
 
     def digest(self, model: nn.Module) -> str:
         """Of all weights that a model's answers depend on; its frozen ones are read once."""
         return self._answers.of(model)
 
-    def store(self, root: str, round_number: int, weights: str) -> PseudoLabelStore:
-        """The folder of a round, not opened yet.
+    def store(self, root: str | PathLike[str], round_number: int, weights: str) -> PseudoLabelStore:
+        """The folder of a round, not opened yet; all ranks together, and the same object again.
 
         Args:
             root: holds the folders of all rounds.
             round_number: from 1.
             weights: digest of the weights that label.
         """
-        settings = dict(self.settings)
-        if self.target.corrections:  # without any, folders of earlier versions serve on
-            settings["corrected"] = [astuple(part) for part in self.target.corrections]
-        key = StoreKey.of(
-            weights=weights,
-            vocabulary=self.target.vocabulary.key,
-            settings=settings,
-            images=[record["file_name"] for record in self.target.records],
-        )
-        return PseudoLabelStore(root, round_number, key, self.target.vocabulary.names)
+        asked = (Path(root), round_number, weights)
+        if asked not in self._stores:
+            settings = dict(self.settings)
+            if self.target.corrections:  # without any, folders of earlier versions serve on
+                settings["corrected"] = [astuple(part) for part in self.target.corrections]
+            key = StoreKey(
+                weights=weights,
+                vocabulary=self.target.vocabulary.key,
+                settings=settings,
+                images=tuple(Path(record["file_name"]) for record in self.target.records),
+                image_digests=self._image_digests(),
+            )
+            store = PseudoLabelStore(Path(root), round_number, key, self.target.vocabulary.names)
+            # Those of rounds long past are not asked for again.
+            kept = {k: v for k, v in self._stores.items() if k[1] >= round_number - 1}
+            self._stores = {**kept, asked: store}
+        return self._stores[asked]
+
+    def _image_digests(self) -> tuple[str, ...]:
+        """Of all images, each of which one rank reads, once in a run."""
+        if self._digests is None:
+            with phase("image digests"):
+                mine = share_of(len(self.target.records), *_place())
+                found = image_digests(self.target.records[i]["file_name"] for i in mine)
+                self._digests = tuple(chain.from_iterable(comm.all_gather(found)))
+        return self._digests
 
     @phase("pseudo-labels")
     def fill(self, store: PseudoLabelStore, model: nn.Module, pictured: Sequence[int]) -> None:
@@ -99,22 +125,45 @@ class DatasetLabeler:
             pictured: indices of images whose initial maps are kept for the page.
         """
         if is_main := comm.is_main_process():
-            store.open().forget_damaged()
+            store.open()
         comm.synchronize()
         store.open()
-        todo = store.missing(comm.get_rank(), comm.get_world_size())
+        missing = _missing(store)
+        todo = missing[comm.get_rank() :: comm.get_world_size()]
         with kept_random_state(), inference_context(model), torch.no_grad(), self.cached(model):
-            thresholds = self._thresholds(model)
+            thresholds = self._thresholds(model) if missing else None
             bar = tqdm(todo, f"pseudo-labels {store.round_number}", disable=not (todo and is_main))
             for index, item in zip(bar, self._items(todo), strict=True):
                 label = self.label(model, item, thresholds)
                 size = (item["height"], item["width"])
                 label = self._corrected(index, label, size)
                 store.write(index, label, size=size, keep_initial=index in pictured)
-        comm.synchronize()
-        if is_main and not store.is_finished:
-            store.finish()
-        comm.synchronize()
+        _finish(store)
+
+    def is_whole(self, store: PseudoLabelStore) -> bool:
+        """Whether all labels of a round are there; all ranks together, each looks at its share.
+
+        Of a store that this process has filled, or has looked at before, nothing is read again.
+        """
+        if store.counts is None and not _missing(store):
+            _finish(store)
+        return store.counts is not None
+
+    def change_share(self, previous: PseudoLabelStore, current: PseudoLabelStore) -> float | None:
+        """Share of the pixels labelled in both rounds whose class differs; all ranks together.
+
+        Returns:
+            In [0, 1]; None where no pixel is labelled in both, or a label of the round before
+            cannot be read any more.
+
+        Raises:
+            ValueError: if the two hold other images or classes.
+        """
+        parts = comm.all_gather(count_changes(previous, current, *_place()))
+        if None in parts:
+            return None
+        both, changed = (sum(numbers) for numbers in zip(*parts, strict=True))
+        return changed / both if both else None
 
     def _corrected(self, index: int, label: PseudoLabel, size: tuple[int, int]) -> PseudoLabel:
         """With what a person says of the image of an index."""
@@ -164,15 +213,44 @@ class DatasetLabeler:
         """(T,) thresholds by quantile, which need the scores of all images first."""
         if self._quantile <= 0:
             return None
-        scores = []
-        mine = range(comm.get_rank(), len(self.target.records), comm.get_world_size())
+        places, scores = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
+        mine = share_of(len(self.target.records), *_place())
         for item in self._items(mine):
             initial = initial_masks(predict(model, item, self._max_side)[0], self.labeler.scoring)
-            won = np.isin(np.arange(len(initial.scores)), initial.label_map)
-            scores.append(np.where(won, initial.scores, np.nan))
-        rows = np.array([row for part in comm.all_gather(scores) for row in part])
-        per_class = [column[~np.isnan(column)] for column in rows.T]
+            places.append(np.unique(initial.label_map).astype(np.int32))  # won at least a pixel
+            scores.append(initial.scores[places[-1]])
+        # A few classes per image and 8 bytes each, not all T: 20,000 images hold some megabytes.
+        parts = comm.all_gather((np.concatenate(places), np.concatenate(scores)))
+        ids, values = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        per_class = [values[ids == class_id] for class_id in range(len(self.labeler.names))]
         return class_thresholds(per_class, self.labeler.thresholds[0], self._quantile)
+
+
+def _place() -> tuple[int, int]:
+    """Rank and number of processes."""
+    return comm.get_rank(), comm.get_world_size()
+
+
+def _missing(store: PseudoLabelStore) -> list[int]:
+    """Images to do, the same list on all ranks, each of which has looked at its share.
+
+    None goes on before all have looked, so that nobody finds what another has begun to write.
+    """
+    missing, damaged = zip(*comm.all_gather(store.take_stock(*_place())), strict=True)
+    if any(damaged) and comm.is_main_process():
+        logger.warning(
+            "Pseudo-labels in %s: %d of %d are damaged, and made again.",
+            store.folder,
+            sum(damaged),
+            len(store),
+        )
+    return list(chain.from_iterable(missing))
+
+
+def _finish(store: PseudoLabelStore) -> None:
+    """Sum up what all ranks have counted while they looked and wrote."""
+    store.finish(comm.all_gather(store.own_counts), comm.is_main_process())
+    comm.synchronize()
 
 
 def predict(model: nn.Module, item: dict[str, Any], max_side: int) -> tuple[Tensor, Tensor | None]:

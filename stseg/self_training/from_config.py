@@ -101,7 +101,10 @@ def build_dataset_labeler(cfg: CfgNode, target: Target, model: nn.Module) -> Dat
         settings={
             **labelling_keys(cfg),
             "sam": sam_digest(sam, getattr(model, "sam_encoder", None)) if sam else "",
+            "target": target.name,  # whose metadata a mapper of one's own may ask for
+            "thresholds": labeler.thresholds.tolist(),
             "vetoed": sorted(target.vetoed),
+            "seen": target.vocabulary.seen if getattr(model, "asks_seen", False) else None,
         },
         max_side=st.LABEL_MAX_SIZE,
         quantile=st.GATE.QUANTILE,

@@ -34,7 +34,7 @@ from stseg.self_training.guard import GuardSettings, RoundVerdict, judge_round, 
 from stseg.self_training.online_teacher import OnlineTeacher, TaughtLoader
 from stseg.self_training.round_page import write_round_page
 from stseg.self_training.snapshot import Snapshot
-from stseg.self_training.store import PseudoLabelStore, change_share
+from stseg.self_training.store import PseudoLabelStore
 from stseg.utils import phase, some_of, write_atomically
 
 logger = logging.getLogger(__name__)
@@ -188,8 +188,6 @@ class SamPseudoLabelHook(HookBase):
         if self._online is None:
             summary = store.summary()
             previous = self._store(number - 1, self._weights) if number > 1 else None
-            if previous is not None and not _is_usable(previous):
-                previous = None
             self._report_labels(store, summary, previous)
             if not summary["coverage"]:
                 comm.synchronize()  # the page, which the error names, is one process's work
@@ -249,7 +247,7 @@ class SamPseudoLabelHook(HookBase):
             self.trainer.train_on(TaughtLoader(loader, self._online))
             return
         store = self._store(number, self._weights)
-        if not _is_usable(store):
+        if not self._labeler.is_whole(store):
             self._relabel(number, store)
         weights = balance_weights(store.classes_for_training()) if self._balanced else None
         records = store.records_for_training()
@@ -336,9 +334,11 @@ class SamPseudoLabelHook(HookBase):
     def _report_labels(
         self, store: PseudoLabelStore, summary: dict[str, Any], previous: PseudoLabelStore | None
     ) -> None:
+        changed = self._labeler.change_share(previous, store) if previous is not None else None
         if not comm.is_main_process():  # the only one that writes scalars
             return
-        changed = change_share(previous, store) if previous is not None else None
+        if changed is None:  # nothing to compare with, or deleted since
+            previous = None
         accepted = [c["name"] for c in summary["classes"] if c["images_accepted"]]
         storage = self.trainer.storage
         storage.put_scalar("self_training/coverage", summary["coverage"])
@@ -380,11 +380,3 @@ class SamPseudoLabelHook(HookBase):
             after=after,
             verdict=verdict,
         )
-
-
-def _is_usable(store: PseudoLabelStore) -> bool:
-    """Whether all labels of a round are there; all ranks. Some may be damaged or deleted since."""
-    if comm.is_main_process():
-        store.forget_damaged()
-    comm.synchronize()
-    return store.is_finished

@@ -11,9 +11,8 @@ from pathlib import Path
 from stseg.render import class_colours, render_page
 from stseg.self_training.corrections import NOTHING
 from stseg.self_training.page_advice import Advice
-from stseg.self_training.page_counts import count_classes
+from stseg.self_training.page_counts import ClassCount, by_frequency, count_classes
 from stseg.self_training.page_pictures import REFINED, Card, ReportEntry, draw_sheet
-from stseg.self_training.pseudo_label import ClassRecord
 from stseg.structures import Vocabulary
 from stseg.utils import write_atomically
 
@@ -27,7 +26,7 @@ def write_page(
     title: str,
     vocabulary: Vocabulary,
     summary: Sequence[tuple[str, str]] = (),
-    records: Iterable[Sequence[ClassRecord]] | None = None,
+    counted: tuple[Sequence[ClassCount], int] | None = None,
     verdict: str = "",
     evidence: Sequence[Sequence[str]] = (),
     remarks: Mapping[int, str] | None = None,
@@ -43,8 +42,8 @@ def write_page(
         title: heading of the page.
         vocabulary: names of the class ids, and seen marks where known.
         summary: figures at the top: (what, value).
-        records: per image of the whole round, for the counts per class; by default those of
-            `entries`.
+        counted: counts per class of the whole round, and its number of images; by default those
+            of `entries`.
         verdict: the guard's words.
         evidence: the guard's table, as rows of text; the first is the head.
         remarks: class id to a text beside the class.
@@ -58,8 +57,7 @@ def write_page(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     cards = [Card.of(entry, before_caption, vocabulary.names) for entry in entries]
-    counted = [card.classes for card in cards] if records is None else records
-    counts, images = count_classes(counted, len(vocabulary))
+    counts, images = counted or count_classes([c.classes for c in cards], len(vocabulary))
     page = render_page(
         "self_training.html",
         title=title,
@@ -67,7 +65,7 @@ def write_page(
         verdict=verdict,
         evidence=evidence,
         images=images,
-        found=[count for count in counts if count.found or count.accepted],
+        found=[count for count in by_frequency(counts) if count.found or count.accepted],
         absent=[
             vocabulary.names[count.class_id]
             for count in counts

@@ -1,14 +1,11 @@
 """What to do where a round has labelled little or nothing, for the top of its page."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stseg.self_training.store_records import ImageRecord, passing
-
 #: Below this share of labelled pixels a page tells what to do.
 LITTLE = 0.05
-_THRESHOLDS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 
 
 @dataclass(frozen=True)
@@ -26,12 +23,11 @@ class Advice:
     rows: tuple[tuple[str, str], ...]
 
 
-def advice_on(summary: Mapping[str, Any], records: Iterable[ImageRecord]) -> Advice | None:
+def advice_on(summary: Mapping[str, Any]) -> Advice | None:
     """Advice on a round with few labels.
 
     Args:
-        summary: of the round, see `summarise`.
-        records: of all its images; read only where there is something to advise.
+        summary: of the round, see `RoundCounts.summary`.
 
     Returns:
         None where enough is labelled.
@@ -39,8 +35,7 @@ def advice_on(summary: Mapping[str, Any], records: Iterable[ImageRecord]) -> Adv
     coverage = summary["coverage"]
     if coverage >= LITTLE:
         return None
-    shares = passing(records, _THRESHOLDS)
-    rows = [(f"{threshold:g}", f"{share:.1%}") for threshold, share in shares.items()]
+    rows = [(threshold, f"{share:.1%}") for threshold, share in summary["passing"].items()]
     cures = [
         "Lower SELF_TRAINING.GATE.THRESH; the table says how much other thresholds would let "
         "through, before SAM.",

@@ -61,12 +61,12 @@ def write_round_page(
         title=f"Self-training, round {number}",
         vocabulary=target.vocabulary,
         summary=figures,
-        records=(store.image_record(i).classes for i in range(len(store))),
+        counted=(store.counts.classes, len(store)),
         verdict=words,
         evidence=evidence,
         remarks={i: "vetoed" for i in target.vetoed},
         before_caption="Label of the round before",
-        advice=advice_on(summary, (store.image_record(i) for i in range(len(store)))),
+        advice=advice_on(summary),
         veto_text=target.veto_text,
     )
 

@@ -13,7 +13,6 @@ are done and images that are not.
 
 import errno
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,14 +23,12 @@ import numpy as np
 from stseg.data import image_size, is_whole, read_label
 from stseg.render import encode_labels, label_encoding, labels_at_size
 from stseg.self_training.pseudo_label import PseudoLabel
+from stseg.self_training.store_counts import RoundCounts, share_of
 from stseg.self_training.store_key import StoreKey
-from stseg.self_training.store_records import ImageRecord, encode_json, summarise
-from stseg.structures import IGNORE_LABEL
+from stseg.self_training.store_records import ImageRecord, encode_json
 from stseg.utils import remove_leftovers, write_atomically
 
-logger = logging.getLogger(__name__)
-
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -42,7 +39,11 @@ class DiskFullError(OSError):
 class PseudoLabelStore:
     """Writes, reads and sums up the pseudo-labels of one round.
 
-    Several processes may share a folder: each writes the images of its rank, see `missing`.
+    Several processes may share a folder. Each looks at its share of the images and writes those
+    that are dealt to it, and counts what it sees; the sum of these counts is `counts`.
+
+    Attributes:
+        counts: of all images, once `finish` has run in this process; else None.
     """
 
     def __init__(
@@ -64,6 +65,8 @@ class PseudoLabelStore:
             raise ValueError("Pseudo-labels: expected at least one image, got none.")
         self.key, self.names, self.round_number = key, tuple(vocabulary_names), round_number
         self.folder = Path(root) / f"round_{round_number:02d}-{key.digest[:12]}"
+        self.own_counts = RoundCounts(len(self.names))
+        self.counts: RoundCounts | None = None
 
     def __len__(self) -> int:
         return len(self.key.images)
@@ -83,53 +86,56 @@ class PseudoLabelStore:
         self._check_manifest()
         return self
 
-    def forget_damaged(self) -> int:
-        """Delete what cannot be read any more, so that it is missing and made anew; rank 0 alone.
+    def take_stock(self, rank: int = 0, world_size: int = 1) -> tuple[list[int], int]:
+        """Look at a share of the images: count what is whole, delete what is damaged.
+
+        Counting begins anew. All processes look before any of them writes.
+
+        Args:
+            rank: of this process; each looks at a share of its own.
+            world_size: how many there are.
 
         Returns:
-            For how many images.
+            Images of the share that are to do, and how many of them were damaged.
         """
-        damaged = [i for i in range(len(self)) if self.is_done(i) and not self._is_whole(i)]
-        for index in damaged:
-            for file in (self._record_file, self._label_file, self._initial_file):
-                file(index).unlink(missing_ok=True)
-        try:
-            if self._summary_file.exists():
-                self.summary()
-        except ValueError:
-            self._summary_file.unlink()
-        if damaged:
-            logger.warning(
-                "Pseudo-labels in %s: %d of %d are damaged, and made again.",
-                self.folder,
-                len(damaged),
-                len(self),
-            )
-        return len(damaged)
+        if not 0 <= rank < world_size:
+            raise ValueError(f"Rank: expected 0 to {world_size - 1}, got {rank}.")
+        self.own_counts, self.counts = RoundCounts(len(self.names)), None
+        missing, damaged = [], 0
+        for index in share_of(len(self), rank, world_size):
+            if not self.is_done(index):
+                missing.append(index)
+            elif record := self._whole(index):
+                self.own_counts.add(index, record, self._size_of(index))
+            else:
+                missing.append(index)
+                damaged += 1
+                for file in (self._record_file, self._label_file, self._initial_file):
+                    file(index).unlink(missing_ok=True)
+        return missing, damaged
 
-    def _is_whole(self, index: int) -> bool:
+    def _whole(self, index: int) -> ImageRecord | None:
+        """The record of an image whose files can all be read."""
         initial = self._initial_file(index)
         try:
             record = self.image_record(index)
             size = image_size(self._label_file(index))
         except (OSError, ValueError):
-            return False
+            return None
         is_good = size == (record.height, record.width) and is_whole(self._label_file(index))
-        return is_good and (not initial.exists() or is_whole(initial))
+        return record if is_good and (not initial.exists() or is_whole(initial)) else None
+
+    def _size_of(self, index: int) -> int:
+        files = [self._record_file(index), self._label_file(index), self._initial_file(index)]
+        return sum(file.stat().st_size for file in files if file.exists())
 
     def is_done(self, index: int) -> bool:
         """Whether label and record of an image are there."""
         return self._record_file(index).exists() and self._label_file(index).exists()
 
-    def missing(self, rank: int = 0, world_size: int = 1) -> list[int]:
-        """Images still to do by one process.
-
-        An image belongs to a rank by its index alone, so that processes that look at different
-        moments, or another number of them in a later run, do each image once.
-        """
-        if not 0 <= rank < world_size:
-            raise ValueError(f"Rank: expected 0 to {world_size - 1}, got {rank}.")
-        return [i for i in range(rank, len(self), world_size) if not self.is_done(i)]
+    def missing(self) -> list[int]:
+        """Images without label or record."""
+        return [i for i in range(len(self)) if not self.is_done(i)]
 
     def write(
         self,
@@ -153,14 +159,14 @@ class PseudoLabelStore:
         labels = labels_at_size(label.label_map, size or label.label_map.shape)
         png = encode_labels(labels, len(self.names))
         record = ImageRecord.of(self.key.images[index].name, labels, label.classes)
+        files = {self._label_file(index): png, self._record_file(index): record.encode()}
+        if keep_initial and label.initial is not None:
+            initial = encode_labels(labels_at_size(label.initial, labels.shape), len(self.names))
+            files = {self._initial_file(index): initial, **files}
         with self._full_disk_explained():
-            if keep_initial and label.initial is not None:
-                initial = encode_labels(
-                    labels_at_size(label.initial, labels.shape), len(self.names)
-                )
-                write_atomically(self._initial_file(index), initial)
-            write_atomically(self._label_file(index), png)
-            write_atomically(self._record_file(index), record.encode())
+            for path, content in files.items():
+                write_atomically(path, content)
+        self.own_counts.add(index, record, sum(map(len, files.values())))
 
     def read(self, index: int) -> PseudoLabel:
         """A pseudo-label as written, at the image's size; `initial` is None where not kept."""
@@ -190,51 +196,63 @@ class PseudoLabelStore:
                 "file_name": str(self.key.images[i]),
                 "sem_seg_file_name": str(self._label_file(i)),
             }
-            for i in range(len(self))
-            if self.image_record(i).label_pixels
+            for i, classes in self._labelled()
+            if classes
         ]
 
     def classes_for_training(self) -> list[tuple[int, ...]]:
         """Class ids in the label of each image of `records_for_training`, in its order."""
-        records = (self.image_record(i) for i in range(len(self)))
-        return [tuple(record.label_pixels) for record in records if record.label_pixels]
+        return [classes for _, classes in self._labelled() if classes]
+
+    def _labelled(self) -> list[tuple[int, tuple[int, ...]]]:
+        if self.counts is None:
+            raise ValueError(
+                f"Pseudo-labels in {self.folder}: expected counts of all images, got none yet. "
+                "Call `finish` first."
+            )
+        return sorted(self.counts.labelled.items())
 
     def summary(self) -> dict[str, Any]:
-        """What `finish` wrote.
+        """What `finish` gave.
 
         Raises:
             FileNotFoundError: if it has not run yet.
         """
-        return json.loads(self._summary_file.read_bytes())
+        if self.counts is None:
+            return json.loads(self._summary_file.read_bytes())
+        disk_use = self.counts.total_bytes + self._manifest_file.stat().st_size
+        return {**self.counts.summary(self.names), "disk_use": disk_use}
 
-    def finish(self) -> dict[str, Any]:
-        """Check that every image is done, write summary.json and return its content.
+    def finish(
+        self, parts: Sequence[RoundCounts] | None = None, is_main: bool = True
+    ) -> dict[str, Any]:
+        """Check that every image is done, sum up, write summary.json and return its content.
 
-        One process calls it, after all have written. Beside what `summarise` gives, "disk_use" is
-        in bytes.
+        Beside what `RoundCounts.summary` gives, "disk_use" is in bytes. No image's file is read.
+
+        Args:
+            parts: `own_counts` of all processes; None where there is only this one.
+            is_main: whether this process is the one that writes.
 
         Raises:
             ValueError: if images are missing.
         """
-        missing = self.missing()
-        if missing:
+        counts = RoundCounts.sum_of(parts or [self.own_counts])
+        if missing := [i for i in range(len(self)) if i not in counts.labelled]:
             first = ", ".join(self.key.images[i].name for i in missing[:5])
             raise ValueError(
                 f"Pseudo-labels in {self.folder}: expected all {len(self)} images, got "
                 f"{len(missing)} missing ({first}{', ...' if len(missing) > 5 else ''}). "
                 "Run the same command again; it goes on with them."
             )
-        remove_leftovers(self.folder, below=True)
-        records = (self.image_record(i) for i in range(len(self)))
-        summary = {**summarise(records, self.names), "disk_use": self.disk_use()}
-        with self._full_disk_explained():
-            write_atomically(self._summary_file, encode_json(summary))
-        return summary
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether `finish` has run and nothing has been deleted since."""
-        return self._summary_file.exists() and not self.missing()
+        self.counts = counts
+        if is_main:
+            remove_leftovers(self.folder, below=True)
+            content, file = encode_json(self.summary()), self._summary_file
+            if not file.exists() or file.read_bytes() != content:  # else a full disk is no matter
+                with self._full_disk_explained():
+                    write_atomically(file, content)
+        return self.summary()
 
     def refused(self) -> list[str]:
         """Folders of this round beside it, with what they differ in, such as "settings.gate".
@@ -249,6 +267,9 @@ class PseudoLabelStore:
                 other = _parts(json.loads((folder / "manifest.json").read_bytes()))
             except (OSError, ValueError, AttributeError):
                 told.append(f"{folder} has no manifest that can be read")
+                continue
+            if other.get("version") != own["version"]:
+                told.append(f"{folder} is of another version of the program")
                 continue
             differing = sorted(k for k in {*own, *other} if own.get(k) != other.get(k))
             told.append(f"{folder} differs in {', '.join(differing)}")
@@ -344,30 +365,6 @@ def _parts(manifest: dict[str, Any]) -> dict[str, Any]:
     """What a manifest tells, settings one by one, without the digest of it all."""
     parts = {k: v for k, v in manifest.items() if k not in ("digest", "settings")}
     return parts | {f"settings.{k}": v for k, v in manifest.get("settings", {}).items()}
-
-
-def change_share(previous: PseudoLabelStore, current: PseudoLabelStore) -> float | None:
-    """Share of the pixels labelled in both rounds whose class differs, in [0, 1].
-
-    Reads one pair of maps at a time.
-
-    Returns:
-        None where no pixel is labelled in both.
-
-    Raises:
-        ValueError: if the two hold other images or classes.
-    """
-    if previous.key.describe()["images"] != current.key.describe()["images"]:
-        raise ValueError("Change of pseudo-labels: expected the same images in both rounds.")
-    if previous.names != current.names:
-        raise ValueError("Change of pseudo-labels: expected the same classes in both rounds.")
-    both = changed = 0
-    for index in range(len(current)):
-        old, new = previous.read_labels(index), current.read_labels(index)
-        labelled = (old != IGNORE_LABEL) & (new != IGNORE_LABEL)
-        both += int(labelled.sum())
-        changed += int((labelled & (old != new)).sum())
-    return changed / both if both else None
 
 
 def _megabytes(count: float) -> str:

@@ -27,7 +27,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from stseg.checkpoint.state import weights_digest
-from stseg.engine import train_command
+from stseg.engine import run_process, train_command
+from stseg.engine.arguments import parse_args
+from stseg.engine.processes import cpu_worker, free_port
 from stseg.modeling.encoders.sam import SAMImageEncoder
 from stseg.render.colours import class_colours
 from stseg.utils import watching
@@ -164,6 +166,24 @@ def start_process(argv, log, *patches, main=train_command):
     process = context.Process(target=_child, args=(argv, log, patches, main))
     process.start()
     return process
+
+
+def run_in_two_processes(argv, log, *patches):
+    """As `run_in_process` with two that train together; returns both exit codes."""
+    argv = [*argv, "--num-cpu-processes", "2"]
+    url = f"tcp://127.0.0.1:{free_port()}"
+    processes = [start_process(argv, log, *patches, main=_Worker(rank, url)) for rank in (0, 1)]
+    return [finish_process(process) for process in processes]
+
+
+class _Worker:
+    """One of two processes."""
+
+    def __init__(self, rank, url):
+        self.rank, self.url = rank, url
+
+    def __call__(self):
+        cpu_worker(self.rank, run_process, parse_args(), "fork", self.url)
 
 
 def finish_process(process):

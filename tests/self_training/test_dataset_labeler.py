@@ -13,13 +13,13 @@ from stseg.checkpoint import WeightFacts
 from stseg.data.readers import register_images
 from stseg.modeling.meta_arch import STSeg
 from stseg.modeling.scores import Tiles
-from stseg.self_training import dataset_labeler as module
 from stseg.self_training.corrections import Correction
 from stseg.self_training.dataset_labeler import DatasetLabeler, predict, predict_labels
 from stseg.self_training.from_config import build_dataset_labeler
 from stseg.self_training.labeler import LABELER_REGISTRY, Labeler
 from stseg.self_training.target import Target
 from stseg.structures import IGNORE_LABEL, Vocabulary
+from tests.helpers.ranks import Ranks
 from tests.helpers.systems import CaptionFake
 from tests.helpers.tiny_model import register, tiny_cfg
 
@@ -64,51 +64,37 @@ def leaves(node, path=""):
 def changed(value):
     if isinstance(value, bool):
         return not value
+    if value is None:
+        return 1
     return [*value, 1] if isinstance(value, (list, tuple)) else value + type(value)(1)
 
 
-#: What pseudo-labels depend on, sections or keys, but for those below.
-DECIDING = (
-    "SELF_TRAINING.GATE",
-    "SELF_TRAINING.REFINE",
-    "SELF_TRAINING.LABEL_MAX_SIZE",
-    "MODEL.META_ARCHITECTURE",
-    "MODEL.SAM",
-    "MODEL.CLIP",
-    "MODEL.DTYPE",
-    "MODEL.STSEG",
-    "MODEL.SEM_SEG_HEAD",
-    "MODEL.TEXT",
-    "TEST.SLIDING_WINDOW",
-    "INPUT.MIN_SIZE_TEST",
-    "INPUT.MAX_SIZE_TEST",
-)
-#: Written out here as well: a key that is put among those of speed by mistake is noticed.
-HARMLESS = (
-    "SELF_TRAINING.REFINE.BATCH_SIZE",
-    "MODEL.DEVICE",
-    "MODEL.WEIGHTS",
-    "MODEL.PARTIAL_WEIGHTS_ENABLED",
-    "MODEL.LOSS",
-    "MODEL.CLIP.PRETRAINED",
-    "MODEL.CLIP.FINETUNE",
-    "MODEL.CLIP.DROP_PATH",
-    "MODEL.CLIP.GRADIENT_CHECKPOINTING",
-    "MODEL.SAM.CHECKPOINT",
-    "MODEL.TEXT.CACHE_DIR",
-    "MODEL.TEXT.CACHE_GIB",
-    "MODEL.TEXT.CHUNK_SIZE",
-    "MODEL.STSEG.DEA.INIT",
-    "MODEL.STSEG.GUIDANCE_DETACHED",
-    "MODEL.SEM_SEG_HEAD.CHUNK_SIZE",
-    "MODEL.SEM_SEG_HEAD.KEPT_MIB",
-    "MODEL.SEM_SEG_HEAD.GRADIENT_CHECKPOINTING",
-    "MODEL.SEM_SEG_HEAD.POOLING_SIZE_TRAIN",
-    "MODEL.SEM_SEG_HEAD.PRIOR_PROB",
-)
+#: Keys and sections that no pseudo-label depends on. Written out here as well: one that is put
+#: among them by mistake, or has another name by now, is noticed.
+HARMLESS = """
+    CUDNN_BENCHMARK DATALOADER DATASETS GLOBAL OUTPUT_DIR SEED SOLVER VERSION VIS_PERIOD
+    INPUT.BLUR_SIGMA INPUT.COLOR_AUG_SSD INPUT.CROP INPUT.MASK_FORMAT INPUT.MAX_SIZE_TRAIN
+    INPUT.MIN_SIZE_TRAIN INPUT.MIN_SIZE_TRAIN_SAMPLING INPUT.NOISE_STD INPUT.RANDOM_FLIP
+    MODEL.CLIP.DROP_PATH MODEL.CLIP.FINETUNE MODEL.CLIP.GRADIENT_CHECKPOINTING
+    MODEL.CLIP.PRETRAINED MODEL.DEVICE MODEL.LOSS MODEL.PARTIAL_WEIGHTS_ENABLED
+    MODEL.SAM.CHECKPOINT MODEL.SEM_SEG_HEAD.CHUNK_SIZE MODEL.SEM_SEG_HEAD.GRADIENT_CHECKPOINTING
+    MODEL.SEM_SEG_HEAD.KEPT_MIB MODEL.SEM_SEG_HEAD.POOLING_SIZE_TRAIN
+    MODEL.SEM_SEG_HEAD.PRIOR_PROB MODEL.STSEG.DEA.INIT MODEL.STSEG.GUIDANCE_DETACHED
+    MODEL.TEXT.CACHE_DIR MODEL.TEXT.CACHE_GIB MODEL.TEXT.CHUNK_SIZE MODEL.WEIGHTS
+    SELF_TRAINING.ALPHA SELF_TRAINING.BALANCED_SAMPLING SELF_TRAINING.ENABLED
+    SELF_TRAINING.GUARD SELF_TRAINING.IMAGES SELF_TRAINING.ONLINE SELF_TRAINING.PREVIEW
+    SELF_TRAINING.REFINE.BATCH_SIZE SELF_TRAINING.ROUNDS SELF_TRAINING.ROUND_ITERS
+    SELF_TRAINING.SAM_CACHE_DIR SELF_TRAINING.SAM_CACHE_GIB SELF_TRAINING.SOURCE
+    SELF_TRAINING.SOURCE_VOCABULARY SELF_TRAINING.VETO_FILE SELF_TRAINING.VOCABULARY
+    TEST.BEST_METRIC TEST.EVALUATOR TEST.EVAL_PERIOD TEST.EXPECTED_RESULTS TEST.PICTURES
+""".split()
+#: What decides without being a name that is walked: an unknown labeler is refused.
+WALKED_ELSEWHERE = ("SELF_TRAINING.LABELER",)
 
 
 def is_harmless(path):
+    if path == "SOLVER.MATMUL_PRECISION":
+        return False
     return any(path == key or path.startswith(f"{key}.") for key in HARMLESS)
 
 
@@ -128,29 +114,25 @@ def folder_of(tmp_path):
     return folder
 
 
-def test_every_key_that_labels_depend_on_changed_alone_makes_another_store(folder_of):
+def test_every_key_changed_alone_makes_another_store_unless_it_is_known_to_be_harmless(folder_of):
     cfg = tiny_cfg(SELF_TRAINING__REFINE__ENABLED=False)
-    folders = {"": folder_of(cfg)}
+    base, folders, harmless = folder_of(cfg), [], set()
     for node, key, path in leaves(cfg):
-        if path.startswith(DECIDING) and not is_harmless(path):
-            before = node[key]
-            node[key] = changed(before) if path != "SELF_TRAINING.REFINE.ENABLED" else True
-            folders[path] = folder_of(cfg)
-            node[key] = before
-    assert len(folders) > 40 and folder_of(cfg) == folders[""]
-    assert len(set(folders.values())) == len(folders)
-
-
-def test_keys_that_no_label_depends_on_are_there_and_change_nothing(folder_of):
-    cfg = tiny_cfg(SELF_TRAINING__REFINE__ENABLED=False)
-    base, found = folder_of(cfg), set()
-    for node, key, path in leaves(cfg):
+        if path in WALKED_ELSEWHERE:
+            continue
+        before = node[key]
+        dict.__setitem__(node, key, changed(before))
+        found = folder_of(cfg)
+        node[key] = before
         if is_harmless(path):
-            found.update(x for x in HARMLESS if path == x or path.startswith(f"{x}."))
-            before, node[key] = node[key], changed(node[key])
-            assert folder_of(cfg) == base, path
-            node[key] = before
-    assert found == set(HARMLESS)
+            harmless.update(x for x in HARMLESS if path == x or path.startswith(f"{x}."))
+            assert found == base, path
+        else:
+            assert found != base, path
+            folders.append(found)
+    assert folder_of(cfg) == base
+    assert len(set(folders)) == len(folders) > 100
+    assert harmless == set(HARMLESS)
 
 
 def test_other_weights_of_sam_under_the_same_name_make_another_store(folder_of):
@@ -178,10 +160,24 @@ def test_weights_names_images_and_vetoes_make_another_store_and_speed_does_not(f
         folder_of(cfg, corrections=(Correction("a.jpg", (((0, 0), (9, 0), (9, 9)),), 0),)),
         folder_of(cfg, corrections=(Correction("a.jpg", (((0, 0), (9, 0), (9, 8)),), 0),)),
         folder_of(cfg, corrections=(Correction("a.jpg", (((0, 0), (9, 0), (9, 8)),), 1),)),
+        folder_of(cfg, name="of other metadata"),
     ]
     assert len(set(folders)) == len(folders)
     cfg.SELF_TRAINING.REFINE.BATCH_SIZE = 4
     assert folder_of(cfg) == folders[0]
+
+
+def test_marks_of_what_stage_1_had_count_for_a_model_that_asks_for_them(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"a picture")
+    words = Vocabulary.parse("a; b")
+    target = Target("target", ({"file_name": str(tmp_path / "a.jpg")},), words)
+    cfg, model = tiny_cfg(SELF_TRAINING__REFINE__ENABLED=False), nn.Linear(1, 1)
+    for model.asks_seen in (False, True):
+        folders = {
+            build_dataset_labeler(cfg, target, model).store(tmp_path, 1, "weights").folder
+            for target in (target, replace(target, vocabulary=words.with_seen("b")))
+        }
+        assert len(folders) == 1 + model.asks_seen
 
 
 class Bars(nn.Module):
@@ -202,9 +198,9 @@ class Bars(nn.Module):
         return answers
 
 
-@pytest.mark.parametrize("rank", [None, 0, 1])
+@pytest.mark.parametrize("processes", [1, 2, 7])
 def test_a_quantile_is_over_the_images_that_a_class_wins_in_all_processes(
-    tmp_path, monkeypatch, rank, clean_catalog
+    tmp_path, monkeypatch, processes, clean_catalog
 ):
     # Won by the first class at 0.6, 0.7 and 0.8: the middle passes. Two others it does not win.
     levels = (0.1, 0.8, 0.2, 0.6, 0.7)
@@ -216,32 +212,21 @@ def test_a_quantile_is_over_the_images_that_a_class_wins_in_all_processes(
     target = Target("bars", records, Vocabulary.parse("a; b"), frozenset())
     cfg = tiny_cfg(SELF_TRAINING__REFINE__ENABLED=False, SELF_TRAINING__GATE__QUANTILE=0.5)
     cfg.merge_from_list(["DATALOADER.NUM_WORKERS", 0, "INPUT.MIN_SIZE_TEST", 0])
-    labeler = build_dataset_labeler(cfg, target, Bars())
-    store = labeler.store(tmp_path, 1, "weights")
-    if rank is not None:  # this process's part, with that of the other one
-        gathered = []
+    gathered = []
 
-        def gather(scores):
-            gathered.append(scores)
-            return gathered
+    def fill(rank):
+        labeler = build_dataset_labeler(cfg, target, Bars())
+        store = labeler.store(tmp_path, 1, "weights")
+        labeler.fill(store, Bars(), [])
+        return store
 
-        for other in (1 - rank, rank):
-            monkeypatch.setattr(module.comm, "get_world_size", lambda: 2)
-            monkeypatch.setattr(module.comm, "get_rank", lambda other=other: other)
-            monkeypatch.setattr(module.comm, "is_main_process", lambda: True)
-            monkeypatch.setattr(module.comm, "synchronize", lambda: None)
-            monkeypatch.setattr(module.comm, "all_gather", gather)
-            monkeypatch.setattr(store, "finish", lambda: None)
-            if other != rank:
-                monkeypatch.setattr(store, "missing", lambda *_: [])
-                labeler.fill(store, Bars(), [])
-                monkeypatch.undo()
-    labeler.fill(store, Bars(), [])
-    mine = range(len(levels)) if rank is None else range(rank, len(levels), 2)
-    firsts = {k: store.image_record(k).classes[0] for k in mine}
-    accepted = [k for k, first in firsts.items() if first.accepted and first.name == "a"]
-    assert accepted == [k for k in (1, 4) if k in mine]
-    assert [store.is_done(k) for k in range(len(levels))] == [k in mine for k in range(len(levels))]
+    store = Ranks(processes, gathered).run(monkeypatch, fill)[-1]
+    firsts = [store.image_record(k).classes[0] for k in range(len(levels))]
+    assert [k for k, first in enumerate(firsts) if first.accepted and first.name == "a"] == [1, 4]
+    # Of thresholds no more is sent than the classes that an image has.
+    scores = [x[1] for x in gathered if isinstance(x, tuple) and isinstance(x[1], np.ndarray)]
+    assert len(scores) == processes
+    assert sum(map(len, scores)) == sum(2 if x > 0.5 else 1 for x in levels)
 
 
 def test_a_persons_regions_are_in_every_label_whatever_the_model_says(tmp_path, clean_catalog):

@@ -10,7 +10,7 @@ from PIL import Image
 from stseg.data import spread
 from stseg.self_training.page import write_page
 from stseg.self_training.page_advice import Advice
-from stseg.self_training.page_counts import count_classes
+from stseg.self_training.page_counts import by_frequency, count_classes
 from stseg.self_training.page_pictures import PANEL_SIDE, ReportEntry, draw_panels
 from stseg.self_training.pseudo_label import PseudoLabel
 from stseg.structures import Vocabulary
@@ -104,7 +104,7 @@ def test_names_that_no_line_can_hold_get_no_tick(tmp_path):
 
 def test_counts_are_over_all_images_where_given(tmp_path):
     records = [[make_record(0, "cat"), make_record(3, "zebra", accepted=False)]] * 7
-    page, _ = write(tmp_path, [make_entry("1.jpg", NAMES)], records=records)
+    page, _ = write(tmp_path, [make_entry("1.jpg", NAMES)], counted=count_classes(records, 4))
     assert "Over 7 images" in page.text and "Found in no image: 2 of 4 classes" in page.text
     assert "score 0.41 below 0.90 and 6 alike" in page.text
 
@@ -196,11 +196,25 @@ def test_reasons_that_differ_in_figures_count_as_one():
     ]
     object.__setattr__(records[3][0], "reason", "score 0.57 below 0.88")
     counts, images = count_classes(records, 3)
-    assert images == 4 and [count.class_id for count in counts] == [1, 0, 2]
-    dog = counts[0]
+    assert images == 4 and [count.class_id for count in by_frequency(counts)] == [1, 0, 2]
+    dog = counts[1]
     assert (dog.found, dog.accepted, dog.initial_pixels, dog.refined_pixels) == (3, 1, 120, 90)
-    assert dog.reasons == {"score 0.41 below 0.90": 2} and dog.best_score == 0.95
+    assert dog.why_not() == "score 0.41 below 0.90 and 1 alike" and dog.best_score == 0.95
     assert counts[2].best_score is None
+
+
+def test_counts_of_parts_add_up_to_those_of_the_whole_in_any_order():
+    refused = [make_record(1, "dog", accepted=False) for _ in range(4)]
+    for record, reason in zip(refused, ["score 7", "vetoed", "score 3", "score 5"], strict=True):
+        object.__setattr__(record, "reason", reason)
+    records = [[record] for record in (*refused, make_record(1, "dog"), make_record(0, "cat"))]
+    whole, _ = count_classes(records, 3)
+    for parts in (records[:2], records[2:]), (records[::-2], records[-2::-2]):
+        (first, _), (second, _) = (count_classes(part, 3) for part in parts)
+        for own, other in zip(first, second, strict=True):
+            own.merge(other)
+        assert first == whole
+    assert whole[1].why_not() == "score 3 and 2 alike; vetoed"
 
 
 def test_the_sheet_shows_a_few_images_only(tmp_path, monkeypatch):

@@ -3,7 +3,8 @@
 import pytest
 
 from stseg.self_training.page_advice import advice_on
-from stseg.self_training.store_records import ImageRecord, passing, summarise
+from stseg.self_training.store_counts import RoundCounts
+from stseg.self_training.store_records import ImageRecord
 from tests.helpers.report_data import make_record
 
 NAMES = ("cat", "dog", "cow")
@@ -18,31 +19,39 @@ def cat(score, pixels, **parts):
     return make_record(0, "cat", accepted=False, score=score, initial_pixels=pixels, **parts)
 
 
+def summary(*records):
+    counts = RoundCounts(len(NAMES))
+    for index, record in enumerate(records):
+        counts.add(index, record, 0)
+    return counts.summary(NAMES)
+
+
 def test_the_share_that_would_pass_is_of_all_pixels():
     dog = make_record(1, "dog", accepted=False, score=0.3, initial_pixels=25)
     # The second was labelled at half its size: its 75 pixels are 300.
     records = [image(cat(0.85, 75), dog), image(cat(0.5, 75), dog, height=20, width=20)]
-    found = passing(iter(records), (0.9, 0.85, 0.5, 0.3))
-    assert found == pytest.approx({0.9: 0, 0.85: 75 / 500, 0.5: 375 / 500, 0.3: 1})
+    found = summary(*records)["passing"]
+    some = {threshold: found[threshold] for threshold in ("0.9", "0.8", "0.5", "0.3")}
+    assert some == pytest.approx({"0.9": 0, "0.8": 75 / 500, "0.5": 375 / 500, "0.3": 1})
 
 
 def test_a_score_at_the_threshold_passes_as_it_does_in_the_gate():
     as_float32 = 0.8999999761581421
-    assert passing([image(cat(as_float32, 100))], [0.9]) == {0.9: 1}
+    assert summary(image(cat(as_float32, 100)))["passing"]["0.9"] == 1
 
 
 def test_what_is_vetoed_would_never_pass():
     vetoed = make_record(0, "cat", accepted=True, score=0.99, initial_pixels=100)
     object.__setattr__(vetoed, "reason", "vetoed")
-    assert passing([image(vetoed)], [0.5]) == {0.5: 0}
+    assert summary(image(vetoed))["passing"]["0.5"] == 0
 
 
 def test_no_image_lets_nothing_pass():
-    assert passing([], [0.5]) == {0.5: 0}
+    assert summary()["passing"]["0.5"] == 0
 
 
 def advice(*records):
-    return advice_on(summarise(records, NAMES), iter(records))
+    return advice_on(summary(*records))
 
 
 def test_enough_labels_need_no_advice():

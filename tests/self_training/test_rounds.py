@@ -6,9 +6,6 @@ import numpy as np
 import pytest
 
 from stseg.data.image_io import read_label
-from stseg.engine import run_process
-from stseg.engine.arguments import parse_args
-from stseg.engine.processes import cpu_worker, free_port
 from stseg.evaluation import read_result
 
 from . import round_runs as runs
@@ -105,13 +102,9 @@ def test_images_that_are_handled_perfectly_bring_no_gain(run, tmp_path):
 
 def test_two_processes_make_the_labels_of_one(run, data, tmp_path):
     one = run()
-    argv = runs.make_argv(data, tmp_path / "two", flags=["--num-cpu-processes", "2"])
-    port, log = free_port(), tmp_path / "two.txt"
-    processes = [
-        runs.start_process(argv, log, main=_Worker(rank, f"tcp://127.0.0.1:{port}"))
-        for rank in (0, 1)
-    ]
-    assert [runs.finish_process(p) for p in processes] == [0, 0], log.read_text()
+    argv = runs.make_argv(data, tmp_path / "two")
+    log = tmp_path / "two.txt"
+    assert runs.run_in_two_processes(argv, log) == [0, 0], log.read_text()
     two = tmp_path / "two"
     first, second = (
         {k: v for k, v in runs.labels(f).items() if k.startswith("round_01")} for f in (one, two)
@@ -122,16 +115,6 @@ def test_two_processes_make_the_labels_of_one(run, data, tmp_path):
     assert [r["round"] for r in runs.rounds(two)["rounds"]] == [1, 2]
     assert runs.rounds(two)["verdict"] == runs.rounds(one)["verdict"]
     assert not list((two / "self_training").glob("round_*_start.pth"))
-
-
-class _Worker:
-    """One of two processes."""
-
-    def __init__(self, rank, url):
-        self.rank, self.url = rank, url
-
-    def __call__(self):
-        cpu_worker(self.rank, run_process, parse_args(), "fork", self.url)
 
 
 def test_no_class_over_the_gate_in_a_later_round_ends_the_rounds(run):

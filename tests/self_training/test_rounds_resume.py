@@ -1,5 +1,6 @@
 """Runs that are cut off at a boundary between rounds, or within one, and resumed."""
 
+import shutil
 import signal
 
 import numpy as np
@@ -86,6 +87,44 @@ def test_a_run_killed_at_any_point_ends_like_one_that_was_not(point, data, whole
     assert runs.run_in_process(argv, log, POINTS[point]) == -signal.SIGKILL, log.read_text()
     resume(data, folder, log)
     runs.assert_same_end(folder, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [1, 2])
+@pytest.mark.parametrize("resumed", [1, 2])
+def test_labels_cut_off_with_some_processes_are_gone_on_with_by_others(
+    killed, resumed, data, whole, tmp_path
+):
+    folder, log = tmp_path / "killed", tmp_path / "log"
+    argv = runs.make_argv(data, folder, CHANGES)
+    start = {1: lambda *args: [runs.run_in_process(*args)], 2: runs.run_in_two_processes}
+    codes = start[killed](argv, log, POINTS["labelling for round 1"])
+    assert -signal.SIGKILL in codes and 0 not in codes, log.read_text()
+    assert len(runs.labels(folder)) in range(1, 4)
+    argv = runs.make_argv(data, folder, CHANGES, flags=["--resume"])
+    assert start[resumed](argv, log) == [0] * resumed, log.read_text()
+    if resumed == 1:
+        runs.assert_same_end(folder, whole)
+    else:  # sums of two processes differ from those of one in the last digits, in training
+        found, wanted = (
+            {k: v for k, v in runs.labels(f).items() if k.startswith("round_01")}
+            for f in (folder, whole)
+        )
+        assert found == wanted and len(runs.labels(folder)) == 8
+
+
+@pytest.mark.slow
+def test_two_processes_killed_at_any_place_of_a_round_end_like_two_that_were_not(data, tmp_path):
+    folders = [tmp_path / name for name in ("killed", "whole")]
+    argvs = [runs.make_argv(data, folder, CHANGES) for folder in folders]
+    assert runs.run_in_two_processes(argvs[1], tmp_path / "log") == [0, 0]
+    for point in ("training", "before the second checkpoint"):
+        shutil.rmtree(folders[0], ignore_errors=True)
+        codes = runs.run_in_two_processes(argvs[0], tmp_path / "log", POINTS[point])
+        assert -signal.SIGKILL in codes and 0 not in codes
+        again = runs.make_argv(data, folders[0], CHANGES, flags=["--resume"])
+        assert runs.run_in_two_processes(again, tmp_path / "log") == [0, 0]
+        runs.assert_same_end(*folders)
 
 
 def test_a_disk_that_fills_up_is_one_line_and_the_run_goes_on_when_there_is_room(

@@ -1,5 +1,6 @@
 import dataclasses
 import errno
+import hashlib
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 from stseg.data.image_io import read_label
 from stseg.self_training import store as store_module
 from stseg.self_training.pseudo_label import ClassRecord, PseudoLabel
-from stseg.self_training.store import DiskFullError, PseudoLabelStore, change_share
+from stseg.self_training.store import DiskFullError, PseudoLabelStore
 from stseg.self_training.store_key import StoreKey
 
 NAMES = ("cat", "dog", "cow")
@@ -111,25 +112,14 @@ def test_an_odd_size_takes_the_label_at_the_centre_of_each_cell(tmp_path):
 @pytest.mark.parametrize("world_size", [1, 2, 3, 9])
 def test_ranks_share_the_images_without_gap_or_overlap(tmp_path, world_size):
     store = make_store(tmp_path).open()
-    shares = [store.missing(rank, world_size) for rank in range(world_size)]
-    assert sorted(i for share in shares for i in share) == list(range(7))
-
-
-def test_a_rerun_with_other_ranks_does_the_rest_only(tmp_path):
-    store = make_store(tmp_path).open()
-    for index in store.missing(1, 2):
-        store.write(index, make_label())
-    again = make_store(tmp_path).open()
-    shares = [again.missing(rank, 3) for rank in range(3)]
-    assert sorted(i for share in shares for i in share) == [0, 2, 4, 6]
-    # One rank being ahead of the others does not move the border between them.
-    again.write(0, make_label())
-    assert [again.missing(rank, 3) for rank in (1, 2)] == shares[1:]
+    shares = [store.take_stock(rank, world_size)[0] for rank in range(world_size)]
+    assert [i for share in shares for i in share] == list(range(7))
+    assert max(map(len, shares)) <= -(-7 // world_size)
 
 
 def test_a_rank_outside_the_world_is_refused(tmp_path):
     with pytest.raises(ValueError, match="expected 0 to 1, got 2"):
-        make_store(tmp_path).missing(2, 2)
+        make_store(tmp_path).take_stock(2, 2)
 
 
 @pytest.mark.parametrize("fatal_write", [1, 2, 3])
@@ -156,9 +146,10 @@ def test_a_kill_between_the_files_of_an_image_leaves_it_to_do(tmp_path, monkeypa
 def test_a_deleted_label_is_to_do_again(tmp_path):
     store = fill(make_store(tmp_path).open())
     store.finish()
-    assert store.is_finished
     next((store.folder / "labels").glob("000003_*")).unlink()
-    assert not store.is_finished and store.missing() == [3]
+    assert store.missing() == [3] and store.take_stock() == ([3], 0)
+    with pytest.raises(ValueError, match="1 missing"):
+        store.finish()
 
 
 def test_another_key_has_another_folder(tmp_path):
@@ -194,7 +185,11 @@ def test_folders_that_are_not_taken_are_named_with_what_they_differ_in(tmp_path)
     make_store(tmp_path, round_number=2).open()
     broken = kept.folder.with_name("round_01-broken")
     broken.mkdir()
+    earlier = kept.folder.with_name("round_01-earlier")
+    earlier.mkdir()
+    (earlier / "manifest.json").write_text('{"version": 1, "settings": {"max_side": 1024}}')
     assert set(kept.refused()) == {
+        f"{earlier} is of another version of the program",
         f"{others[0].folder} differs in settings.dtypes",
         f"{others[1].folder} differs in settings.gate, weights",
         f"{broken} has no manifest that can be read",
@@ -215,7 +210,7 @@ def test_a_broken_record_is_named(tmp_path, content):
     path = next((store.folder / "records").iterdir())
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"{path.name}.*Delete this file"):
-        store.finish()
+        store.image_record(int(path.name[:6]))
 
 
 def test_the_manifest_holds_the_key_in_full(tmp_path):
@@ -223,7 +218,8 @@ def test_the_manifest_holds_the_key_in_full(tmp_path):
     manifest = json.loads((store.folder / "manifest.json").read_bytes())
     assert manifest["digest"] == store.key.digest and manifest["settings"] == {"gate": 0.9}
     assert manifest["class_names"] == list(NAMES)
-    assert manifest["images"][1] == {"name": "photo 1.jpg", "bytes": 4}
+    content = hashlib.blake2b(b"jpeg", digest_size=16).hexdigest()
+    assert manifest["images"][1] == {"name": "photo 1.jpg", "content": content}
 
 
 def test_images_that_share_a_stem_do_not_share_files(tmp_path):
@@ -245,6 +241,10 @@ def test_training_leaves_out_images_without_labels(tmp_path):
     empty = np.full((4, 6), -1, dtype=np.int32)
     for index, labels in enumerate([make_label().label_map, empty, make_label(1).label_map]):
         store.write(index, PseudoLabel(labels, labels, ()))
+    with pytest.raises(ValueError, match="expected counts of all images, got none yet"):
+        store.records_for_training()
+    store.finish()
+    assert store.classes_for_training() == [(0, 1, 2), (0, 1, 2)]
     records = store.records_for_training()
     assert [r["file_name"] for r in records] == [str(store.key.images[i]) for i in (0, 2)]
     assert all(set(r) == {"file_name", "sem_seg_file_name"} for r in records)
@@ -258,7 +258,7 @@ def test_finish_refuses_when_images_are_missing(tmp_path):
         store.write(index, make_label())
     with pytest.raises(ValueError, match=r"2 missing \(photo 3.jpg, photo 6.jpg\)"):
         store.finish()
-    assert not store.is_finished
+    assert store.counts is None and not (store.folder / "summary.json").exists()
 
 
 def test_finish_sums_up(tmp_path):
@@ -279,6 +279,14 @@ def test_finish_sums_up(tmp_path):
     }  # fmt: skip
     summary_bytes = (store.folder / "summary.json").stat().st_size
     assert summary["disk_use"] == store.disk_use() - summary_bytes > 0
+    again = make_store(tmp_path, count=2).open()  # read back, by two processes
+    parts = []
+    for rank in (1, 0):
+        assert again.take_stock(rank, 2) == ([], 0)
+        parts.append(again.own_counts)
+    (store.folder / "summary.json").write_text("{")  # damaged
+    assert again.finish(parts) == summary
+    assert json.loads((store.folder / "summary.json").read_bytes()) == summary
 
 
 def full_disk(*_):
@@ -298,8 +306,9 @@ def test_a_full_disk_says_what_is_kept_and_how_to_go_on(tmp_path, monkeypatch):
     assert "MB more" in text
     assert not list(store.folder.rglob("*.tmp")) and not list((store.folder / "initial").iterdir())
     monkeypatch.undo()
-    again = fill(make_store(tmp_path).open())
-    again.finish()
+    again = make_store(tmp_path).open()
+    again.take_stock()
+    fill(again).finish()
     assert np.array_equal(again.read_labels(0), make_label(0).label_map)
 
 
@@ -313,6 +322,14 @@ def test_a_full_disk_is_explained_at_the_manifest_and_the_summary(tmp_path, monk
         getattr(store, call)()
 
 
+def test_a_full_disk_does_not_stop_what_is_written_already(tmp_path, monkeypatch):
+    summary = fill(make_store(tmp_path).open()).finish()
+    monkeypatch.setattr("os.fsync", full_disk)
+    again = make_store(tmp_path).open()
+    assert again.take_stock() == ([], 0)
+    assert again.finish() == summary
+
+
 def test_other_errors_of_the_disk_stay_what_they_are(tmp_path, monkeypatch):
     store = make_store(tmp_path).open()
 
@@ -324,69 +341,34 @@ def test_other_errors_of_the_disk_stay_what_they_are(tmp_path, monkeypatch):
         store.write(0, make_label())
 
 
-def test_change_is_counted_where_both_rounds_have_a_label(tmp_path):
-    maps = [[[0, 0, 1, -1], [0, 1, 1, 2]], [[0, 1, -1, 2], [0, 1, 1, 1]]]
-    stores = [make_store(tmp_path, count=2, round_number=n).open() for n in (1, 2)]
-    for store, rows in zip(stores, maps, strict=True):
-        for index, row in enumerate(rows):
-            labels = np.array([row], dtype=np.int32)
-            store.write(index, PseudoLabel(labels, labels, ()))
-    assert change_share(*stores) == 2 / 6
-    assert change_share(stores[0], stores[0]) == 0
-
-
-def test_change_without_common_labels_is_unknown(tmp_path):
-    stores = [make_store(tmp_path, count=1, round_number=n).open() for n in (1, 2)]
-    for store, value in zip(stores, (0, -1), strict=True):
-        labels = np.full((2, 2), value, dtype=np.int32)
-        store.write(0, PseudoLabel(labels, labels, ()))
-    assert change_share(*stores) is None
-
-
-def test_change_between_other_images_or_classes_is_refused(tmp_path):
-    store = make_store(tmp_path)
-    with pytest.raises(ValueError, match="same images"):
-        change_share(store, make_store(tmp_path, count=3))
-    with pytest.raises(ValueError, match="same classes"):
-        change_share(store, make_store(tmp_path, names=("a", "b", "c")))
-
-
 def test_moved_images_go_on_in_the_same_folder(tmp_path):
     store = fill(make_store(tmp_path).open())
     key = store.key
     moved = dataclasses.replace(key, images=tuple(tmp_path / "new" / p.name for p in key.images))
     again = PseudoLabelStore(tmp_path / "out", 1, moved, NAMES).open()
-    assert again.folder == store.folder and not again.missing()
+    assert again.folder == store.folder and again.take_stock() == ([], 0)
+    again.finish()
     assert again.records_for_training()[0]["file_name"] == str(tmp_path / "new" / "photo 0.jpg")
 
 
 @pytest.mark.parametrize("what", ["labels", "records", "initial"])
 @pytest.mark.parametrize("share", [0, 0.5, None])
-def test_what_is_damaged_is_missing_and_made_anew(tmp_path, what, share, caplog):
+def test_what_is_damaged_is_missing_and_made_anew(tmp_path, what, share):
     store = make_store(tmp_path).open()
     for index in store.missing():
         store.write(index, make_label(index, (40, 60)), keep_initial=True)
     store.finish()
-    assert store.forget_damaged() == 0 and store.is_finished
+    assert store.take_stock() == ([], 0)
     file = sorted((store.folder / what).iterdir())[3]
     raw = file.read_bytes()
     file.write_bytes(raw[: int(share * len(raw))] if share is not None else bytes(len(raw)))
-    assert store.forget_damaged() == 1 and "1 of 7 are damaged" in caplog.text
-    assert store.missing() == [3] and not store.is_finished
+    assert store.take_stock() == ([3], 1) and store.missing() == [3]
     store.write(3, make_label(3, (40, 60)), keep_initial=True)
-    assert file.read_bytes() == raw and store.is_finished
+    assert file.read_bytes() == raw and store.finish()["images"] == 7
 
 
 def test_a_label_of_another_size_than_its_record_is_damaged(tmp_path):
     store = fill(make_store(tmp_path).open())
     other = sorted((store.folder / "labels").iterdir())[2]
     Image.new("L", (9, 9)).save(other)
-    assert store.forget_damaged() == 1 and store.missing() == [2]
-
-
-def test_a_damaged_summary_is_summed_up_again(tmp_path):
-    store = fill(make_store(tmp_path).open())
-    summary = store.finish()
-    (store.folder / "summary.json").write_text("{")
-    store.forget_damaged()
-    assert not store.is_finished and store.finish() == summary
+    assert store.take_stock() == ([2], 1) and store.missing() == [2]

@@ -1,4 +1,5 @@
 import dataclasses
+import os
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ def test_every_part_counts(tmp_path):
         dataclasses.replace(base, weights="w2"),
         dataclasses.replace(base, vocabulary="v2"),
         dataclasses.replace(base, settings={"gate": 0.8, "prompts": ["mask"]}),
-        dataclasses.replace(base, image_bytes=(1, 3)),
+        dataclasses.replace(base, image_digests=base.image_digests[:1] * 2),
         dataclasses.replace(base, images=base.images[::-1]),
         make_key(tmp_path, names=("a.jpg",)),
     ]
@@ -32,6 +33,18 @@ def test_a_moved_folder_and_the_order_of_settings_do_not_count(tmp_path):
     here = make_key(tmp_path / "here")
     there = make_key(tmp_path / "there", settings={"prompts": ("mask",), "gate": 0.9})
     assert here.digest == there.digest
+
+
+def test_an_image_replaced_by_one_of_its_name_size_and_date_counts(tmp_path):
+    base, file = make_key(tmp_path), tmp_path / "b.jpg"
+    times = file.stat().st_atime_ns, file.stat().st_mtime_ns
+    parts = {"weights": "w", "vocabulary": "v", "settings": base.settings, "images": base.images}
+    digests = []
+    for content, dates in ((b"xy", times), (b"xx", (0, 0))):
+        file.write_bytes(content)
+        os.utime(file, ns=dates)
+        digests.append(StoreKey.of(**parts).digest)
+    assert digests[0] != digests[1] == base.digest
 
 
 @pytest.mark.parametrize("value", [float("nan"), object(), {1, 2}])
