@@ -93,11 +93,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     model = build_model(spare_encoder_files(cfg)).eval()
     load_for_evaluation(model, cfg.MODEL.WEIGHTS)
     vocabulary = dataset_vocabulary(args.data)
-    sets = {}
-    for name in (args.chosen_on, args.data):
-        every = DatasetCatalog.get(name)
-        sets[name] = [every[i] for i in spread(args.images or len(every), len(every))]
-    chosen_on = Target(args.chosen_on, tuple(sets[args.chosen_on]), vocabulary)
+    every = DatasetCatalog.get(args.data)
+    records = [every[i] for i in spread(args.images or len(every), len(every))]
+    chosen_on = Target(args.chosen_on, tuple(DatasetCatalog.get(args.chosen_on)), vocabulary)
     labeler = build_dataset_labeler(cfg, Target(args.data, (), vocabulary), model)
     counts = sum_counts(model, chosen_on, build_dataset_labeler(cfg, chosen_on, model).items)
     embeds = model.text_encoder(vocabulary).embeds
@@ -107,12 +105,12 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     for name, best in choices.items():
         model.facts = with_choice(plain, vocabulary, model.text_encoder.templates, best)
         with torch.inference_mode():
-            figures = judge(model, labeler, sets[args.data])
+            figures = judge(model, labeler, records)
         rows.append({"templates": name, "classes": sum(map(bool, best)), **figures})
     return {
         "templates": len(model.text_encoder.templates),
         "apart": float(1 - (embeds * mean).sum(-1).mean()),
-        "images": {name: len(records) for name, records in sets.items()},
+        "images": {args.chosen_on: len(chosen_on.records), args.data: len(records)},
         "rows": rows,
     }
 
@@ -127,7 +125,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--chosen-on", required=True, metavar="SET", help="no label is read")
     parser.add_argument("--data", required=True, metavar="SET", help="with labels")
     parser.add_argument("--top", type=int, nargs="+", default=[1, 4, 16], metavar="K")
-    parser.add_argument("--images", type=int, default=0, help="of each set, 0 for all")
+    parser.add_argument("--images", type=int, default=0, help="of --data, spread; 0 for all")
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--opts", nargs="*", default=[], help="keys and values of the config")
     args = parser.parse_args(argv)

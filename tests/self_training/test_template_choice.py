@@ -10,12 +10,18 @@ from torch import nn
 from torch.nn import functional as F
 
 from stseg.checkpoint import WeightFacts
+from stseg.modeling.meta_arch import STSeg
 from stseg.modeling.text import ClassEmbeddings
+from stseg.self_training import DatasetLabeler, Labeler, SamPseudoLabelHook, Target, take_snapshot
 from stseg.self_training.template_choice import TemplateCounts, check_top
+from stseg.structures import Vocabulary
+from tests.helpers.colour_net import COLOURS
+from tests.helpers.nearest_colour import NearestColour, items
 from tests.helpers.tiny_model import register, tiny_cfg
 
 from . import round_runs as runs
 
+NAMES = tuple(COLOURS)
 TEMPLATES = ["a {}.", "one {}.", "the {}."]
 
 
@@ -66,8 +72,6 @@ def test_few_cells_judge_no_template_and_few_templates_no_class():
 
 
 def test_the_top_is_below_all_templates_of_a_model_that_has_some(tmp_path):
-    from stseg.modeling.meta_arch import STSeg
-
     register(tmp_path)
     changes = {"MODEL__STSEG__DEA__ENABLED": False, "MODEL__TEXT__TEMPLATES": TEMPLATES}
     model = STSeg(tiny_cfg(**changes))
@@ -79,53 +83,79 @@ def test_the_top_is_below_all_templates_of_a_model_that_has_some(tmp_path):
         check_top(4, nn.Linear(1, 1))
 
 
-CHANGES = {
-    "MODEL.STSEG.DEA.ENABLED": False,
-    "MODEL.STSEG.IMAGE_SIZE": [128, 128],  # 16 cells
-    "MODEL.TEXT.TEMPLATES": TEMPLATES[:2],
-    "SELF_TRAINING.REFINE.ENABLED": False,
-    "SELF_TRAINING.GUARD.IMAGES": 1,
-    "SELF_TRAINING.PREVIEW": 0,
-    "SELF_TRAINING.ROUNDS": 1,
-    "SELF_TRAINING.ROUND_ITERS": 1,
-    "SELF_TRAINING.TEMPLATES.TOP": 1,
-}
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Runs train_net on so many cells that a template gives 100 to one of four classes."""
-    folder = tmp_path_factory.mktemp("templates")
-    data = runs.make_images(folder / "data", count=26, size=(16, 16))
-
-    def start(name, changes):
-        argv = runs.make_argv(data, folder / name, {**CHANGES, **changes}, stseg=True)
-        log = folder / f"{name}.txt"
-        assert runs.run_in_process(argv, log) == 0, log.read_text()
-        found = json.loads((folder / name / "self_training" / "templates.json").read_text())
-        (manifest,) = (folder / name / "self_training").glob("round_01-*/manifest.json")
-        return SimpleNamespace(
-            facts=WeightFacts.of(runs.load(folder / name / "model_final.pth")),
-            classes={row["name"]: row for row in found["classes"]},
-            weights=json.loads(manifest.read_text())["weights"],
-        )
-
-    return start
-
-
-def test_a_run_ends_with_the_choice_that_labelled_unless_its_start_is_put_back(run):
-    kept = run("kept", {"SELF_TRAINING.GUARD.ENABLED": False})
-    told = {
-        ((name,), tuple(x["template"] for x in row["chosen"]))
-        for name, row in kept.classes.items()
-        if row["chosen"]
+def test_a_run_chooses_before_it_labels_and_ends_with_the_choice(tmp_path):
+    # So many cells that a template gives 100 to one of four classes.
+    data = runs.make_images(tmp_path / "data", count=26, size=(16, 16))
+    changes = {
+        "MODEL.STSEG.DEA.ENABLED": False,
+        "MODEL.STSEG.IMAGE_SIZE": [128, 128],  # 16 cells
+        "MODEL.TEXT.TEMPLATES": TEMPLATES[:2],
+        "SELF_TRAINING.GUARD.ENABLED": False,
+        "SELF_TRAINING.PREVIEW": 0,
+        "SELF_TRAINING.REFINE.ENABLED": False,
+        "SELF_TRAINING.ROUNDS": 1,
+        "SELF_TRAINING.ROUND_ITERS": 1,
+        "SELF_TRAINING.TEMPLATES.TOP": 1,
     }
-    assert told and set(kept.facts.templates) == told
-    for row in kept.classes.values():
-        assert all(
-            x["cells"] >= 100 and x["entropy"] <= row["entropy_of_all"] for x in row["chosen"]
-        )
+    argv, log = runs.make_argv(data, tmp_path / "run", changes, stseg=True), tmp_path / "log"
+    assert runs.run_in_process(argv, log) == 0, log.read_text()
+    found = json.loads((tmp_path / "run" / "self_training" / "templates.json").read_text())
+    chosen = [row for row in found["classes"] if row["chosen"]]
+    for told in (row["chosen"][0] for row in chosen):
+        assert told["cells"] >= 100 and told["template"] in TEMPLATES
+    facts = WeightFacts.of(runs.load(tmp_path / "run" / "model_final.pth"))
+    wanted = {((row["name"],), (row["chosen"][0]["template"],)) for row in chosen}
+    assert wanted and set(facts.templates) == wanted
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert log.index("templates chosen for") < log.index("pixels labelled")
 
-    undone = run("undone", {"SELF_TRAINING.GUARD.MIN_CHANGE": 1.0})  # nothing is a gain
-    assert undone.classes == kept.classes and undone.weights == kept.weights
-    assert undone.facts == WeightFacts()
+
+class OneIteration:
+    """What rounds ask of a trainer, which learns nothing."""
+
+    iter, start_iter, max_iter = 0, 0, 1
+    storage = SimpleNamespace(put_scalar=lambda *_: None)
+
+    def __init__(self, model):
+        self.optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def train_on(self, loader):
+        """Another loader changes nothing here."""
+
+    def stop(self):
+        """There is but one iteration."""
+
+    def save_checkpoint(self, is_final=False):
+        """Nobody resumes."""
+
+
+def test_a_start_that_is_put_back_has_the_templates_that_it_had(tmp_path):
+    data = runs.make_images(tmp_path / "data", count=1)
+    model, before = NearestColour(), WeightFacts(1.5)
+    chosen = WeightFacts(1.5, templates=((("red",), ("a {}.",)),))
+    model.facts = before
+    target = Target("t", ({"file_name": str(data / "images" / "0.png")},), Vocabulary.parse(NAMES))
+    seen = []
+
+    def probe(asked):
+        seen.append(asked.facts)
+        return take_snapshot(asked, target=target, items=items)
+
+    hook = SamPseudoLabelHook(
+        model=model,
+        labeler=DatasetLabeler(target=target, labeler=Labeler(NAMES, threshold=0.1), items=items),
+        loader=lambda *_, **__: (),
+        folder=tmp_path / "run",
+        rounds=1,
+        round_iters=1,
+        probe=probe,
+        pictures=0,
+        choose=lambda asked: setattr(asked, "facts", chosen),
+    )
+    hook.trainer = OneIteration(model)
+    hook.before_train()
+    assert model.facts == chosen
+    hook.after_step()
+    assert hook.state_dict()["verdict"].startswith("no gain")
+    assert model.facts == before
+    assert seen[:2] == [before, chosen]  # the guard judges the choice as well
