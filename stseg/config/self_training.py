@@ -12,6 +12,7 @@ from stseg.config.rules import (
     SHARE,
     SHARE_ABOVE_0,
     SHARE_BELOW_1,
+    WHOLE,
     Rule,
     one_of,
 )
@@ -39,6 +40,7 @@ RULES = {
     "SELF_TRAINING.SAM_CACHE_GIB": NOT_NEGATIVE,
     "SELF_TRAINING.LABEL_MAX_SIZE": POSITIVE,
     "SELF_TRAINING.PREVIEW": NOT_NEGATIVE,
+    "SELF_TRAINING.TEMPLATES.TOP": WHOLE,
     "SELF_TRAINING.GATE.THRESH": SHARE,
     "SELF_TRAINING.GATE.QUANTILE": SHARE_BELOW_1,
     "SELF_TRAINING.GATE.SCORING": one_of(SCORINGS),
@@ -143,6 +145,13 @@ def add_self_training_config(cfg: CfgNode) -> None:
     cfg.SELF_TRAINING.BALANCED_SAMPLING = False
     # Label every batch anew with the current (or averaged) weights instead of once per round.
     cfg.SELF_TRAINING.ONLINE = False
+    cfg.SELF_TRAINING.TEMPLATES = CN()
+    # Templates that each class keeps, chosen once before round 1 on all target images: those by
+    # which the cosines of image and words are surest of it (FLOSS, ICCV 2025, which takes 4 of
+    # 80); 0 = all, no choice. The labels, the training, the guard and what comes of the run go by
+    # them, but for the guard's look at the start, a start that is put back, and --preview, which
+    # have all. Costs a pass of the encoders. What it brings: projects/STSeg/README.md.
+    cfg.SELF_TRAINING.TEMPLATES.TOP = 0
     _add_labelling(cfg.SELF_TRAINING)
     _add_source(cfg.SELF_TRAINING)
     _add_guard(cfg.SELF_TRAINING)

@@ -9,6 +9,7 @@ from .region_vote import RegionSettings
 from .round_page import write_preview
 from .sam_features import SamFeatures
 from .target import Target, load_target, register_target
+from .template_choice import TemplateCounts, sum_counts, with_choice
 from .trains_in_rounds import TrainsInRounds
 
 __all__ = [
@@ -22,12 +23,15 @@ __all__ = [
     "SamFeatures",
     "SamPseudoLabelHook",
     "Target",
+    "TemplateCounts",
     "TrainsInRounds",
     "build_dataset_labeler",
     "build_preview",
     "build_self_training",
     "load_target",
     "register_target",
+    "sum_counts",
     "take_snapshot",
+    "with_choice",
     "write_preview",
 ]

@@ -33,6 +33,7 @@ from stseg.self_training.round_page import write_preview
 from stseg.self_training.sam_features import SamFeatures
 from stseg.self_training.store_key import labelling_keys
 from stseg.self_training.target import Target, load_target
+from stseg.self_training.template_choice import check_top, choose_templates
 from stseg.structures import Vocabulary
 from stseg.utils import phase, registered
 
@@ -41,10 +42,13 @@ def build_self_training(cfg: CfgNode, model: nn.Module, average: Any = None) -> 
     """The rounds of a run; the arguments are explained at the hook.
 
     Raises:
-        ValueError, FileNotFoundError: see `load_target`; and for MODEL.LOSS.IGNORED "negative".
+        ValueError, FileNotFoundError: see `load_target`; and for MODEL.LOSS.IGNORED "negative", and
+            TEMPLATES.TOP with a model that has no such choice.
     """
     check_ignored(cfg)
-    st, target = cfg.SELF_TRAINING, load_target(cfg)
+    st, folder = cfg.SELF_TRAINING, Path(cfg.OUTPUT_DIR) / "self_training"
+    check_top(st.TEMPLATES.TOP, model)
+    target = load_target(cfg)
     labeler = build_dataset_labeler(cfg, target, model)
     probe = partial(
         take_snapshot,
@@ -52,6 +56,9 @@ def build_self_training(cfg: CfgNode, model: nn.Module, average: Any = None) -> 
         items=labeler.items,
         images=st.GUARD.IMAGES,
         source_miou=partial(source_miou, cfg),
+    )
+    choose = partial(
+        choose_templates, target=target, items=labeler.items, top=st.TEMPLATES.TOP, folder=folder
     )
     return SamPseudoLabelHook(
         model=model,
@@ -65,7 +72,7 @@ def build_self_training(cfg: CfgNode, model: nn.Module, average: Any = None) -> 
             source_fraction=st.SOURCE.FRACTION,
             online=st.ONLINE,
         ),
-        folder=Path(cfg.OUTPUT_DIR) / "self_training",
+        folder=folder,
         rounds=st.ROUNDS,
         round_iters=st.ROUND_ITERS,
         average=average,
@@ -74,6 +81,7 @@ def build_self_training(cfg: CfgNode, model: nn.Module, average: Any = None) -> 
         online=st.ONLINE,
         balanced=st.BALANCED_SAMPLING,
         pictures=st.PREVIEW,
+        choose=choose if st.TEMPLATES.TOP else None,
     )
 
 

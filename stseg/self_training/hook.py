@@ -7,6 +7,7 @@ evaluation knows nothing of it. Files of a run, with a config below OUTPUT_DIR/s
     round_01_start.pth           where to go back to while a round may still be undone
     round_01-<key>/              pseudo-labels, see `stseg.self_training.store`
     round_01.html, .png          the page to look at
+    templates.json               what `SELF_TRAINING.TEMPLATES` has chosen
     seen.json                    which classes stage 1 had, as what, and their weights in eq. 6
     rounds.json                  what every round brought, and the verdict
 
@@ -26,7 +27,7 @@ from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 from torch import nn
 
-from stseg.checkpoint import changeable_state, read_checkpoint, write_json
+from stseg.checkpoint import WeightFacts, changeable_state, read_checkpoint, write_json
 from stseg.config import check
 from stseg.data import balance_weights, spread
 from stseg.self_training.dataset_labeler import DatasetLabeler
@@ -78,6 +79,7 @@ class SamPseudoLabelHook(HookBase):
         online: bool = False,
         balanced: bool = False,
         pictures: int = 12,
+        choose: Callable[[nn.Module], None] | None = None,
     ) -> None:
         """Keep the parts.
 
@@ -98,6 +100,7 @@ class SamPseudoLabelHook(HookBase):
             online: label every batch anew; the loader gives what `OnlineTeacher` takes.
             balanced: ask the loader for images with rare classes more often.
             pictures: images on the page of a round; 0 writes none.
+            choose: changes the model's facts before round 1, after the guard has seen the start.
         """
         check("SELF_TRAINING.ROUND_ITERS", round_iters)
         self._model, self._labeler, self._loader = model, labeler, loader
@@ -105,6 +108,7 @@ class SamPseudoLabelHook(HookBase):
         self._probe, self._limits, self._balanced = probe, limits, balanced
         self.target, self._folder = labeler.target, Path(folder)
         self._pictured = spread(pictures, len(self.target.records))
+        self._choose = choose
         self._start: Snapshot | None = None
         self._online = OnlineTeacher(labeler, model, self._evaluated) if online else None
         self._completed, self._verdict = 0, ""
@@ -173,6 +177,9 @@ class SamPseudoLabelHook(HookBase):
             if comm.is_main_process():
                 self._start.save(self._folder / "start.npz")
         comm.synchronize()
+        if self._choose is not None:
+            with self._evaluated(), self._labeler.cached(self._model):
+                self._choose(self._model)
         if problem := self._begin_round(1):
             raise ValueError(problem)
 
@@ -305,6 +312,7 @@ class SamPseudoLabelHook(HookBase):
             "model": changeable_state(self._model),
             "average": self._average.state_dict() if self._average is not None else None,
             "optimizer": self.trainer.optimizer.state_dict(),
+            "facts": getattr(self._model, "facts", WeightFacts()).beside().get("facts", {}),
         }
         write_atomically(path, lambda file: torch.save(content, file))
 
@@ -312,6 +320,8 @@ class SamPseudoLabelHook(HookBase):
     def _read_weights(self, name: str) -> None:
         content = read_checkpoint(str(self._existing(name)))
         self._model.load_state_dict(content["model"], strict=False)
+        if "facts" in content and hasattr(self._model, "facts"):  # older files have none
+            self._model.facts = WeightFacts.of(content)
         if self._average is not None:
             self._average.load_state_dict(content["average"])
         self.trainer.optimizer.load_state_dict(content["optimizer"])

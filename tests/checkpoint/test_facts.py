@@ -6,7 +6,8 @@ import torch
 from stseg.checkpoint import AnswersDigest, Checkpointer, WeightFacts, load_for_evaluation
 from tests.helpers.systems import CaptionFake, QueryFake
 
-FACTS = WeightFacts(1.5, (("cat", "kitten"), ("dog",)))
+CHOSEN = ((("cat", "kitten"), ("a {}.", "one {}.")),)
+FACTS = WeightFacts(1.5, (("cat", "kitten"), ("dog",)), CHOSEN)
 
 
 def test_facts_travel_with_every_file_of_a_run(tmp_path):
@@ -38,10 +39,20 @@ def test_answers_depend_on_facts():
     assert AnswersDigest().of(model) != before
     model.facts = WeightFacts(trained_on=(("cat",),))
     assert AnswersDigest().of(model) != before  # it asks which classes had labels
+    without = AnswersDigest().of(model)
+    model.facts = WeightFacts(trained_on=(("cat",),), templates=CHOSEN)
+    assert AnswersDigest().of(model) != without
+    model.facts = WeightFacts(trained_on=(("cat",),))
     other = CaptionFake()
     before = AnswersDigest().of(other)
     other.facts = model.facts
     assert AnswersDigest().of(other) == before
+
+
+def test_without_a_choice_files_and_labels_are_those_of_before_there_was_one():
+    facts = WeightFacts(1.5, (("cat",),))
+    assert facts.beside() == {"facts": {"temperature": 1.5, "trained_on": (("cat",),)}}
+    assert WeightFacts.of(facts.beside()) == facts
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])

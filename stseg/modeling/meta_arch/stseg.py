@@ -17,7 +17,8 @@ from stseg.modeling.layers import DEA
 from stseg.modeling.losses import SegmentationCriterion
 from stseg.modeling.meta_arch.base import OpenVocabSegmentor
 from stseg.modeling.scores import build_tiles
-from stseg.modeling.text import ClassEmbeddings, build_text_encoder
+from stseg.modeling.text import ClassEmbeddings, LatestExperts, build_text_encoder
+from stseg.structures import Vocabulary
 from stseg.utils import registered
 
 
@@ -63,6 +64,7 @@ class STSeg(OpenVocabSegmentor):
         self.dea = dea
         self.head = head
         self.guidance_detached = guidance_detached
+        self._experts = LatestExperts()
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -95,6 +97,14 @@ class STSeg(OpenVocabSegmentor):
             "tiles": build_tiles(cfg),
             "dtype": cfg.MODEL.DTYPE,
         }
+
+    def embed(self, vocabulary: Vocabulary) -> ClassEmbeddings:
+        """Words under the model's templates, or under those that the weights' facts choose."""
+        embeddings, choice = self.text_encoder(vocabulary), self.facts.templates
+        if not choice:
+            return embeddings
+        templates = self.text_encoder.templates
+        return self._experts.of(embeddings, vocabulary.synonyms, templates, choice)
 
     def pad_value(self) -> Tensor:
         """CLIP's mean pixel: zero after normalisation, as published."""

@@ -1,12 +1,14 @@
 from .cache import WeightsHash
 from .class_embeddings import ClassEmbeddings
 from .encoder import CLIPTextEncoder, build_text_encoder
+from .experts import LatestExperts
 from .lengths import cut_names
 from .templates import load_templates
 
 __all__ = [
     "CLIPTextEncoder",
     "ClassEmbeddings",
+    "LatestExperts",
     "WeightsHash",
     "build_text_encoder",
     "cut_names",
