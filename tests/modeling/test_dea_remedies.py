@@ -131,7 +131,7 @@ def test_guidance_starts_as_without_and_learns_where_the_tower_does_not():
 # --- the pull ---
 
 
-def test_the_pull_is_one_minus_the_mean_cosine_and_moves_dea_alone():
+def test_the_pull_is_one_minus_the_mean_cosine_and_reaches_dea():
     model = build(PULL_WEIGHT=0.5, INIT="xavier").train()
     losses = model([item()])
     assert list(losses)[-1] == "loss_dea_pull" and len(losses) == 5

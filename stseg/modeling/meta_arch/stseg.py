@@ -133,7 +133,7 @@ class STSeg(OpenVocabSegmentor):
         return features
 
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
-        """Scalars to descend on, by name; "loss_dea_pull" moves DEA alone, not CLIP's tower."""
+        """Scalars to descend on, by name; "loss_dea_pull" takes CLIP's map as a fixed goal."""
         found = super().losses(features, batch)
         if "clip" in features.tensors:
             fused, clip = features.tensors["dense"].float(), features.tensors["clip"].float()
