@@ -93,7 +93,8 @@ class STSeg(OpenVocabSegmentor):
         image_encoder = build_image_encoder(cfg, clip.visual)
         shape = image_encoder.output_shape()
         _check_size(cfg, max(spec.stride for spec in shape.values()))
-        parts = build_sam_side(cfg, shape) if cfg.MODEL.STSEG.DEA.ENABLED else {}
+        has_sam = cfg.MODEL.STSEG.DEA.ENABLED
+        parts = build_sam_side(cfg, shape) if has_sam else {"sam_encoder": None, "dea": None}
         text_encoder = build_text_encoder(cfg, clip)
         cost = ShapeSpec(channels=len(text_encoder.templates), stride=shape["dense"].stride)
         head_class = registered(
