@@ -207,7 +207,7 @@ def cost(runs: Sequence[Run], args: argparse.Namespace) -> str:
     )
     return (
         f"{len(left)} of {len(runs)} runs to do: about {spent:.0f} minutes of one core, "
-        f"{spent / args.jobs:.0f} with --jobs {args.jobs} on as many free cores"
+        f"{spent / args.jobs:.0f} with --jobs {args.jobs} on as many cores"
     )
 
 
