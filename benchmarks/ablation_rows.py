@@ -72,8 +72,8 @@ ROWS = {**PAPER_ROWS, **EXTRA_ROWS}
 #: Cells a side of the map that DEA mixes: the miniature's own, and twice as many.
 CELLS = (8, 16)
 #: Minutes of one core that a run takes with its evaluation, by config: of stage 1 measured with
-#: others at work on the machine, of stage 2 by the ratio of earlier runs; and how many times that at
-#: more cells, as training steps were measured.
+#: others at work on the machine, of stage 2 by the ratio of earlier runs; and how many times that
+#: at more cells, as training steps were measured.
 MINUTES = {"small_world.yaml": 4.1, STAGE1: 4.5, "adapt_small_world.yaml": 12.0, STAGE2: 13.0}
 TIMES = {8: 1.0, 16: 4.7}
 #: What they were measured with: iterations of stage 1; rounds, and iterations of each.
