@@ -3,11 +3,14 @@
     python -m benchmarks.ablation              the four rows, figures on target_val
     python -m benchmarks.ablation --dev --rows st dea_st --variant low_gate \
         SELF_TRAINING.GATE.THRESH 0.8          try a setting of stage 2 on target_dev
+    python -m benchmarks.ablation --dev --cells 16 --scenes 160 --extra-seeds 3 \
+        --rows dea dea_zeroed dea_gate         what helps DEA, in stage 1 alone
 
 Stage 1 learns from masks of 22 classes of the small world; stage 2 adapts to the target domain, the
 same world through another camera, from images and all 31 names. Every figure is mIoU in percent on
-scenes of the target domain. Finished runs are kept and an interrupted one resumes, so the same
-command goes on after a stop. Settings are chosen with --dev; the table that counts uses target_val.
+scenes of the target domain, every difference one of runs of the same seed. Finished runs are kept
+and an interrupted one resumes, so the same command goes on after a stop; what is left to do is told
+first. Settings are chosen with --dev and committed; the table that counts uses target_val.
 """
 
 from __future__ import annotations
@@ -20,21 +23,28 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ablation_runs import (
+from benchmarks.ablation_rows import (
     BASELINE,
+    CELLS,
     PAPER_ROWS,
-    ROOT,
     ROWS,
-    Plan,
-    Run,
+    comparisons,
+    minutes,
     with_requirements,
 )
-from benchmarks.ablation_table import markdown, read_figures, summarise
+from benchmarks.ablation_runs import ROOT, Plan, Run
+from benchmarks.ablation_table import (
+    markdown,
+    paired,
+    paired_markdown,
+    read_figures,
+    summarise,
+)
 from stseg.utils import write_atomically
 
 # So short a training must not begin with every class half likely: in one of three seeds the last
@@ -68,6 +78,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="data root with exactly these scenes (default: datasets in --out)",
     )
     add("--dev", action="store_true", help="evaluate on target_dev, to choose settings")
+    add(
+        "--cells",
+        type=int,
+        choices=CELLS,
+        default=CELLS[0],
+        metavar="N",
+        help="N x N cells of"
+        f" the map that DEA mixes, {' or '.join(map(str, CELLS))}: scenes are enlarged to 16 N"
+        " pixels a side (default: %(default)s)",
+    )
+    add(
+        "--scenes",
+        type=int,
+        default=SCENES["train"],
+        metavar="N",
+        help="scenes that stage 1 learns from (default: %(default)s)",
+    )
     add("--stage1-iters", type=int, default=200, help="(default: %(default)s)")
     add("--rounds", type=int, help="of stage 2 (default: the config's)")
     add("--round-iters", type=int, help="(default: the config's)")
@@ -80,7 +107,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--variant", default="", help="name for runs of stage 2 with KEY VALUE; --dev only")
     add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys of stage 2")
     args = parser.parse_args(argv)  # fmt: skip
-    for flag in ("seeds", "extra_seeds", "stage1_iters", "rounds", "round_iters", "jobs"):
+    for flag in ("seeds", "extra_seeds", "scenes", "stage1_iters", "rounds", "round_iters", "jobs"):
         value = getattr(args, flag)
         if value is not None and value < 1:
             parser.error(f"--{flag.replace('_', '-')}: expected 1 or more, got {value}.")
@@ -98,29 +125,38 @@ def build_plan(args: argparse.Namespace) -> Plan:
     split = "dev" if args.dev else "val"
     rounds = ["SELF_TRAINING.ROUNDS", args.rounds] if args.rounds else []
     iters = ["SELF_TRAINING.ROUND_ITERS", args.round_iters] if args.round_iters else []
+    few = f"scenes{args.scenes}" if args.scenes != SCENES["train"] else ""
+    many = f"cells{args.cells}" if args.cells != CELLS[0] else ""
+    size = ["MODEL.STSEG.IMAGE_SIZE", str([16 * args.cells] * 2)] if many else []
+    data = args.data or args.out / "_".join(filter(None, ("datasets", few)))
     return Plan(
         out=args.out.resolve(),
-        data=(args.data or args.out / "datasets").expanduser().resolve(),
+        data=data.expanduser().resolve(),
         dataset=f"small_world_target_{split}_sem_seg",
         threads=int(
             os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // args.jobs)
         ),
-        stage1=("SOLVER.MAX_ITER", str(args.stage1_iters), *STAGE1_START),
-        stage2=tuple(map(str, [*rounds, *iters, *args.opts])),
+        stage1=("SOLVER.MAX_ITER", str(args.stage1_iters), *STAGE1_START, *size),
+        stage2=tuple(map(str, [*rounds, *iters, *size, *args.opts])),
+        setting="_".join(filter(None, (many, few))),
         variant=args.variant,
     )
 
 
-def prepare_data(root: Path) -> None:
+def prepare_data(root: Path, scenes: Mapping[str, int]) -> None:
     """Render the splits that are missing or incomplete.
+
+    Args:
+        root: the data root.
+        scenes: how many, by split; those that are not named are left alone.
 
     Raises:
         ValueError: if a split has more scenes than the ablation uses.
     """
     world, flags = root / "small_world", []
-    for split in ("train", "dev", "val", *SCENES):
+    for split in ("train", "dev", "val", *scenes):
         found = len(list((world / "images" / split).glob("*.png")))
-        wanted = SCENES.get(split, found)
+        wanted = scenes.get(split, found)
         if found > wanted:
             raise ValueError(
                 f"{world / 'images' / split}: expected {wanted} scenes, got {found}. Name another "
@@ -157,8 +193,36 @@ def run_all(runs: Sequence[Run], jobs: int) -> None:
             raise
 
 
+def cost(runs: Sequence[Run], args: argparse.Namespace) -> str:
+    """What is left to do, in a sentence."""
+    left = [run for run in runs if not run.is_done]
+    spent = sum(
+        minutes(
+            run.spec,
+            args.cells,
+            args.stage1_iters,
+            (args.rounds or 0, args.round_iters or 0),
+        )
+        for run in left
+    )
+    return (
+        f"{len(left)} of {len(runs)} runs to do: about {spent:.0f} minutes of one core, "
+        f"{spent / args.jobs:.0f} with --jobs {args.jobs} on as many cores"
+    )
+
+
+def commit() -> str:
+    """Of this checkout, with "-dirty" where files differ from it; "" outside git."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:  # no git
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""
+
+
 def tabulate(runs: Sequence[Run], plan: Plan) -> tuple[dict[str, Any], str]:
-    """Everything as plain values for JSON, and the table in Markdown."""
+    """Everything as plain values for JSON, and the tables in Markdown."""
     rows: dict[str, dict[int, dict[str, float]]] = {}
     verdicts: dict[str, Counter] = {}
     for run in runs:
@@ -168,13 +232,19 @@ def tabulate(runs: Sequence[Run], plan: Plan) -> tuple[dict[str, Any], str]:
     notes = {
         row: "; ".join(f"{n} x {v}" for v, n in found.items()) for row, found in verdicts.items()
     }
+    intervals = paired(rows, comparisons(list(rows)))
     table = markdown(summary, {row: spec.title for row, spec in ROWS.items()}, notes)
+    if intervals:
+        table += "\nDifferences of runs of one seed, 95 % t intervals over seeds:\n\n"
+        table += paired_markdown(intervals)
     content = {
         "command": ["python", "-m", "benchmarks.ablation", *sys.argv[1:]],
+        "commit": commit(),
         "dataset": plan.dataset,
         "settings": {row: next(r for r in runs if r.row == row).settings() for row in rows},
         "per_seed": rows,
         "summary": summary,
+        "differences": intervals,
         "verdicts": notes,
     }
     return content, table
@@ -192,18 +262,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         for run in runs:  # a mistake is known now, not after the first hour
             run.claim()
-        prepare_data(plan.data)
+        print(cost(runs, args), flush=True)
+        prepare_data(plan.data, {**SCENES, "train": args.scenes})
         run_all(runs, args.jobs)
     except (FileNotFoundError, KeyError, ValueError, RuntimeError) as error:
         sys.exit(f"ablation: {error.args[0]}")
     content, table = tabulate(runs, plan)
     name = "_".join(part for part in ("table", "dev" if args.dev else "val", args.variant) if part)
     text = json.dumps(without_nan(content), indent=1) + "\n"
-    write_atomically(plan.out / f"{name}.json", text.encode())
-    write_atomically(plan.out / f"{name}.md", table.encode())
+    write_atomically(plan.folder / f"{name}.json", text.encode())
+    write_atomically(plan.folder / f"{name}.md", table.encode())
     print(f"{plan.dataset}, mIoU in percent: mean ± standard deviation (largest - smallest)\n")
     print(table)
-    print(f"written to {plan.out / name}.json and .md")
+    print(f"written to {plan.folder / name}.json and .md")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Rows of the ablation, and the training and evaluation runs behind them, each a process.
+"""The training and evaluation runs behind the rows of the ablation, each a process.
 
 A run lives in OUT/seed<K>/<row>: run.json (its settings), process.txt (what it said),
 model_final.pth, done.json and eval/<data set>/results.json. What is finished is not done again, and
@@ -17,53 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.ablation_rows import ROWS, Row
+
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs" / "mini"
-BASELINE = "baseline"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of the table.
-
-    Attributes:
-        title: in the table.
-        config: file in configs/mini.
-        start: row whose weights it starts from, "" for stage 1.
-        opts: keys and values in turn, besides those of all runs.
-    """
-
-    title: str
-    config: str
-    start: str = ""
-    opts: tuple[str, ...] = ()
-
-
-#: The four rows of the paper's Table 2, then what the report compares beside them.
-PAPER_ROWS = {
-    BASELINE: Row("baseline", "small_world.yaml"),
-    "dea": Row("+ DEA", "small_world_dea.yaml"),
-    "st": Row("+ ST", "adapt_small_world.yaml", BASELINE),
-    "dea_st": Row("+ DEA + ST", "adapt_small_world_dea.yaml", "dea"),
-}
-EXTRA_ROWS = {
-    "dea_xavier": Row(
-        "+ DEA, random start", "small_world_dea.yaml", "", ("MODEL.STSEG.DEA.INIT", "xavier")
-    ),
-    "dea_st_mask": Row(
-        "+ DEA + ST, prompted by the mask alone",
-        "adapt_small_world_dea.yaml",
-        "dea",
-        ("SELF_TRAINING.REFINE.PROMPTS", "['mask']", "SELF_TRAINING.REFINE.MIN_IOU", "0.0"),
-    ),
-    "dea_st_no_sam": Row(
-        "+ DEA + ST, masks not refined",
-        "adapt_small_world_dea.yaml",
-        "dea",
-        ("SELF_TRAINING.REFINE.ENABLED", "False"),
-    ),
-}
-ROWS = {**PAPER_ROWS, **EXTRA_ROWS}
 
 
 @dataclass(frozen=True)
@@ -77,6 +34,7 @@ class Plan:
         threads: of each process.
         stage1: keys and values for rows of stage 1.
         stage2: the same for stage 2.
+        setting: folder of the runs below `out`, "" for `out` itself.
         variant: suffix of the folders of stage 2, for trying settings; "" for none.
         rows: by name.
     """
@@ -87,8 +45,14 @@ class Plan:
     threads: int = 1
     stage1: tuple[str, ...] = ()
     stage2: tuple[str, ...] = ()
+    setting: str = ""
     variant: str = ""
     rows: Mapping[str, Row] = field(default_factory=lambda: ROWS)
+
+    @property
+    def folder(self) -> Path:
+        """Where the runs and the tables lie."""
+        return self.out / self.setting
 
 
 @dataclass(frozen=True)
@@ -107,7 +71,7 @@ class Run:
     def folder(self) -> Path:
         """Where all of it lives."""
         suffix = f"@{self.plan.variant}" if self.spec.start and self.plan.variant else ""
-        return self.plan.out / f"seed{self.seed}" / f"{self.row}{suffix}"
+        return self.plan.folder / f"seed{self.seed}" / f"{self.row}{suffix}"
 
     @property
     def title(self) -> str:
@@ -128,6 +92,11 @@ class Run:
     def results(self) -> Path:
         """Results on the plan's data set."""
         return self.folder / "eval" / self.plan.dataset / "results.json"
+
+    @property
+    def is_done(self) -> bool:
+        """Trained and evaluated by an earlier call."""
+        return (self.folder / "done.json").exists() and self.results.exists()
 
     def settings(self) -> list[str]:
         """Keys and values that make the run what it is; paths are not among them."""
@@ -238,9 +207,3 @@ def flat_settings(cfg: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         elif name not in ("OUTPUT_DIR", "MODEL.WEIGHTS", "DATASETS.TEST", "MODEL.DEVICE"):
             flat[name] = repr(value)
     return flat
-
-
-def with_requirements(rows: list[str]) -> list[str]:
-    """Rows, the baseline and what they start from, in the order of the table."""
-    needed = {BASELINE, *rows, *(ROWS[row].start for row in rows if ROWS[row].start)}
-    return [row for row in ROWS if row in needed]

@@ -1,4 +1,4 @@
-"""Figures of the ablation over seeds: mean, spread, gains over the baseline, and their table."""
+"""Figures of the ablation over seeds: mean, spread, gains, paired intervals, and their tables."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from typing import Any
 
 #: Our short names of what the evaluator reports, mIoU in percent.
 METRICS = {"all": "mIoU", "seen": "seen mIoU", "unseen": "unseen mIoU"}
+
+#: Student's t, two-sided 95 %, of 1, 2, ... degrees of freedom; beyond the last that is safe.
+T_95 = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+)
 
 Figures = Mapping[str, float]  # short name -> percent
 PerSeed = Mapping[int, Figures]
@@ -42,6 +48,49 @@ def spread(values: Sequence[float]) -> dict[str, float]:
         "range": max(values) - min(values),
         "min": min(values),
     }
+
+
+def interval(differences: Sequence[float]) -> dict[str, float]:
+    """Mean of at least one difference between runs of one seed, and its 95 % t interval.
+
+    Seeds are the sample: the interval says what other seeds would give on the same images. Of one
+    difference its ends are NaN.
+    """
+    mean, n = statistics.fmean(differences), len(differences)
+    half = math.nan
+    if n > 1:
+        t = T_95[min(n - 2, len(T_95) - 1)]
+        half = t * statistics.stdev(differences) / math.sqrt(n)
+    return {"mean": mean, "low": mean - half, "high": mean + half, "seeds": n}
+
+
+def paired(
+    rows: Mapping[str, PerSeed], pairs: Sequence[tuple[str, str]]
+) -> dict[str, dict[str, Any]]:
+    """Intervals of some rows minus others, over the seeds that both have.
+
+    Args:
+        rows: {row: {seed: figures}}.
+        pairs: (row, the other).
+
+    Returns:
+        {"row - other": {metric: interval}}; pairs without a common seed are left out.
+    """
+    found = {}
+    for row, other in pairs:
+        shared = sorted(set(rows[row]) & set(rows[other]))
+        if shared:
+            found[f"{row} - {other}"] = {
+                m: interval([rows[row][s][m] - rows[other][s][m] for s in shared]) for m in METRICS
+            }
+    return found
+
+
+def verdict(difference: Mapping[str, float]) -> str:
+    """What an interval shows: "more", "less" or "no difference shown"."""
+    if difference["low"] > 0:
+        return "more"
+    return "less" if difference["high"] < 0 else "no difference shown"
 
 
 def summarise(rows: Mapping[str, PerSeed], baseline: str) -> dict[str, Any]:
@@ -94,6 +143,25 @@ def markdown(
         cells += [str(len(entry["seeds"])), notes.get(row, "")]
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def paired_markdown(intervals: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """The table of `paired`: mean [95 % interval], and what the one of all classes shows."""
+    heads = ["difference", *METRICS, "seeds", "all"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for pair, found in intervals.items():
+        cells = [_interval_cell(found[metric]) for metric in METRICS]
+        everything = found["all"]
+        cells += [str(everything["seeds"]), verdict(everything)]
+        lines.append(f"| {pair} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _interval_cell(value: Mapping[str, float]) -> str:
+    mean = f"{value['mean']:+.2f}"
+    return (
+        mean if math.isnan(value["low"]) else f"{mean} [{value['low']:+.2f}, {value['high']:+.2f}]"
+    )
 
 
 def _cell(value: Mapping[str, float] | None, sign: str = "") -> str:

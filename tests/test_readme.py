@@ -251,8 +251,8 @@ def is_an_architecture(names, place):
 
     def from_config(cls, cfg):
         parts = STSeg.from_config(cfg)
-        del parts["sam_encoder"], parts["dea"], parts["head"], parts["guidance_detached"]
-        return parts
+        shared = ("text_encoder", "criterion", "image_size", "tiles", "dtype")
+        return {name: parts[name] for name in ("image_encoder", *shared)}
 
     names["Zeroshot"].from_config = classmethod(from_config)
     model = build_model(tiny_cfg(MODEL__META_ARCHITECTURE="Zeroshot"))

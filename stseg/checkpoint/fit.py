@@ -108,6 +108,10 @@ def _has_dea(shapes: Shapes) -> bool:
     return any(name.startswith("dea.") for name in shapes)
 
 
+def _has_sam_guidance(shapes: Shapes) -> bool:
+    return any(name.startswith("sam_guidance.") for name in shapes)
+
+
 def _templates(shapes: Shapes) -> list[str]:
     """The set that ships with so many; else words that no config takes, but people understand."""
     count = shapes["head.embed.weight"][1]
@@ -122,6 +126,8 @@ def _text_dims(shapes: Shapes) -> list[int] | None:
 _READERS: dict[str, Callable[[Shapes], Any]] = {
     "MODEL.CLIP.NAME": _clip_name,
     "MODEL.STSEG.DEA.ENABLED": _has_dea,
+    "MODEL.STSEG.DEA.GATE_ENABLED": lambda shapes: "dea.gate" in shapes,
+    "MODEL.STSEG.DEA.GUIDANCE_ENABLED": _has_sam_guidance,
     "MODEL.TEXT.TEMPLATES": _templates,
     "MODEL.SEM_SEG_HEAD.HIDDEN_DIM": lambda shapes: shapes["head.embed.weight"][0],
     "MODEL.SEM_SEG_HEAD.DECODER_DIMS": _of_stages("head.stages.{}.fuse.layers.0.weight", 0),

@@ -71,6 +71,7 @@ RULES = {
     "MODEL.STSEG.DEA.NUM_HEADS": WHOLE_FROM_1,
     "MODEL.STSEG.DEA.FFN_RATIO": POSITIVE,
     "MODEL.STSEG.DEA.INIT": one_of(DEA_INITS),
+    "MODEL.STSEG.DEA.PULL_WEIGHT": NOT_NEGATIVE,
     "TEST.SLIDING_WINDOW.SIZE": SIZE,
     "TEST.SLIDING_WINDOW.OVERLAP": SHARE_BELOW_1,
 }
@@ -217,6 +218,23 @@ def _add_stseg(cfg: CfgNode) -> None:
     cfg.MODEL.STSEG.DEA.FFN_RATIO = 4
     # Start: "identity" keeps CLIP's alignment with text at step 0, "xavier" is plainly random.
     cfg.MODEL.STSEG.DEA.INIT = "identity"
+    # Add DEA's direction to CLIP's, times a scalar that starts at 0, instead of putting it in its
+    # place. The scalar "dea.gate" moves by about its learning rate a step: what trains for some
+    # hundred iterations should raise it by SOLVER.LR_MULTIPLIERS.
+    cfg.MODEL.STSEG.DEA.GATE_ENABLED = False
+    # Add SAM's features to the stage maps res4 and res3 that guide the decoder, too, by projections
+    # that start at 0 (paper: "multi-scale features of both encoders").
+    cfg.MODEL.STSEG.DEA.GUIDANCE_ENABLED = False
+    # Average all of SAM's cells under one of CLIP's, where there are more of SAM's; else four of
+    # them are read: at 768 pixels 24 x 24 cells stand for 64 x 64 of SAM's. Off: as weights of
+    # before this key were trained.
+    cfg.MODEL.STSEG.DEA.ANTIALIAS_ENABLED = False
+    # Weight of a loss that pulls DEA's output towards CLIP's: the mean over cells of
+    # 1 - cos(F_cv, F_c); 0 = none.
+    cfg.MODEL.STSEG.DEA.PULL_WEIGHT = 0.0
+    # The control of an ablation: zeros in the place of SAM's features, so that what DEA gains then
+    # is the gain of more weights, and not of SAM. Of no use elsewhere.
+    cfg.MODEL.STSEG.DEA.SAM_ZEROED = False
 
 
 def _add_test(cfg: CfgNode) -> None:

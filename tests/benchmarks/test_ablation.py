@@ -8,8 +8,18 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks import ablation, ablation_runs
-from benchmarks.ablation_runs import CONFIGS, ROWS, with_requirements
-from benchmarks.ablation_table import markdown, read_figures, spread, summarise
+from benchmarks.ablation_rows import DEA, ROWS, comparisons, minutes, with_requirements
+from benchmarks.ablation_runs import CONFIGS
+from benchmarks.ablation_table import (
+    interval,
+    markdown,
+    paired,
+    paired_markdown,
+    read_figures,
+    spread,
+    summarise,
+    verdict,
+)
 from stseg.config import setup_cfg
 from tests.helpers.result_files import write_figures
 
@@ -73,6 +83,41 @@ def test_the_table_has_rows_in_order_with_signed_gains():
     assert lines[3].endswith("| 2 | 2 x adapted |")
 
 
+def test_the_interval_is_student_s_over_the_seeds():
+    found = interval([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])  # deviation 1.8708, t 2.571 of 5 degrees
+    half = 2.571 * 1.8708287 / math.sqrt(6)
+    assert found["mean"] == 3.5 and found["seeds"] == 6
+    assert (found["low"], found["high"]) == pytest.approx((3.5 - half, 3.5 + half))
+    two = interval([1.0, 3.0])
+    assert two["high"] - two["low"] == pytest.approx(2 * 12.706 * math.sqrt(2) / math.sqrt(2))
+    assert math.isnan(interval([4.0])["low"])
+    many = interval([0.0, 1.0] * 20)
+    assert many["high"] - 0.5 == pytest.approx(2.086 * spread([0.0, 1.0] * 20)["std"] / 40**0.5)
+
+
+def test_seeds_are_paired_and_the_null_is_said():
+    rows = {
+        "baseline": {0: figures(10), 1: figures(20), 2: figures(30)},
+        "st": {0: figures(15.0), 1: figures(25.5), 2: figures(34.5)},
+        "dea": {0: figures(12), 1: figures(19), 7: figures(0)},
+    }
+    found = paired(rows, [("st", "baseline"), ("dea", "baseline"), ("dea", "st")])
+    assert found["st - baseline"]["all"]["mean"] == 5.0
+    assert found["st - baseline"]["all"]["low"] == pytest.approx(5 - 4.303 * 0.5 / 3**0.5)
+    assert found["dea - baseline"]["all"]["seeds"] == 2
+    shown = {pair: verdict(metrics["all"]) for pair, metrics in found.items()}
+    assert shown == {
+        "st - baseline": "more",
+        "dea - baseline": "no difference shown",
+        "dea - st": "no difference shown",
+    }
+    assert verdict({"low": -2.0, "high": -0.1}) == "less"
+    lines = paired_markdown(found).splitlines()
+    assert len({line.count("|") for line in lines}) == 1
+    assert lines[2].startswith("| st - baseline | +5.00 [+3.76, +6.24] |")
+    assert lines[3].endswith("| 2 | no difference shown |")
+
+
 # --- rows ---
 
 
@@ -95,6 +140,49 @@ def test_the_four_rows_of_the_paper_come_first_and_start_where_they_should():
     assert with_dea == [row for row in ROWS if row.startswith("dea")]
 
 
+def test_rows_are_compared_with_the_baseline_with_st_and_with_plain_dea():
+    assert comparisons(["baseline", "dea", "st", "dea_st"]) == [
+        ("dea", "baseline"),
+        ("st", "baseline"),
+        ("dea_st", "baseline"),
+        ("dea_st", "st"),
+    ]
+    assert comparisons(["baseline", "dea", "dea_zeroed"])[-1] == ("dea_zeroed", "dea")
+    assert comparisons(["baseline", "st", "dea_gate_st"])[-1] == ("dea_gate_st", "st")
+
+
+@pytest.mark.parametrize("name", ["zeroed", "gate", "multiscale", "antialias", "pull"])
+def test_a_remedy_changes_dea_alone_and_alike_in_both_stages(name):
+    found = []
+    for row, plain in ((f"dea_{name}", "dea"), (f"dea_{name}_st", "dea_st")):
+        cfgs = [
+            ablation_runs.flat_settings(setup_cfg(CONFIGS / r.config, list(r.opts), device="cpu"))
+            for r in (ROWS[row], ROWS[plain])
+        ]
+        changed = {key: value for key, value in cfgs[0].items() if cfgs[1][key] != value}
+        found.append({k: v for k, v in changed.items() if k.startswith(DEA)})
+        assert set(changed) - set(found[-1]) <= {"SOLVER.LR_MULTIPLIERS"}
+    assert len(found[0]) == 1 and found[0] == found[1]
+    assert ROWS[f"dea_{name}_st"].start == f"dea_{name}"
+
+
+@pytest.mark.parametrize("row", ["dea_gate", "dea_gate_st"])
+def test_the_gate_s_rate_leaves_the_other_rates_alone(row):
+    rates = [
+        setup_cfg(CONFIGS / ROWS[row].config, opts, device="cpu").SOLVER.LR_MULTIPLIERS
+        for opts in ([], list(ROWS[row].opts))
+    ]
+    assert [*rates[0], ["dea.gate", 10.0]] == rates[1]
+
+
+def test_costs_follow_iterations_rounds_and_cells():
+    first, second = ROWS["dea"], ROWS["dea_st"]
+    usual = minutes(first, 8, 200, (0, 0))
+    assert minutes(first, 8, 100, (9, 9)) == usual / 2
+    assert minutes(first, 16, 200, (0, 0)) > 2 * usual
+    assert minutes(second, 8, 7, (2, 120)) == minutes(second, 8, 200, (0, 0))
+
+
 # --- runs ---
 
 
@@ -105,7 +193,9 @@ class StandIn:
         self.calls = []
         self.fails = False
 
-    def run(self, command, stdout, **_):
+    def run(self, command, stdout=None, **_):
+        if command[0] == "git":
+            return SimpleNamespace(returncode=0, stdout="0123456789ab-dirty\n")
         args = command[command.index("--num-gpus") + 2 :]
         opts = dict(zip(args[1::2], args[2::2], strict=True))
         out = Path(opts["OUTPUT_DIR"])
@@ -136,7 +226,7 @@ def workspace(tmp_path, monkeypatch):
     for name in {row.config for row in ROWS.values()}:
         (tmp_path / name).write_text(f"_BASE_: {CONFIGS / 'small_world.yaml'}\n")
     monkeypatch.setattr(ablation_runs, "CONFIGS", tmp_path)
-    monkeypatch.setattr(ablation, "prepare_data", lambda root: None)
+    monkeypatch.setattr(ablation, "prepare_data", lambda root, scenes: None)
     stand_in = StandIn()
     monkeypatch.setattr(ablation_runs.subprocess, "run", stand_in.run)
     return SimpleNamespace(out=tmp_path / "out", process=stand_in)
@@ -191,6 +281,31 @@ def test_other_rows_than_the_paper_s_have_fewer_seeds(workspace):
     assert trained(new_calls(workspace)) == ["seed0/baseline", "seed0/dea_xavier", "seed1/baseline"]
     table = json.loads((workspace.out / "table_val.json").read_text())
     assert table["summary"]["dea_xavier"]["seeds"] == [0]
+
+
+def test_what_is_left_is_told_first_and_other_sizes_have_folders_of_their_own(workspace, capsys):
+    call(workspace)
+    assert capsys.readouterr().out.startswith("6 of 6 runs to do: about ")
+    assert call(workspace) == []
+    assert capsys.readouterr().out.startswith("0 of 6 runs to do: about 0 minutes")
+    calls = call(workspace, "--cells", "16", "--scenes", "160")
+    assert all(c["opts"]["MODEL.STSEG.IMAGE_SIZE"] == "[256, 256]" for c in calls)
+    assert {c["opts"]["OUTPUT_DIR"].split("/")[-3] for c in training(calls)} == {
+        "cells16_scenes160"
+    }
+    table = json.loads((workspace.out / "cells16_scenes160" / "table_val.json").read_text())
+    assert table["differences"]["dea_st - baseline"]["unseen"]["low"] == pytest.approx(4.0)
+    assert table["commit"] == "0123456789ab-dirty"
+    assert "dea_st - dea" not in table["differences"]
+
+
+def test_fewer_scenes_are_of_another_data_root(tmp_path):
+    plans = [
+        ablation.build_plan(ablation.parse_args(["--out", str(tmp_path), *flags]))
+        for flags in ([], ["--cells", "16"], ["--scenes", "160"])
+    ]
+    assert [plan.data.name for plan in plans] == ["datasets", "datasets", "datasets_scenes160"]
+    assert [plan.folder.name for plan in plans[1:]] == ["cells16", "scenes160"]
 
 
 def test_no_training_run_is_given_an_evaluation_set(workspace):
@@ -248,31 +363,34 @@ def test_a_failed_run_ends_with_its_last_words_and_its_log(workspace):
         ["--dev", "SOLVER.BASE_LR", "1"],
         ["--variant", "x", "SOLVER.BASE_LR", "1"],
         ["--dev", "--variant", "x", "SOLVER.BASE_LR"],
+        ["--cells", "12"],
+        ["--scenes", "0"],
     ],
 )
 def test_flags_that_make_no_sense_are_refused(flags, capsys):
     with pytest.raises(SystemExit) as error:
         ablation.parse_args(flags)
     assert error.value.code == 2
-    assert "expected" in capsys.readouterr().err or "sed" in flags
+    said = capsys.readouterr().err
+    assert "expected" in said or "invalid choice" in said
 
 
 def test_only_missing_and_half_written_splits_are_rendered(tmp_path, monkeypatch):
     commands = []
     monkeypatch.setattr(ablation.subprocess, "run", lambda command, check: commands.append(command))
-    monkeypatch.setattr(ablation, "SCENES", {"train": 2, "target_train": 1})
+    scenes = {"train": 2, "target_train": 1}
     for split, count in (("train", 1), ("val", 3), ("target_train", 1)):
         folder = tmp_path / "small_world" / "images" / split
         folder.mkdir(parents=True)
         for index in range(count):
             (folder / f"{index:06d}.png").touch()
-    ablation.prepare_data(tmp_path)
+    ablation.prepare_data(tmp_path, scenes)
     (command,) = commands
     flags = dict(zip(command[4::2], command[5::2], strict=True))
     assert flags == {"--train": "2", "--dev": "0", "--val": "0", "--target-train": "0"}
     (tmp_path / "small_world/images/train/000001.png").touch()
-    ablation.prepare_data(tmp_path)
+    ablation.prepare_data(tmp_path, scenes)
     assert len(commands) == 1
     (tmp_path / "small_world/images/train/000002.png").touch()
     with pytest.raises(ValueError, match="expected 2 scenes, got 3"):
-        ablation.prepare_data(tmp_path)
+        ablation.prepare_data(tmp_path, scenes)

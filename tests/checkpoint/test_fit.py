@@ -79,6 +79,12 @@ def test_dea_in_the_file_alone_or_in_the_model_alone(tiny, tmp_path):
     assert "would fit a config with MODEL.STSEG.DEA.ENABLED False." in text
 
 
+def test_a_gate_and_guidance_by_sam_are_told(tiny, tmp_path):
+    keys = {f"MODEL__STSEG__DEA__{key}_ENABLED": True for key in ("GATE", "GUIDANCE")}
+    text = message(tiny(), state_of(tiny(**keys)), tmp_path)
+    assert "DEA.GATE_ENABLED True, MODEL.STSEG.DEA.GUIDANCE_ENABLED True." in text
+
+
 def test_other_templates_are_told_by_their_number_or_the_set_that_has_it(tiny, tmp_path):
     usual, two = tiny(), tiny(MODEL__TEXT__TEMPLATES=["single", "a {}."])
     assert "MODEL.TEXT.TEMPLATES ['imagenet_80']." in message(two, state_of(usual), tmp_path)
@@ -132,7 +138,7 @@ def test_the_shapes_of_the_shipped_weights_tell_their_config():
     shapes = shapes_of(read_checkpoint(SHIPPED)["model"])
     cfg = setup_cfg("configs/mini/stseg_mini.yaml", device="cpu")
     found = config_of(shapes)
-    assert len(found) == 8 and found["MODEL.CLIP.NAME"] == "convnext_mini"
+    assert len(found) == 10 and found["MODEL.CLIP.NAME"] == "convnext_mini"
     for key, value in found.items():
         wanted = cfg
         for part in key.split("."):

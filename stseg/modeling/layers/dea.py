@@ -4,6 +4,7 @@ Shapes: B images, D channels of the CLIP embedding, S channels of the SAM embedd
 of the CLIP map, L = h w tokens, d = D / heads.
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,6 +26,8 @@ class DEA(nn.Module):
         num_heads: int = 8,
         ffn_ratio: int = 4,
         init: str = "identity",
+        gated: bool = False,
+        antialias: bool = False,
     ):
         """Build the module.
 
@@ -37,6 +40,9 @@ class DEA(nn.Module):
                 the mean that layer norm subtracts (W_Q = I, value and last feed-forward weights
                 0), so that CLIP's alignment of image and text survives step 0; "xavier" is the
                 plain random start.
+            gated: add the formulas' direction to CLIP's instead of putting it in its place, times
+                a scalar that starts at 0, so that step 0 is CLIP alone, to the last bit.
+            antialias: see `align_map`.
 
         Raises:
             ValueError: if `num_heads` does not divide `dim`, or `init` is unknown.
@@ -59,6 +65,8 @@ class DEA(nn.Module):
             nn.Linear(dim, ffn_ratio * dim), nn.GELU(), nn.Linear(ffn_ratio * dim, dim)
         )
         self.ffn_norm = nn.LayerNorm(dim)
+        self.gate = nn.Parameter(torch.zeros(1)) if gated else None
+        self.antialias = antialias
         self._init_weights(init)
 
     def _init_weights(self, init: str) -> None:
@@ -84,10 +92,11 @@ class DEA(nn.Module):
             sam_feats: F_s (B, S, h', w') of any size; resized to (h, w) and projected to D.
 
         Returns:
-            F_cv (B, D, h, w).
+            F_cv (B, D, h, w). Gated, it has the direction of F_c / |F_c| + g F / |F|, F being
+            what the formulas give, and stays near the length of F_c.
         """
         h, w = clip_feats.shape[-2:]
-        sam_feats = F.interpolate(sam_feats, size=(h, w), mode="bilinear", align_corners=False)
+        sam_feats = align_map(sam_feats, (h, w), antialias=self.antialias)
         clip_tokens = clip_feats.flatten(2).transpose(1, 2)
         sam_tokens = self.align(sam_feats).flatten(2).transpose(1, 2)
         q = self.cross_q(clip_tokens)  # eq. 1
@@ -97,4 +106,27 @@ class DEA(nn.Module):
             x + self._attend(self.self_q(x), self.self_k(x), self.self_v(x))
         )  # eq. 3
         x = self.ffn_norm(x + self.ffn(x))  # eq. 4
-        return x.transpose(1, 2).unflatten(2, (h, w))
+        fused = x.transpose(1, 2).unflatten(2, (h, w))
+        if self.gate is None:
+            return fused
+        # Cosines follow, so the length is free; this one leaves F_c itself where the gate is 0.
+        length = torch.linalg.vector_norm(clip_feats, dim=1, keepdim=True)
+        return clip_feats + self.gate * length * F.normalize(fused, dim=1)
+
+
+def align_map(feats: Tensor, size: tuple[int, int], *, antialias: bool) -> Tensor:
+    """Resize SAM's map to another one's cells, bilinearly.
+
+    Args:
+        feats: (B, S, h', w').
+        size: (h, w).
+        antialias: where the map shrinks, average all cells under a new one. Without it four are
+            read, whatever lies between: of 64 x 64 to 24 x 24 nearly half are skipped.
+
+    Returns:
+        (B, S, h, w).
+    """
+    shrinks = feats.shape[-2] > size[0] or feats.shape[-1] > size[1]
+    return F.interpolate(
+        feats, size=size, mode="bilinear", align_corners=False, antialias=antialias and shrinks
+    )

@@ -4,22 +4,32 @@ Without DEA and without self-training it is SED (CVPR 2024).
 """
 
 from collections.abc import Mapping
+from typing import Any
 
+import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from stseg.config import check
 from stseg.modeling.encoders import build_clip, build_image_encoder, build_sam_encoder
 from stseg.modeling.heads import CostAwareDecoder as _  # noqa: F401  only registration
 from stseg.modeling.heads import CostVolume
-from stseg.modeling.layers import DEA
+from stseg.modeling.layers import DEA, SamGuidance
 from stseg.modeling.losses import SegmentationCriterion
 from stseg.modeling.meta_arch.base import OpenVocabSegmentor
+from stseg.modeling.meta_arch.batch import Batch
+from stseg.modeling.meta_arch.features import Features
 from stseg.modeling.scores import build_tiles
 from stseg.modeling.text import ClassEmbeddings, LatestExperts, build_text_encoder
 from stseg.structures import Vocabulary
 from stseg.utils import registered
+
+#: Stage maps that guide the decoder, and those of them that SAM's features may join.
+GUIDANCE = ("res4", "res3", "res2")
+JOINED = ("res4", "res3")
 
 
 @META_ARCH_REGISTRY.register()
@@ -40,7 +50,10 @@ class STSeg(OpenVocabSegmentor):
         head: nn.Module,
         sam_encoder: nn.Module | None = None,
         dea: nn.Module | None = None,
+        sam_guidance: nn.Module | None = None,
         guidance_detached: bool = True,
+        sam_zeroed: bool = False,
+        pull_weight: float = 0.0,
         **shared,
     ):
         """Wire the parts.
@@ -50,21 +63,30 @@ class STSeg(OpenVocabSegmentor):
             head: `CostAwareDecoder`.
             sam_encoder: `SAMImageEncoder`, with `dea` only.
             dea: `DEA`, or None for the baseline.
+            sam_guidance: `SamGuidance`, with `dea` only.
             guidance_detached: the image tower learns through the cost volume only (published).
+            sam_zeroed: a control, see the key MODEL.STSEG.DEA.SAM_ZEROED.
+            pull_weight: of the loss 1 - cos(F_cv, F_c), at least 0.
             **shared: keywords of `OpenVocabSegmentor`.
 
         Raises:
-            ValueError: if only one of `sam_encoder` and `dea` is given.
+            ValueError: if only one of `sam_encoder` and `dea` is given, or `sam_guidance` without
+                them, or `pull_weight` is below 0.
         """
         super().__init__(**shared)
         if (sam_encoder is None) != (dea is None):
             raise ValueError("sam_encoder, dea: expected both or neither.")
+        if sam_guidance is not None and dea is None:
+            raise ValueError("sam_guidance: expected sam_encoder and dea beside it, got neither.")
         self.image_encoder = image_encoder
         self.sam_encoder = sam_encoder
         self.dea = dea
+        self.sam_guidance = sam_guidance
         self.head = head
         self.guidance_detached = guidance_detached
         self._experts = LatestExperts()
+        self.sam_zeroed = sam_zeroed
+        self.pull_weight = check("MODEL.STSEG.DEA.PULL_WEIGHT", pull_weight)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -73,14 +95,8 @@ class STSeg(OpenVocabSegmentor):
         image_encoder = build_image_encoder(cfg, clip.visual)
         shape = image_encoder.output_shape()
         _check_size(cfg, max(spec.stride for spec in shape.values()))
-        parts = {"sam_encoder": None, "dea": None}
-        if cfg.MODEL.STSEG.DEA.ENABLED:
-            sam_encoder = build_sam_encoder(cfg)
-            sam_dim = sam_encoder.output_shape()["sam"].channels
-            parts = {
-                "sam_encoder": sam_encoder,
-                "dea": build_dea(cfg, shape["dense"].channels, sam_dim),
-            }
+        has_sam = cfg.MODEL.STSEG.DEA.ENABLED
+        parts = build_sam_side(cfg, shape) if has_sam else {"sam_encoder": None, "dea": None}
         text_encoder = build_text_encoder(cfg, clip)
         cost = ShapeSpec(channels=len(text_encoder.templates), stride=shape["dense"].stride)
         head_class = registered(
@@ -112,11 +128,29 @@ class STSeg(OpenVocabSegmentor):
 
     def extract(self, images: Tensor) -> dict[str, Tensor]:
         """CLIP's dense map, fused with SAM's by DEA, and three maps to guide the decoder."""
-        features = self.image_encoder(images)
+        features = dict(self.image_encoder(images))
+        if self.guidance_detached:
+            features |= {name: features[name].detach() for name in GUIDANCE}
         if self.dea is None:
             return features
         sam = self.sam_encoder(images)["sam"]
-        return {**features, "dense": self.dea(features["dense"], sam), "sam": sam}
+        shown = torch.zeros_like(sam) if self.sam_zeroed else sam
+        clip = features["dense"]
+        features |= {"dense": self.dea(clip, shown), "sam": sam}
+        if self.sam_guidance is not None:
+            features |= self.sam_guidance(features, shown)
+        if self.training and self.pull_weight:
+            features["clip"] = clip
+        return features
+
+    def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
+        """Scalars to descend on, by name; "loss_dea_pull" takes CLIP's map as a fixed goal."""
+        found = super().losses(features, batch)
+        if "clip" in features.tensors:
+            fused, clip = features.tensors["dense"].float(), features.tensors["clip"].float()
+            apart = 1 - F.cosine_similarity(fused, clip.detach(), dim=1)
+            found["loss_dea_pull"] = self.pull_weight * apart.mean()
+        return found
 
     def logits(
         self,
@@ -143,9 +177,7 @@ class STSeg(OpenVocabSegmentor):
         self, features: Mapping[str, Tensor], embeddings: ClassEmbeddings, **how: bool
     ) -> tuple[Tensor, ...]:
         cost = CostVolume(features["dense"], embeddings.embeds)
-        guidance = [features[name] for name in ("res4", "res3", "res2")]
-        if self.guidance_detached:
-            guidance = [x.detach() for x in guidance]
+        guidance = [features[name] for name in GUIDANCE]
         outputs = self.head(cost, guidance, embeddings.embeds, **how)
         return tuple(embeddings.class_scores(scores) for scores in outputs)
 
@@ -160,7 +192,31 @@ def _check_size(cfg: CfgNode, stride: int) -> None:
         )
 
 
-def build_dea(cfg: CfgNode, dim: int, sam_dim: int) -> DEA:
-    """Read `MODEL.STSEG.DEA.*`."""
+def build_sam_side(cfg: CfgNode, shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
+    """What there is with DEA only, as keywords of `STSeg`: reads `MODEL.STSEG.DEA.*`.
+
+    Args:
+        cfg: the whole config.
+        shape: of the image encoder's maps.
+    """
     dea = cfg.MODEL.STSEG.DEA
-    return DEA(dim, sam_dim, num_heads=dea.NUM_HEADS, ffn_ratio=dea.FFN_RATIO, init=dea.INIT)
+    sam_encoder = build_sam_encoder(cfg)
+    sam_dim, antialias = sam_encoder.output_shape()["sam"].channels, dea.ANTIALIAS_ENABLED
+    joined = {name: shape[name].channels for name in JOINED}
+    return {
+        "sam_encoder": sam_encoder,
+        "dea": DEA(
+            shape["dense"].channels,
+            sam_dim,
+            num_heads=dea.NUM_HEADS,
+            ffn_ratio=dea.FFN_RATIO,
+            init=dea.INIT,
+            gated=dea.GATE_ENABLED,
+            antialias=antialias,
+        ),
+        "sam_guidance": (
+            SamGuidance(sam_dim, joined, antialias=antialias) if dea.GUIDANCE_ENABLED else None
+        ),
+        "sam_zeroed": dea.SAM_ZEROED,
+        "pull_weight": dea.PULL_WEIGHT,
+    }
