@@ -46,6 +46,7 @@ def each(rule: Rule, text: str, count: int = 0, more: Callable[[Any], bool] = bo
 
 
 POSITIVE = Rule("a number above 0", lambda value: 0 < value < math.inf)
+FINITE = Rule("a finite number", lambda value: -math.inf < value < math.inf)
 NOT_NEGATIVE = Rule("0 or more", lambda value: 0 <= value < math.inf)
 FROM_1 = Rule("at least 1", lambda value: 1 <= value < math.inf)
 WHOLE = Rule("a whole number from 0", lambda value: value == int(value) >= 0)

@@ -16,7 +16,7 @@ from typing import Any
 from detectron2.engine import hooks
 from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
-from detectron2.utils.events import EventWriter
+from detectron2.utils.events import CommonMetricPrinter, EventWriter
 
 from stseg.checkpoint import Checkpointer, write_json
 from stseg.utils import get_random_state, write_atomically
@@ -204,6 +204,19 @@ class Writers(hooks.PeriodicWriter):
         for name, (value, hint, at) in self._restored.items():
             if at > last_written:
                 self.trainer.storage.put_scalar(name, value, smoothing_hint=hint, cur_iter=at)
+
+
+class ProgressPrinter(CommonMetricPrinter):
+    """Detectron2's line of progress for a run whose end may move: a round is tried once more."""
+
+    def __init__(self, expected_end: Callable[[], int]) -> None:
+        super().__init__(expected_end())
+        self._expected_end = expected_end
+
+    def write(self) -> None:
+        """Log the line, with the time that is left from here."""
+        self._max_iter = self._expected_end()
+        super().write()
 
 
 def trim_metrics(path: str, start_iter: int) -> int:

@@ -1,5 +1,6 @@
 """AdamW with SED's parameter groups, and the learning-rate schedules."""
 
+import math
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
@@ -53,8 +54,34 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
     return optimizer
 
 
+class RoundLRMultiplier(LRMultiplier):
+    """A schedule that begins anew in every round of self-training."""
+
+    def get_lr(self) -> list[float]:
+        """Rates of the present iteration."""
+        where = (self.last_epoch % self._max_iter) / self._max_iter
+        return [base_lr * self._multiplier(where) for base_lr in self.base_lrs]
+
+
 def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRMultiplier:
-    """The schedule named by SOLVER.LR_SCHEDULER_NAME: Detectron2's, or WarmupPolyLR."""
+    """The schedule named by SOLVER.LR_SCHEDULER_NAME: Detectron2's, or WarmupPolyLR.
+
+    With rounds of self-training every round has one of its own, with a warm-up of
+    SELF_TRAINING.ROUND_WARMUP: one cosine over three rounds would give them 61, 33 and 6 % of all
+    learning, and a round's first steps would be its largest.
+    """
+    st = cfg.SELF_TRAINING
+    if not (st.ENABLED and st.ROUNDS > 0):
+        return _lr_scheduler(cfg, optimizer)
+    one = cfg.clone()
+    one.defrost()
+    one.SOLVER.MAX_ITER = st.ROUND_ITERS
+    one.SOLVER.WARMUP_ITERS = math.ceil(st.ROUND_WARMUP * st.ROUND_ITERS)
+    multiplier = _lr_scheduler(one, optimizer)._multiplier
+    return RoundLRMultiplier(optimizer, multiplier=multiplier, max_iter=st.ROUND_ITERS)
+
+
+def _lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRMultiplier:
     solver = cfg.SOLVER
     if solver.LR_SCHEDULER_NAME != "WarmupPolyLR":
         return build_d2_lr_scheduler(cfg, optimizer)

@@ -13,19 +13,14 @@ from detectron2.engine import DefaultTrainer, hooks
 from detectron2.engine.train_loop import HookBase, TrainerBase
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
-from detectron2.utils.events import (
-    CommonMetricPrinter,
-    EventWriter,
-    JSONWriter,
-    TensorboardXWriter,
-)
+from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from stseg.checkpoint import Checkpointer, WeightFacts, check_weights, checked_average
 from stseg.data import build_test_loader, build_train_loader, dataset_vocabulary
 from stseg.engine.ema import WeightAverage
-from stseg.engine.hooks import Checkpoints, KeepBest, Writers, trim_metrics
+from stseg.engine.hooks import Checkpoints, KeepBest, ProgressPrinter, Writers, trim_metrics
 from stseg.engine.optimizer import (
     build_lr_scheduler,
     build_optimizer,
@@ -95,6 +90,8 @@ class Trainer(TrainsInRounds, DefaultTrainer):
         if self.average is not None:
             self.checkpointer.add_checkpointable("ema", self.average)
         self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
+        if self._has_rounds and cfg.SELF_TRAINING.GUARD.ENABLED:
+            self.max_iter *= 2  # room to try every round once more; they end when they are over
         self._random_states: list[dict] = []
         self._last_eval_results: dict[str, Any] = {}
         self._last_written = -1
@@ -173,7 +170,8 @@ class Trainer(TrainsInRounds, DefaultTrainer):
         )
         found.append(self._checkpoints)
         if self._has_rounds:
-            found.append(build_self_training(cfg, _bare(self.model), self.average))
+            self._rounds = build_self_training(cfg, _bare(self.model), self.average)
+            found.append(self._rounds)
         found.append(hooks.EvalHook(period, self._evaluate))
         if not comm.is_main_process():
             return found
@@ -199,10 +197,14 @@ class Trainer(TrainsInRounds, DefaultTrainer):
         path = os.path.join(self.cfg.OUTPUT_DIR, "metrics.json")
         self._last_written = trim_metrics(path, self.start_iter)
         return [
-            CommonMetricPrinter(self.max_iter),
+            ProgressPrinter(self._expected_end),
             JSONWriter(path, window_size=1),
             TensorboardXWriter(self.cfg.OUTPUT_DIR, purge_step=self.start_iter),
         ]
+
+    def _expected_end(self) -> int:
+        """Iterations of the whole run, as far as is known now."""
+        return self._rounds.expected_iters if self._has_rounds else self.max_iter
 
     def train(self) -> dict[str, Any]:
         """Train from `start_iter` to the end.

@@ -22,7 +22,7 @@ from stseg.data import read_image
 from stseg.modeling.meta_arch import OpenVocabSegmentor
 from stseg.modeling.scores import label_maps
 from stseg.self_training.corrections import corrected
-from stseg.self_training.gate import class_thresholds, initial_masks
+from stseg.self_training.gate import initial_masks
 from stseg.self_training.label_changes import count_changes
 from stseg.self_training.labeler import Labeler, SamBranch
 from stseg.self_training.pseudo_label import PseudoLabel
@@ -30,6 +30,7 @@ from stseg.self_training.sam_features import SamFeatures
 from stseg.self_training.store import PseudoLabelStore
 from stseg.self_training.store_counts import share_of
 from stseg.self_training.store_key import LABELLING_VERSION, StoreKey, image_digests
+from stseg.self_training.survey import Survey
 from stseg.self_training.target import Target
 from stseg.utils import kept_random_state, phase
 
@@ -130,8 +131,9 @@ class DatasetLabeler:
         store.open()
         missing = _missing(store)
         todo = missing[comm.get_rank() :: comm.get_world_size()]
+        asks = bool(missing) and self.needs_survey
+        thresholds = self.thresholds_of(self.survey(model)) if asks else None
         with kept_random_state(), inference_context(model), torch.no_grad(), self.cached(model):
-            thresholds = self._thresholds(model) if missing else None
             bar = tqdm(todo, f"pseudo-labels {store.round_number}", disable=not (todo and is_main))
             for index, item in zip(bar, self._items(todo), strict=True):
                 label = self.label(model, item, thresholds)
@@ -209,21 +211,36 @@ class DatasetLabeler:
                 found[index] = predict_labels(model, item, self._max_side).cpu().numpy()
         return found
 
-    def _thresholds(self, model: nn.Module) -> np.ndarray | None:
-        """(T,) thresholds by quantile, which need the scores of all images first."""
-        if self._quantile <= 0:
-            return None
-        places, scores = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
-        mine = share_of(len(self.target.records), *_place())
-        for item in self._items(mine):
-            initial = initial_masks(predict(model, item, self._max_side)[0], self.labeler.scoring)
-            places.append(np.unique(initial.label_map).astype(np.int32))  # won at least a pixel
-            scores.append(initial.scores[places[-1]])
-        # A few classes per image and 8 bytes each, not all T: 20,000 images hold some megabytes.
-        parts = comm.all_gather((np.concatenate(places), np.concatenate(scores)))
-        ids, values = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        per_class = [values[ids == class_id] for class_id in range(len(self.labeler.names))]
-        return class_thresholds(per_class, self.labeler.thresholds[0], self._quantile)
+    @phase("survey")
+    def survey(self, model: nn.Module, indices: Sequence[int] | None = None) -> Survey:
+        """What a model is sure of in some images, by default in all; all ranks, each a share."""
+        chosen = list(range(len(self.target.records)) if indices is None else indices)
+        mine = chosen[comm.get_rank() :: comm.get_world_size()]
+        parts = []
+        with kept_random_state(), inference_context(model), torch.no_grad(), self.cached(model):
+            for index, item in zip(mine, self._items(mine), strict=True):
+                probs = predict(model, item, self._max_side)[0]
+                initial = initial_masks(probs, self.labeler.scoring)
+                parts.append(Survey.of(index, initial))
+        return Survey.joined(comm.all_gather(Survey.joined(parts)))
+
+    def thresholds_of(self, survey: Survey) -> np.ndarray:
+        """(T,) float32, by the quantile where there is one."""
+        return survey.thresholds(len(self.labeler.names), self.threshold, self._quantile)
+
+    def accepted(self, survey: Survey) -> Survey:
+        """What of a survey passes the gate."""
+        return survey.accepted(self.thresholds_of(survey), self.labeler.vetoed)
+
+    @property
+    def threshold(self) -> float:
+        """Of the gate, where no quantile lowers it."""
+        return round(float(self.labeler.thresholds[0]), 6)  # float32 has 0.9 as 0.89999998
+
+    @property
+    def needs_survey(self) -> bool:
+        """Whether thresholds hang on all images."""
+        return self._quantile > 0
 
 
 def _place() -> tuple[int, int]:
@@ -319,5 +336,6 @@ def _settings_of(labeler: Labeler, side: int, quantile: float, refine_file: bool
     if sam is not None:
         parts = [asdict(part) for part in (sam.prompts, sam.vote) if part is not None]
         refine = [sam_digest(sam), *parts, sam.frame, sam.purity, refine_file]
-    gate = [labeler.scoring, labeler.thresholds.tolist(), quantile, sorted(labeler.vetoed)]
+    limits = [labeler.thresholds.tolist(), labeler.min_pixel, quantile]
+    gate = [labeler.scoring, *limits, sorted(labeler.vetoed)]
     return {"version": LABELLING_VERSION, "gate": gate, "refine": refine, "max_side": side}

@@ -13,6 +13,7 @@ import numpy as np
 from tabulate import tabulate
 
 from stseg.self_training.snapshot import UNKNOWN, Snapshot, class_counts
+from stseg.self_training.witness import Witness, class_shares
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,6 @@ class ClassChange:
         area_now: the same now.
         sure_start: share of all pixels where the start was sure of it.
         kept_sure: share of those that are still its own; None where there are none.
-        coverage_start: share of its pixels that the pseudo-labels accepted; None where not known.
-        coverage_now: the same now.
     """
 
     name: str
@@ -34,8 +33,6 @@ class ClassChange:
     area_now: float
     sure_start: float
     kept_sure: float | None
-    coverage_start: float | None
-    coverage_now: float | None
 
 
 @dataclass(frozen=True)
@@ -53,10 +50,17 @@ class Evidence:
         drift: total variation of the class histogram: half the sum of the changes of area.
         entropy_start: mean normalised entropy at the start.
         entropy_now: the same now.
-        entropy_error: standard error of the mean change over the images; None for one image.
         stability_start: share of the pixels that keep their class on mirrored copies.
         stability_now: the same now.
-        stability_error: standard error of the mean change over the images.
+        class_stability_start: the same as a mean over the classes of the start.
+        class_stability_now: the same now.
+        information_start: mutual information of pixel and class, divided by log T: how much surer a
+            pixel is of its class than all pixels together are. A model that says one class
+            everywhere has none, and so has one that is sure of nothing.
+        information_now: the same now.
+        explained_start: share of the variance of the start's dense features that the start's labels
+            explain, see `Witness.explained`; None where there are no features.
+        explained_now: the same for the labels of now.
         source_miou_start: mIoU on the source set, points.
         source_miou_now: the same now.
         classes: the classes seen in either snapshot, largest change of area first.
@@ -70,10 +74,14 @@ class Evidence:
     drift: float
     entropy_start: float
     entropy_now: float
-    entropy_error: float | None
     stability_start: float
     stability_now: float
-    stability_error: float | None
+    class_stability_start: float
+    class_stability_now: float
+    information_start: float
+    information_now: float
+    explained_start: float | None
+    explained_now: float | None
     source_miou_start: float | None
     source_miou_now: float | None
     classes: tuple[ClassChange, ...]
@@ -98,16 +106,30 @@ class Evidence:
                 _percent(self.stability_start),
                 _percent(self.stability_now),
             ),
+            (
+                "... mean over classes",
+                _percent(self.class_stability_start),
+                _percent(self.class_stability_now),
+            ),
+            (
+                "information of pixels on classes",
+                _number(self.information_start),
+                _number(self.information_now),
+            ),
+            (
+                "features explained by labels",
+                _percent(self.explained_start),
+                _percent(self.explained_now),
+            ),
             ("source mIoU", _number(self.source_miou_start, 2), _number(self.source_miou_now, 2)),
         ]
 
     def class_rows(self, limit: int | None = 20) -> list[tuple[str, ...]]:
-        """Per class: name, area then and now, sure pixels kept, coverage then and now, as texts."""
+        """Per class: name, area then and now, sure pixels kept, as texts."""
         return [
             (
                 row.name,
                 *map(_percent, (row.area_start, row.area_now, row.kept_sure)),
-                *map(_percent, (row.coverage_start, row.coverage_now)),
             )
             for row in self.classes[:limit]
         ]
@@ -123,7 +145,7 @@ class Evidence:
     def to_text(self, limit: int | None = 20) -> str:
         """Both tables as text, the second with at most `limit` classes."""
         figures = tabulate(self.rows(), headers=("", "start", "now"), disable_numparse=True)
-        header = ("class", "area", "area now", "sure kept", "coverage", "coverage now")
+        header = ("class", "area", "area now", "sure kept")
         classes = tabulate(self.class_rows(limit), headers=header, disable_numparse=True)
         left = len(self.classes) - len(self.class_rows(limit))
         return f"{figures}\n\n{classes}" + (f"\n({left} more classes)" if left else "")
@@ -148,6 +170,12 @@ def compare(start: Snapshot, now: Snapshot, sure_thresh: float) -> Evidence:
     drift = np.abs(start.class_areas - now.class_areas).sum()
     # Pixels without a class are one more bin.
     drift += abs(float((before == UNKNOWN).mean()) - float((after == UNKNOWN).mean()))
+    explained: tuple[float | None, float | None] = (None, None)
+    if (witness := Witness.of(start)) is not None:
+        explained = (
+            witness.explained(class_shares(start, start)),
+            witness.explained(class_shares(now, start)),
+        )
     return Evidence(
         images=len(now.images),
         finite=_is_finite(start) and _is_finite(now),
@@ -157,10 +185,14 @@ def compare(start: Snapshot, now: Snapshot, sure_thresh: float) -> Evidence:
         drift=float(drift / 2),
         entropy_start=float(start.entropy.mean()),
         entropy_now=float(now.entropy.mean()),
-        entropy_error=_standard_error(now.entropy - start.entropy),
         stability_start=float(start.stability.mean()),
         stability_now=float(now.stability.mean()),
-        stability_error=_standard_error(now.stability - start.stability),
+        class_stability_start=_class_stability(start),
+        class_stability_now=_class_stability(now),
+        information_start=_information(start),
+        information_now=_information(now),
+        explained_start=explained[0],
+        explained_now=explained[1],
         source_miou_start=start.source_miou,
         source_miou_now=now.source_miou,
         classes=_class_changes(start, now, before[sure], before[kept]),
@@ -184,8 +216,6 @@ def _class_changes(
             area_now=float(areas_now[c]),
             sure_start=float(sure_counts[c] / pixels),
             kept_sure=float(kept_counts[c] / sure_counts[c]) if sure_counts[c] else None,
-            coverage_start=_entry(start.coverage, c),
-            coverage_now=_entry(now.coverage, c),
         )
         for c in largest_first
     )
@@ -204,17 +234,27 @@ def _check_pair(start: Snapshot, now: Snapshot) -> None:
 
 
 def _is_finite(snapshot: Snapshot) -> bool:
-    arrays = snapshot.all_confidence, snapshot.entropy, snapshot.stability
+    arrays = snapshot.all_confidence, snapshot.entropy, snapshot.shares
     miou = snapshot.source_miou
     return all(np.isfinite(a).all() for a in arrays) and (miou is None or math.isfinite(miou))
 
 
-def _standard_error(changes: np.ndarray) -> float | None:
-    return float(changes.std(ddof=1) / math.sqrt(changes.size)) if changes.size > 1 else None
+def _information(snapshot: Snapshot) -> float:
+    count = len(snapshot.classes)
+    if count == 1:
+        return 0.0
+    mean = snapshot.shares.astype(np.float64).mean(axis=0)
+    together = -(mean * np.log(np.maximum(mean, 1e-12))).sum() / math.log(count)
+    return float(together - snapshot.entropy.mean())
 
 
-def _entry(values: np.ndarray | None, index: int) -> float | None:
-    return None if values is None or np.isnan(values[index]) else float(values[index])
+def _class_stability(snapshot: Snapshot) -> float:
+    """Over classes of at least a thousandth of the area."""
+    labels, stable = snapshot.all_labels, snapshot.all_stable
+    areas = class_counts(labels, len(snapshot.classes))
+    kept = class_counts(labels[stable], len(snapshot.classes))
+    shown = areas >= max(1e-3 * labels.size, 1)
+    return float((kept[shown] / areas[shown]).mean()) if shown.any() else 0.0
 
 
 def _without_nan(content: dict[str, Any]) -> dict[str, Any]:

@@ -138,6 +138,7 @@ def build_sam_labeler(cfg: CfgNode, target: Target, model: nn.Module) -> Labeler
         target.vocabulary.names,
         scoring=gate.SCORING,
         threshold=gate.THRESH,
+        min_pixel=gate.MIN_PIXEL,
         vetoed=target.vetoed,
         sam=build_sam_branch(cfg, model) if cfg.SELF_TRAINING.REFINE.ENABLED else None,
     )

@@ -1,9 +1,11 @@
 """What the main branch is sure of: initial masks and the class gate (STSeg, section 2.3).
 
 Only classes scored at or above a threshold (0.9 in the paper) become prompts. Ours: the score of a
-class is the maximum of its probability over the image, or the mean over the pixels it wins; and
-thresholds may be lowered per class to a quantile of its scores over the images, as in
-class-balanced self-training (CBST, ECCV 2018), so that hard classes are not left out.
+class is the highest probability of it over the pixels that it wins (over all pixels a class would
+pass by those of its synonym, with a mask of which it is not sure), or the mean there; pixels of
+which the branch is less sure than a floor are left out; and thresholds may be lowered per class to
+a quantile of its scores over the images, as in class-balanced self-training (CBST, ECCV 2018), so
+that hard classes are not left out.
 
 Shapes: T classes, H x W pixels.
 """
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor
 
 from stseg.config import SHARE, check
+from stseg.structures import IGNORE_LABEL
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +28,16 @@ class InitialMasks:
     Attributes:
         label_map: (H, W) int32, the most probable class; the lower id where two are equal.
         confidence: (H, W) float32, its probability.
-        scores: (T,) float32, one per class; with "mean" scoring 0 where a class wins no pixel.
+        scores: (T,) float32, one per class; 0 where a class wins no pixel, but for "max" scoring.
     """
 
     label_map: np.ndarray
     confidence: np.ndarray
     scores: np.ndarray
+
+    def above(self, floors: np.ndarray) -> np.ndarray:
+        """The label map, IGNORE_LABEL where the confidence is below the floor (T,) of its class."""
+        return np.where(self.confidence >= floors[self.label_map], self.label_map, IGNORE_LABEL)
 
 
 @dataclass(frozen=True)
@@ -55,13 +62,13 @@ class GateDecision:
 
 
 @torch.no_grad()
-def initial_masks(probs: Tensor, scoring: str = "max") -> InitialMasks:
+def initial_masks(probs: Tensor, scoring: str = "won") -> InitialMasks:
     """Read the initial masks and class scores off the main branch's probabilities.
 
     Args:
         probs: (T, H, W) in [0, 1], any float type, on any device.
-        scoring: "max" (highest probability of the class anywhere) or "mean" (over the pixels
-            that the class wins).
+        scoring: "won" (highest probability of the class over the pixels that it wins), "max"
+            (anywhere) or "mean" (over the pixels that it wins).
 
     Raises:
         ValueError: for another scoring, or probabilities that are not (T, H, W) with T >= 1.
@@ -78,10 +85,12 @@ def initial_masks(probs: Tensor, scoring: str = "max") -> InitialMasks:
         )
     # NOTE: the first of equals, on every device; torch.argmax promises no order.
     labels = (probs == confidence).to(torch.uint8).argmax(0)
+    flat = labels.flatten()
     if scoring == "max":
         scores = probs.amax((1, 2))
+    elif scoring == "won":
+        scores = probs.new_zeros(len(probs)).scatter_reduce_(0, flat, confidence.flatten(), "amax")
     else:
-        flat = labels.flatten()
         pixels = torch.bincount(flat, minlength=len(probs))
         sums = torch.bincount(flat, confidence.flatten().double(), minlength=len(probs))
         scores = (sums / pixels.clamp(min=1)).float()
@@ -124,8 +133,16 @@ def class_thresholds(
     return thresholds
 
 
+def floors_of(thresholds: np.ndarray, min_pixel: float) -> np.ndarray:
+    """(T,) least confidence of a pixel of each class: `min_pixel`, or a threshold that is lower."""
+    return np.minimum(thresholds, np.float32(min_pixel))
+
+
 def gate(
-    initial: InitialMasks, thresholds: np.ndarray, vetoed: Collection[int] = ()
+    initial: InitialMasks,
+    thresholds: np.ndarray,
+    vetoed: Collection[int] = (),
+    min_pixel: float = 0.0,
 ) -> tuple[GateDecision, ...]:
     """Decide on every class that wins at least one pixel, in order of class id.
 
@@ -133,6 +150,7 @@ def gate(
         initial: of one image.
         thresholds: (T,); a class passes with a score at or above its own.
         vetoed: class ids that a person ruled out.
+        min_pixel: see `floors_of`; a class with no such pixel does not pass.
 
     Raises:
         ValueError: if the thresholds are not one per class.
@@ -143,6 +161,7 @@ def gate(
             f"got {len(thresholds)}."
         )
     pixels = np.bincount(initial.label_map.ravel(), minlength=len(initial.scores))
+    has_sure = np.isin(np.arange(len(pixels)), initial.above(floors_of(thresholds, min_pixel)))
     decisions = []
     for class_id in np.flatnonzero(pixels).tolist():
         score, threshold = float(initial.scores[class_id]), float(thresholds[class_id])
@@ -151,6 +170,8 @@ def gate(
             reason = "vetoed"
         elif score < threshold:
             reason = f"score {_below(score, threshold)}"
+        elif not has_sure[class_id]:
+            reason = f"no pixel of {min_pixel:g} or more"
         decisions.append(
             GateDecision(class_id, score, threshold, int(pixels[class_id]), not reason, reason)
         )

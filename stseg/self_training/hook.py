@@ -4,12 +4,18 @@ All of it lives beside the model: a checkpoint holds no part of it but the hook'
 evaluation knows nothing of it. Files of a run, with a config below OUTPUT_DIR/self_training:
 
     start.pth, start.npz         the starting weights, and what they said about the guard's images
-    round_01_start.pth           where to go back to while a round may still be undone
+    round_01.npz                 the same after a round
+    round_01_start.pth           where to go back to while a round may still be undone, or while the
+                                 round before is the best one
     round_01-<key>/              pseudo-labels, see `stseg.self_training.store`
     round_01.html, .png          the page to look at
     templates.json               what `SELF_TRAINING.TEMPLATES` has chosen
     seen.json                    which classes stage 1 had, as what, and their weights in eq. 6
     rounds.json                  what every round brought, and the verdict
+
+A round that harms is tried once more from where it began, on the same labels, at a third of the
+rate; if it harms again the rounds end. What is kept in the end is the best round that did not harm,
+or the start, see `stseg.self_training.guard`.
 
 A boundary between rounds depends on nothing but the checkpoint saved right before it and on these
 files, so it can be killed anywhere and done again.
@@ -27,19 +33,26 @@ from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 from torch import nn
 
-from stseg.checkpoint import WeightFacts, changeable_state, read_checkpoint, write_json
+from stseg.checkpoint import write_json
 from stseg.config import check
 from stseg.data import balance_weights, spread
 from stseg.self_training.dataset_labeler import DatasetLabeler
-from stseg.self_training.guard import GuardSettings, RoundVerdict, judge_round, judge_run
+from stseg.self_training.guard import ADAPTED, GuardSettings, RoundVerdict, judge_run
 from stseg.self_training.online_teacher import OnlineTeacher, TaughtLoader
+from stseg.self_training.round_judge import RoundJudge
 from stseg.self_training.round_page import write_round_page
+from stseg.self_training.round_report import tell_labels, why_no_labels, why_nothing_passes
+from stseg.self_training.round_weights import RoundWeights
 from stseg.self_training.snapshot import Snapshot
 from stseg.self_training.store import PseudoLabelStore
-from stseg.utils import phase, some_of, write_atomically
+from stseg.self_training.survey import Survey
 
 logger = logging.getLogger(__name__)
 
+#: Part of the learning rate at which a round that harmed is tried again.
+RETRY_RATE = 1 / 3
+#: Images that tell whether the gate lets anything pass, where no more are needed.
+_SURVEYED = 64
 NOT_JUDGED = "not judged: SELF_TRAINING.GUARD.ENABLED is off"
 
 
@@ -53,6 +66,9 @@ class RoundTrainer(Protocol):
 
     def stop(self) -> None:
         """Leave out the iterations that remain; what comes after training is done as usual."""
+
+    def scale_rate(self, factor: float) -> None:
+        """Learn at this part of the usual rates from now on, until told otherwise."""
 
     def save_checkpoint(self, is_final: bool = False) -> None:
         """Save this iteration's checkpoint again, after something has changed; all ranks."""
@@ -105,15 +121,20 @@ class SamPseudoLabelHook(HookBase):
         check("SELF_TRAINING.ROUND_ITERS", round_iters)
         self._model, self._labeler, self._loader = model, labeler, loader
         self._rounds, self._period, self._average = rounds, round_iters, average
-        self._probe, self._limits, self._balanced = probe, limits, balanced
+        self._balanced = balanced
         self.target, self._folder = labeler.target, Path(folder)
+        self._files = RoundWeights(self._folder, model, average)
         self._pictured = spread(pictures, len(self.target.records))
         self._choose = choose
-        self._start: Snapshot | None = None
+        self._judge = None
+        if probe is not None:
+            self._judge = RoundJudge(self._files, self._look_by(probe), limits)
         self._online = OnlineTeacher(labeler, model, self._evaluated) if online else None
-        self._completed, self._verdict = 0, ""
+        self._tried, self._round, self._rate, self._verdict = 0, 1, 1.0, ""  # tried: rounds trained
         self._weights = ""  # digest of those that made the labels of the present round
+        self._best = 0  # number of the best round so far, 0: none is better than the start
         self._history: list[dict[str, Any]] = []
+        self._taught: Survey | None = None  # of the online mode in this round
 
     # --- the hook ---
 
@@ -136,251 +157,262 @@ class SamPseudoLabelHook(HookBase):
             self._begin()
             return
         self._tidy()
-        if self._probe is not None:
-            self._start = Snapshot.load(self._existing("start.npz"))
+        if self._judge is not None:
+            self._judge.resume()
         if self._verdict:
             self.trainer.stop()
         else:
-            self._train_on(self._completed + 1)
+            self._train_on()
 
     def after_step(self) -> None:
         """End a round: judge it, undo it if it harmed, and label for the next one."""
         done = self.trainer.iter + 1
-        number = done // self._period
-        if self._verdict or done % self._period or self._completed >= number:
+        if self._verdict or done % self._period or self._tried >= done // self._period:
             return
-        self._finish_round(number)
+        self._finish_round()
         self.trainer.save_checkpoint(is_final=bool(self._verdict))
         self._tidy()
 
     def state_dict(self) -> dict[str, Any]:
         """Where the rounds stand; plain values."""
         return {
-            "completed": self._completed,
+            "tried": self._tried,
+            "round": self._round,
+            "rate": self._rate,
             "weights": self._weights,
+            "best": self._best,
             "verdict": self._verdict,
             "history": self._history,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
-        self._completed, self._weights = state_dict["completed"], state_dict["weights"]
-        self._verdict, self._history = state_dict["verdict"], list(state_dict["history"])
+        """Take over what `state_dict` returned.
+
+        Raises:
+            ValueError: for the state of an earlier version, whose rounds went by other rules.
+        """
+        if "tried" not in state_dict:
+            raise ValueError(
+                "Rounds: expected a checkpoint of this version to go on from, got one of a version "
+                "whose rounds had one schedule for all. Start anew without --resume."
+            )
+        self._tried, self._round = state_dict["tried"], state_dict["round"]
+        self._rate, self._weights = state_dict["rate"], state_dict["weights"]
+        self._best, self._verdict = state_dict["best"], state_dict["verdict"]
+        self._history = list(state_dict["history"])
+
+    @property
+    def expected_iters(self) -> int:
+        """Iterations of all rounds, if those to come harm not."""
+        if self._verdict:
+            return self.trainer.max_iter
+        return (self._tried + self._rounds - self._round + 1) * self._period
 
     # --- rounds ---
 
     def _begin(self) -> None:
-        if comm.is_main_process():
-            self._write_weights(self._folder / "start.pth")
-        if self._probe is not None:
-            self._start = self._snapshot()
-            if comm.is_main_process():
-                self._start.save(self._folder / "start.npz")
+        self._files.write(self._files.after(0), self.trainer.optimizer)
+        if self._judge is not None:
+            self._judge.begin()
         comm.synchronize()
         if self._choose is not None:
             with self._evaluated(), self._labeler.cached(self._model):
                 self._choose(self._model)
-        if problem := self._begin_round(1):
+        if problem := self._begin_round():
             raise ValueError(problem)
 
-    def _begin_round(self, number: int) -> str:
+    def _begin_round(self) -> str:
         """Label with the present weights and train on that; returns why nothing was labelled."""
-        if comm.is_main_process():
-            self._write_weights(self._round_start(number))
+        number = self._round
+        self._files.write(self._files.before(number), self.trainer.optimizer)
         with self._evaluated():
             weights = comm.all_gather(self._labeler.digest(self._model))[0]
             if self._online is None:
                 store = self._store(number, weights)
                 self._labeler.fill(store, self._model, self._pictured)
+        threshold = self._labeler.threshold
         if self._online is None:
-            summary = store.summary()
             previous = self._store(number - 1, self._weights) if number > 1 else None
-            self._report_labels(store, summary, previous)
-            if not summary["coverage"]:
+            self._report_labels(store, previous)
+            if not store.summary()["coverage"]:
                 comm.synchronize()  # the page, which the error names, is one process's work
-                return self._why_nothing(number, summary)
+                page = self._folder / f"round_{number:02d}.html"
+                return why_no_labels(store.summary(), threshold, page)
+        else:
+            survey = self._teach()
+            if not self._taught.scores.size:
+                return why_nothing_passes(survey, threshold, len(self.target.records))
         self._weights = weights
-        self._train_on(number)
+        self._train_on()
         return ""
 
-    def _finish_round(self, number: int) -> None:
-        record: dict[str, Any] = {"round": number, "labels": self._weights, "harmful": False}
-        now = verdict = None
-        if self._probe is not None:
-            now = self._snapshot()
-            verdict = judge_round(self._start, now, self._limits)
-            record.update(harmful=verdict.harmful, reasons=list(verdict.reasons))
-            record["evidence"] = verdict.evidence.to_dict()
-            logger.info("Round %d against the start: %s", number, verdict.evidence.to_line())
-            logger.debug("Round %d by class:\n%s", number, verdict.evidence.to_text())
+    def _finish_round(self) -> None:
+        number, rate = self._round, self._rate
+        record: dict[str, Any] = {
+            "round": number,
+            "rate": rate,
+            "labels": self._weights,
+            "harmful": False,
+        }
+        verdict = None
+        if self._judge is not None:
+            store = self._store(number, self._weights) if self._online is None else None
+            verdict, found = self._judge.judge(number, store)
+            record |= found
         self._history.append(record)
+        self._tried += 1
         self._write_page(number, record, verdict)
         if record["harmful"]:
-            reasons = " ".join(verdict.reasons)
-            logger.warning("Round %d harmed and is rolled back. %s", number, reasons)
-            self._read_weights(self._round_start(number).name)
-            now = None
-        self._completed = number
-        goes_on = number < self._rounds and not record["harmful"]
-        if goes_on and (problem := self._begin_round(number + 1)):
-            logger.warning("Round %d: no labels; the rounds end here. %s", number + 1, problem)
-            goes_on = False
+            goes_on = self._undo(number, record)
+        else:
+            self._best = self._judge.best(self._history)["round"] if self._judge else number
+            goes_on = self._next_round()
         if not goes_on:
-            self._conclude(now)
+            self._conclude()
         if comm.is_main_process():
-            content = {"rounds": self._history, "verdict": self._verdict}
+            content = {"rounds": self._history, "kept": self._best, "verdict": self._verdict}
             write_json(self._folder / "rounds.json", content)
         comm.synchronize()
 
-    def _conclude(self, now: Snapshot | None) -> None:
-        """Name the outcome, and put the starting weights back where nothing was gained."""
+    def _undo(self, number: int, record: dict[str, Any]) -> bool:
+        """Go back to where a round began; returns whether it is tried once more."""
+        again = record["rate"] == 1 and self._has_room()
+        logger.warning(
+            "Round %d harmed and is rolled back%s. %s",
+            number,
+            "; it is tried once more at a third of the rate" if again else "",
+            " ".join(record["reasons"]),
+        )
+        self._files.read(self._files.before(number), self.trainer.optimizer)
+        if again:
+            self._set_rate(RETRY_RATE)
+            self._train_on()
+        return again
+
+    def _next_round(self) -> bool:
+        """Label for the next round, if there is one."""
+        if self._round >= self._rounds or not self._has_room():
+            self._files.write(self._files.after(self._round), self.trainer.optimizer)
+            comm.synchronize()
+            return False
+        self._round += 1
+        self._set_rate(1.0)
+        if problem := self._begin_round():
+            logger.warning("Round %d: no labels; the rounds end here. %s", self._round, problem)
+        return not problem
+
+    def _has_room(self) -> bool:
+        """Whether the trainer has iterations for one more round."""
+        return (self._tried + 1) * self._period <= self.trainer.max_iter
+
+    def _set_rate(self, factor: float) -> None:
+        self._rate = factor
+        self.trainer.scale_rate(factor)
+
+    def _conclude(self) -> None:
+        """Name the outcome, and put the weights back that it names."""
         self._verdict = NOT_JUDGED
-        if self._probe is not None:
-            accepted = sum(not record["harmful"] for record in self._history)
-            now = now or self._snapshot()
-            verdict = judge_run(self._start, now, accepted, self._limits)
-            self._verdict = verdict.text
-            if not verdict.adapted:
-                self._read_weights("start.pth")
-            self._history[-1]["verdict"] = {"text": verdict.text, "reasons": list(verdict.reasons)}
-            logger.info("Verdict: %s. %s", verdict.text, " ".join(verdict.reasons))
+        if self._judge is not None:
+            self._verdict, reasons = judge_run(self._judge.best(self._history))
+            if self._verdict != ADAPTED:
+                self._best = 0
+            self._files.read(self._files.after(self._best), self.trainer.optimizer)
+            self._history[-1]["verdict"] = {"text": self._verdict, "reasons": list(reasons)}
+            logger.info("Verdict: %s. %s", self._verdict, " ".join(reasons))
         self.trainer.stop()
 
-    def _train_on(self, number: int) -> None:
+    def _train_on(self) -> None:
         """Give the trainer the images of a round, at the place in the stream where it stands."""
-        start = max(self.trainer.start_iter, (number - 1) * self._period)
+        start = max(self.trainer.start_iter, self._tried * self._period)
         if self._online is not None:
-            loader = self._loader(start, list(self.target.records), weights=None)
+            if self._taught is None:
+                self._teach()
+            records, weights = list(self.target.records), None
+            if self._balanced:
+                weights = balance_weights(self._taught.classes_of(len(records)))
+            loader = self._loader(start, records, weights=weights)
             self.trainer.train_on(TaughtLoader(loader, self._online))
             return
-        store = self._store(number, self._weights)
+        store = self._store(self._round, self._weights)
         if not self._labeler.is_whole(store):
-            self._relabel(number, store)
+            self._relabel(store)
         weights = balance_weights(store.classes_for_training()) if self._balanced else None
         records = store.records_for_training()
         self.trainer.train_on(self._loader(start, records, weights=weights))
 
-    def _relabel(self, number: int, store: PseudoLabelStore) -> None:
+    def _teach(self) -> Survey:
+        """What the weights of the round's start are sure of; the teacher gets what follows from it.
+
+        All images are looked at where a quantile or a balance asks for them, else some.
+        """
+        count = len(self.target.records)
+        needs_all = self._labeler.needs_survey or self._balanced
+        chosen = range(count) if needs_all else spread(_SURVEYED, count)
+        with self._files.held(self._files.before(self._round)):
+            survey = self._labeler.survey(self._model, chosen)
+        if self._labeler.needs_survey:
+            self._online.thresholds = self._labeler.thresholds_of(survey)
+        self._taught = self._labeler.accepted(survey)
+        return survey
+
+    def _relabel(self, store: PseudoLabelStore) -> None:
         others = "; ".join(store.refused())
         logger.warning(
             "Pseudo-labels of round %d are not complete; they are made again.%s",
-            number,
+            store.round_number,
             others and f" Not taken: {others}.",
         )
-        present = changeable_state(self._model)
-        path = self._existing(self._round_start(number).name)
-        saved = read_checkpoint(str(path))
-        self._model.load_state_dict({**saved["model"], **(saved["average"] or {})}, strict=False)
-        self._labeler.fill(store, self._model, self._pictured)
-        self._model.load_state_dict(present, strict=False)
+        with self._files.held(self._files.before(store.round_number)):
+            self._labeler.fill(store, self._model, self._pictured)
 
     # --- parts ---
+
+    def _tidy(self) -> None:
+        """Remove what only an unfinished round needs; a kill may have prevented it before."""
+        needed = self._files.before(self._round), self._files.after(self._best)
+        self._files.keep_only(() if self._verdict else needed)
 
     def _evaluated(self) -> AbstractContextManager:
         """The model holds the weights that count."""
         return self._average.applied() if self._average is not None else nullcontext()
 
-    def _snapshot(self) -> Snapshot:
-        with self._evaluated(), self._labeler.cached(self._model):
-            return self._probe(self._model)
+    def _look_by(self, probe: Callable[[nn.Module], Snapshot]) -> Callable[[bool], Snapshot]:
+        """Takes a snapshot of the weights that count, or of those that the model holds."""
+
+        def look(as_it_is: bool = False) -> Snapshot:
+            weights = nullcontext() if as_it_is else self._evaluated()
+            with weights, self._labeler.cached(self._model):
+                return probe(self._model)
+
+        return look
 
     def _store(self, number: int, weights: str) -> PseudoLabelStore:
         return self._labeler.store(self._folder, number, weights)
 
-    def _round_start(self, number: int) -> Path:
-        return self._folder / f"round_{number:02d}_start.pth"
-
-    def _existing(self, name: str) -> Path:
-        path = self._folder / name
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"--resume: expected the file {name} of the interrupted run, got none at {path}. "
-                "Put it back, or start anew without --resume."
-            )
-        return path
-
-    def _tidy(self) -> None:
-        """Remove what only an unfinished round needs; a kill may have prevented it before."""
-        if not comm.is_main_process():  # others may be here before the checkpoint is written
-            return
-        for path in self._folder.glob("round_*_start.pth"):
-            if self._verdict or path != self._round_start(self._completed + 1):
-                path.unlink(missing_ok=True)
-
-    def _write_weights(self, path: Path) -> None:
-        content = {
-            "model": changeable_state(self._model),
-            "average": self._average.state_dict() if self._average is not None else None,
-            "optimizer": self.trainer.optimizer.state_dict(),
-            "facts": getattr(self._model, "facts", WeightFacts()).beside().get("facts", {}),
-        }
-        write_atomically(path, lambda file: torch.save(content, file))
-
-    @phase("roll back")
-    def _read_weights(self, name: str) -> None:
-        content = read_checkpoint(str(self._existing(name)))
-        self._model.load_state_dict(content["model"], strict=False)
-        if "facts" in content and hasattr(self._model, "facts"):  # older files have none
-            self._model.facts = WeightFacts.of(content)
-        if self._average is not None:
-            self._average.load_state_dict(content["average"])
-        self.trainer.optimizer.load_state_dict(content["optimizer"])
-
-    def _why_nothing(self, number: int, summary: dict[str, Any]) -> str:
-        thresh, images = str(self._labeler.labeler.thresholds[0]), len(self.target.records)
-        page = self._folder / f"round_{number:02d}.html"
-        if any(c["images_accepted"] for c in summary["classes"]):
-            return (
-                "SELF_TRAINING.REFINE: expected masks for the accepted classes, got none in "
-                f"{images} images. See {page}, and check MODEL.SAM.CHECKPOINT, lower "
-                "REGION_VOTE.PURITY where regions vote, or set REFINE.ENABLED False."
-            )
-        return (
-            "SELF_TRAINING.GATE.THRESH: expected at least one class above "
-            f"{thresh} in one image, got none in {images} images. See {page}, and lower "
-            "it, set SELF_TRAINING.GATE.QUANTILE, or name classes that are in the images."
-        )
-
-    def _report_labels(
-        self, store: PseudoLabelStore, summary: dict[str, Any], previous: PseudoLabelStore | None
-    ) -> None:
+    def _report_labels(self, store: PseudoLabelStore, previous: PseudoLabelStore | None) -> None:
         changed = self._labeler.change_share(previous, store) if previous is not None else None
-        if not comm.is_main_process():  # the only one that writes scalars
+        if not comm.is_main_process():  # the only one that writes
             return
-        if changed is None:  # nothing to compare with, or deleted since
-            previous = None
-        accepted = [c["name"] for c in summary["classes"] if c["images_accepted"]]
-        storage = self.trainer.storage
-        storage.put_scalar("self_training/coverage", summary["coverage"])
-        storage.put_scalar("self_training/accepted_classes", len(accepted))
-        if changed is not None:
-            storage.put_scalar("self_training/changed", changed)
-        logger.info(
-            "Round %d: %.1f %% of the pixels labelled, %d of %d classes accepted%s, %.1f MB in %s. "
-            "Never accepted: %s",
-            store.round_number,
-            100 * summary["coverage"],
-            len(accepted),
-            len(summary["classes"]),
-            "" if changed is None else f", {100 * changed:.1f} % changed since the last round",
-            summary["disk_use"] / 1e6,
-            store.folder,
-            some_of(summary["never_accepted"]) or "none",
-        )
-        if self._pictured or not summary["coverage"]:  # whose error names the page
+        tell_labels(store, self._labeler.threshold, changed, self.trainer.storage)
+        if self._pictured or not store.summary()["coverage"]:  # whose error names the page
+            # Without a share there is nothing to compare with, or it was deleted since.
+            previous = None if changed is None else previous
             write_round_page(self._folder, store, self._pictured, self.target, previous=previous)
 
     def _write_page(
         self, number: int, record: dict[str, Any], verdict: RoundVerdict | None
     ) -> None:
         """The page of a round again, now with the answers after it."""
-        if self._online is not None or not comm.is_main_process() or not self._pictured:
+        if self._online is not None or not self._pictured:
+            return
+        before = [r for r in self._history if r["round"] == number - 1 and not r["harmful"]]
+        earlier = [self._store(number - 1, r["labels"]) for r in before]
+        previous = next((one for one in earlier if self._labeler.is_whole(one)), None)
+        if not comm.is_main_process():
             return
         with self._evaluated():
             after = self._labeler.predictions(self._model, self._pictured)
         store = self._store(number, record["labels"])
-        earlier = [self._store(number - 1, r["labels"]) for r in self._history[-2:-1]]
-        previous = next((one for one in earlier if one.is_finished), None)
         write_round_page(
             self._folder,
             store,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stseg.modeling.encoders import SAMImageEncoder
 from stseg.self_training.frame import Frame
-from stseg.self_training.gate import GateDecision, InitialMasks, gate, initial_masks
+from stseg.self_training.gate import GateDecision, InitialMasks, floors_of, gate, initial_masks
 from stseg.self_training.merge import merge
 from stseg.self_training.pseudo_label import ClassRecord, PseudoLabel
 from stseg.self_training.refiner import PromptSettings, SamRefiner
@@ -75,8 +75,9 @@ class Labeler:
         self,
         names: Sequence[str],
         *,
-        scoring: str = "max",
+        scoring: str = "won",
         threshold: float = 0.9,
+        min_pixel: float = 0.5,
         vetoed: Iterable[int] = (),
         sam: SamBranch | None = None,
     ) -> None:
@@ -84,12 +85,14 @@ class Labeler:
 
         Args:
             names: T display names.
-            scoring: "max" or "mean", see `gate.initial_masks`.
+            scoring: "won", "max" or "mean", see `gate.initial_masks`.
             threshold: least score of a class, in [0, 1].
+            min_pixel: least probability of a pixel of an accepted class, see `gate.floors_of`.
             vetoed: ids of classes that never become labels.
             sam: refines the masks; None takes those of the main branch.
         """
         self.names, self.scoring, self.sam = tuple(names), scoring, sam
+        self.min_pixel = min_pixel
         self.thresholds = np.full(len(self.names), threshold, dtype=np.float32)
         self.vetoed = frozenset(vetoed)
 
@@ -110,18 +113,19 @@ class Labeler:
         """
         initial = initial_masks(probs, self.scoring)
         limits = self.thresholds if thresholds is None else thresholds
-        decisions = gate(initial, limits, self.vetoed)
+        decisions = gate(initial, limits, self.vetoed, self.min_pixel)
         accepted = [d for d in decisions if d.accepted]
         ids = [d.class_id for d in accepted]
+        sure = initial.above(floors_of(limits, self.min_pixel))
         ious: Mapping[int, float] = {}
         if self.sam is None or not accepted:
-            label_map = np.where(np.isin(initial.label_map, ids), initial.label_map, IGNORE_LABEL)
+            label_map = np.where(np.isin(sure, ids), sure, IGNORE_LABEL)
         else:
             embedding = self.sam.embed(image, embedding)
             if self.sam.vote is not None:
-                label_map = self._vote(self.sam, embedding, initial.label_map, ids)
+                label_map = self._vote(self.sam, embedding, sure, ids)
             else:
-                label_map, ious = self._refine(self.sam, embedding, initial.label_map, accepted)
+                label_map, ious = self._refine(self.sam, embedding, sure, accepted)
         return _with_records(initial, label_map.astype(np.int32), decisions, ious, self.names)
 
     @staticmethod

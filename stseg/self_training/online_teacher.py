@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.evaluation import inference_context
 from torch import nn
@@ -29,6 +30,7 @@ class OnlineTeacher:
             weights: returns a context in which it holds the teacher's weights.
         """
         self._labeler, self._model, self._weights = labeler, model, weights
+        self.thresholds: np.ndarray | None = None  # (T,) of the present round
 
     def __call__(self, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Put labels into a batch.
@@ -46,7 +48,10 @@ class OnlineTeacher:
         image = item["weak_image"]
         height, width = image.shape[-2:]
         weak = {**item, "image": image, "height": height, "width": width}
-        label = self._labeler.label(self._model, weak, max_side=max(height, width)).label_map
+        side = max(height, width)
+        label = self._labeler.label(
+            self._model, weak, thresholds=self.thresholds, max_side=side
+        ).label_map
         return {
             **item,
             "sem_seg": torch.from_numpy(label).long().where(item["inside"], IGNORE_LABEL),

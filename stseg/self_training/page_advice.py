@@ -23,6 +23,21 @@ class Advice:
     rows: tuple[tuple[str, str], ...]
 
 
+def other_thresholds(summary: Mapping[str, float], present: float, of: str) -> str:
+    """Which lower thresholds would let how much through, as a sentence; the first three that would.
+
+    Args:
+        summary: threshold to share in [0, 1], as in `RoundCounts.summary`.
+        present: the threshold that was.
+        of: what the shares are of, such as "pixels".
+    """
+    lower = [f"{t}: {s:.1%}" for t, s in summary.items() if float(t) < present and s > 0]
+    if not lower:
+        return f"No threshold would let any of the {of} through."
+    told = ", ".join(lower[:3])
+    return f"Other thresholds would let through, of the {of} and before SAM: {told}."
+
+
 def advice_on(summary: Mapping[str, Any]) -> Advice | None:
     """Advice on a round with few labels.
 

@@ -1,6 +1,7 @@
 """What a model says about a fixed sample of the target images, small enough to keep and compare.
 
-Shapes: N images, T classes, h x w pixels of a map after reduction (long side at most MAX_SIDE).
+Shapes: N images, T classes, h x w pixels of a map after reduction (long side at most MAX_SIDE),
+D channels of dense features at their own cells.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ MAX_SIDE = 256
 #: Id in a snapshot's label maps of pixels that the model gave no class.
 UNKNOWN = 65535
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +36,9 @@ class ImageOutput:
         confidence: (H, W) float in [0, 1], of the class shown.
         entropy: mean over pixels of the entropy of the class probabilities divided by log T, in
             [0, 1].
-        stability: share of the pixels that keep their class on a mirrored copy of the image, in
-            [0, 1].
+        stable: (H, W) bool, whether a pixel keeps its class on a mirrored copy of the image.
+        shares: (T,) float32, mean over pixels of the class probabilities, which sum to 1.
+        features: (D, h', w') float16, the model's dense features; None where it shows none.
     """
 
     index: int
@@ -44,7 +46,14 @@ class ImageOutput:
     label_map: np.ndarray
     confidence: np.ndarray
     entropy: float
-    stability: float
+    stable: np.ndarray
+    shares: np.ndarray
+    features: np.ndarray | None = None
+
+    @property
+    def stability(self) -> float:
+        """Share of the pixels that are stable."""
+        return float(self.stable.mean())
 
     def reduced(self, max_side: int = MAX_SIDE) -> ImageOutput:
         """With maps of at most `max_side` pixels; nearest ones, so that no class is invented."""
@@ -52,8 +61,8 @@ class ImageOutput:
         scale = max(1.0, max(shape) / max_side)
         # The same for every model, so that pixels of two snapshots match.
         size = tuple(max(1, round(side / scale)) for side in shape)
-        label_map, confidence = (labels_at_size(m, size) for m in (self.label_map, self.confidence))
-        return replace(self, label_map=label_map, confidence=confidence)
+        maps = ("label_map", "confidence", "stable")
+        return replace(self, **{name: labels_at_size(getattr(self, name), size) for name in maps})
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,25 +71,24 @@ class Snapshot:
 
     Attributes:
         classes: T display names.
-        order: (N,) int64, place of each image in the guard's sample, rising.
         images: N names.
         labels: N maps (h, w) uint16, class ids or UNKNOWN.
         confidence: N maps (h, w) float16 in [0, 1].
+        stable: N maps (h, w) bool, see `ImageOutput`.
         entropy: (N,) float64, mean normalised entropy of each image, in [0, 1].
-        stability: (N,) float64 in [0, 1], see `ImageOutput`.
-        coverage: (T,) float64 in [0, 1], share of each class's pixels that the pseudo-labels
-            accept, NaN for classes without pixels; None where not known.
+        shares: (N, T) float32, mean class probabilities of each image.
+        features: N maps (D, h', w') float16 of dense features; None where not kept.
         source_miou: mIoU on the labelled source set in points, 0 to 100; None without such a set.
     """
 
     classes: tuple[str, ...]
-    order: np.ndarray
     images: tuple[str, ...]
     labels: tuple[np.ndarray, ...]
     confidence: tuple[np.ndarray, ...]
+    stable: tuple[np.ndarray, ...]
     entropy: np.ndarray
-    stability: np.ndarray
-    coverage: np.ndarray | None = None
+    shares: np.ndarray
+    features: tuple[np.ndarray, ...] | None = None
     source_miou: float | None = None
 
     @property
@@ -89,30 +97,63 @@ class Snapshot:
         return class_counts(self.all_labels, len(self.classes)) / max(self.all_labels.size, 1)
 
     @property
+    def stability(self) -> np.ndarray:
+        """(N,) float64 in [0, 1], share of the stable pixels of each image."""
+        return np.array([stable.mean() for stable in self.stable], dtype=np.float64)
+
+    @property
     def all_labels(self) -> np.ndarray:
         """(pixels,) uint16, the maps of all images in one row."""
-        return np.concatenate([label.ravel() for label in self.labels])
+        return _row(self.labels)
 
     @property
     def all_confidence(self) -> np.ndarray:
         """(pixels,) float16, beside `all_labels`."""
-        return np.concatenate([confidence.ravel() for confidence in self.confidence])
+        return _row(self.confidence)
+
+    @property
+    def all_stable(self) -> np.ndarray:
+        """(pixels,) bool, beside `all_labels`."""
+        return _row(self.stable)
+
+    def only(self, images: Sequence[str]) -> Snapshot:
+        """Of some of the images, in their order.
+
+        Raises:
+            KeyError: if one is not among them.
+        """
+        place = {name: k for k, name in enumerate(self.images)}
+        kept = [place[name] for name in images]
+
+        def some(maps: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+            return tuple(maps[k] for k in kept)
+
+        return replace(
+            self,
+            images=tuple(images),
+            **{name: some(getattr(self, name)) for name in ("labels", "confidence", "stable")},
+            **{name: getattr(self, name)[kept] for name in ("entropy", "shares")},
+            features=None if self.features is None else some(self.features),
+        )
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write one .npz file; a kill leaves the old file or the new one."""
-        optional = {"coverage": self.coverage, "source_miou": self.source_miou}
         content = {
             "format": np.int64(_FORMAT),
             "classes": np.array(self.classes, dtype=np.str_),
-            "order": self.order,
             "images": np.array(self.images, dtype=np.str_),
             "sizes": np.array([label.shape for label in self.labels], dtype=np.int64),
             "labels": self.all_labels,
             "confidence": self.all_confidence,
+            "stable": self.all_stable,
             "entropy": self.entropy,
-            "stability": self.stability,
-            **{k: np.asarray(value) for k, value in optional.items() if value is not None},
+            "shares": self.shares,
         }
+        if self.features is not None:
+            content["cells"] = np.array([x.shape for x in self.features], dtype=np.int64)
+            content["features"] = _row(self.features)
+        if self.source_miou is not None:
+            content["source_miou"] = np.float64(self.source_miou)
         write_atomically(path, lambda file: np.savez_compressed(file, **content))
 
     @classmethod
@@ -140,7 +181,6 @@ def snapshot_of(
     outputs: Iterable[ImageOutput],
     classes: Sequence[str],
     *,
-    coverage: np.ndarray | None = None,
     source_miou: float | None = None,
 ) -> Snapshot:
     """Join a model's answers.
@@ -150,7 +190,6 @@ def snapshot_of(
     Args:
         outputs: one per image, reduced, in any order.
         classes: T display names of the vocabulary.
-        coverage: (T,), see `Snapshot`.
         source_miou: points, see `Snapshot`.
 
     Raises:
@@ -166,15 +205,16 @@ def snapshot_of(
     if twice := sorted({place for place in order if order.count(place) > 1}):
         raise ValueError(f"Guard: expected every image once, got places {twice[:8]} twice.")
     maps = [output.label_map for output in outputs]
+    features = tuple(output.features for output in outputs if output.features is not None)
     return Snapshot(
         classes=tuple(classes),
-        order=np.array(order, dtype=np.int64),
         images=tuple(output.image for output in outputs),
         labels=tuple(np.where(m == IGNORE_LABEL, UNKNOWN, m).astype(np.uint16) for m in maps),
         confidence=tuple(output.confidence.astype(np.float16) for output in outputs),
+        stable=tuple(output.stable for output in outputs),
         entropy=np.array([output.entropy for output in outputs], dtype=np.float64),
-        stability=np.array([output.stability for output in outputs], dtype=np.float64),
-        coverage=None if coverage is None else np.asarray(coverage, dtype=np.float64),
+        shares=np.stack([output.shares for output in outputs]).astype(np.float32),
+        features=features if len(features) == len(outputs) else None,
         source_miou=source_miou,
     )
 
@@ -184,12 +224,17 @@ def class_counts(labels: np.ndarray, num_classes: int) -> np.ndarray:
     return np.bincount(labels[labels != UNKNOWN], minlength=num_classes)
 
 
+def _row(maps: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([part.ravel() for part in maps])
+
+
 def _check(output: ImageOutput, num_classes: int) -> None:
-    label, confidence = output.label_map, output.confidence
-    if label.ndim != 2 or label.shape != confidence.shape or not label.size:
+    label = output.label_map
+    others = output.confidence.shape, output.stable.shape
+    if label.ndim != 2 or others != (label.shape, label.shape) or not label.size:
         raise ValueError(
-            f"Guard, image {output.image}: expected label map and confidence of one shape (H, W), "
-            f"got {label.shape} and {confidence.shape}."
+            f"Guard, image {output.image}: expected label map, confidence and stable pixels of one "
+            f"shape (H, W), got {', '.join(map(str, (label.shape, *others)))}."
         )
     if not IGNORE_LABEL <= label.min() <= label.max() < num_classes < UNKNOWN:
         raise ValueError(
@@ -199,21 +244,16 @@ def _check(output: ImageOutput, num_classes: int) -> None:
 
 
 def _from_arrays(content: dict[str, np.ndarray]) -> Snapshot:
-    sizes = content["sizes"]
-    ends = np.cumsum(sizes.prod(axis=1))[:-1]
-
-    def maps(name: str) -> tuple[np.ndarray, ...]:
-        parts = np.split(content[name], ends)
+    def maps(name: str, shapes: str) -> tuple[np.ndarray, ...]:
+        sizes = content[shapes]
+        parts = np.split(content[name], np.cumsum(sizes.prod(axis=1))[:-1])
         return tuple(p.reshape(size) for p, size in zip(parts, sizes, strict=True))
 
     return Snapshot(
         classes=tuple(content["classes"].tolist()),
-        order=content["order"],
         images=tuple(content["images"].tolist()),
-        labels=maps("labels"),
-        confidence=maps("confidence"),
-        entropy=content["entropy"],
-        stability=content["stability"],
-        coverage=content.get("coverage"),
+        **{name: maps(name, "sizes") for name in ("labels", "confidence", "stable")},
+        **{name: content[name] for name in ("entropy", "shares")},
+        features=maps("features", "cells") if "features" in content else None,
         source_miou=float(content["source_miou"]) if "source_miou" in content else None,
     )

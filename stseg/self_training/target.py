@@ -2,11 +2,12 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
@@ -30,18 +31,23 @@ from stseg.utils import phase, some_of
 logger = logging.getLogger(__name__)
 
 
+#: Least images, as a multiple of the guard's, of which some are held out from training for it.
+_ENOUGH = 5
+
+
 @dataclass(frozen=True)
 class Target:
     """Images to adapt to.
 
     Attributes:
         name: of the registered data set; of the first one where there are several.
-        records: {"file_name": path} of the images, without the vetoed ones.
+        records: {"file_name": path} of the images to train on, without the vetoed ones.
         vocabulary: the target names, with seen marks.
         vetoed: ids of classes that never become pseudo-labels.
         seen: what of the names stage 1 had, see `seen_record`; a run keeps it as ``seen.json``.
         corrections: regions whose class a person gives, in every round.
         veto_text: the veto file, for the page to go on from.
+        guard: records of the images by which rounds are judged; () takes some that are trained on.
     """
 
     name: str
@@ -51,6 +57,37 @@ class Target:
     seen: Mapping[str, Any] | None = None
     corrections: tuple[Correction, ...] = ()
     veto_text: str = ""
+    guard: tuple[dict[str, Any], ...] = ()
+
+    def judged(self, count: int) -> tuple[dict[str, Any], ...]:
+        """The guard's images, or `count` of those that are trained on."""
+        if self.guard:
+            return self.guard
+        return tuple(self.records[k] for k in drawn(count, len(self.records), seed=0))
+
+
+def drawn(count: int, size: int, seed: int) -> list[int]:
+    """`count` of `size` indices, drawn by a seed and rising; all where there are fewer.
+
+    Not every n-th: images in the order of a video or of a data set's scenes come in beats.
+    """
+    order = np.random.default_rng(seed).permutation(size)
+    return sorted(order[:count].tolist())
+
+
+def hold_out(
+    records: Sequence[dict[str, Any]], count: int, seed: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Images to train on, and those to judge by.
+
+    Where there are many these are never trained on, so that what was learnt by heart is not taken
+    for a gain; where there are fewer than five times as many, they are.
+    """
+    chosen = set(drawn(count, len(records), seed))
+    judged = [record for k, record in enumerate(records) if k in chosen]
+    if len(records) < _ENOUGH * count:
+        return list(records), judged
+    return [record for k, record in enumerate(records) if k not in chosen], judged
 
 
 @phase("list images")
@@ -79,20 +116,29 @@ def load_target(cfg: CfgNode) -> Target:
             f"crops, got {len(veto.corrections)} in {st.VETO_FILE}. Take them out of it, or set "
             "ONLINE False."
         )
-    kept = [r for r in records if os.path.basename(r["file_name"]) not in veto.images]
+    records = first_images(cfg, records)
+    # Before the veto: a run that is resumed with another one is judged by the same images.
+    judged: list[dict[str, Any]] = []
+    kept = records
+    if st.GUARD.ENABLED and st.ROUNDS > 0:
+        kept, judged = hold_out(records, st.GUARD.IMAGES, max(cfg.SEED, 0))
+    kept, judged = (
+        [r for r in part if os.path.basename(r["file_name"]) not in veto.images]
+        for part in (kept, judged)
+    )
     if not kept:
         raise ValueError(
             f"SELF_TRAINING.VETO_FILE: expected at least one image to be left, got all "
             f"{len(records)} vetoed in {st.VETO_FILE}. Take lines out of it."
         )
-    kept = first_images(cfg, kept)
     record = seen_record(vocabulary, st.ALPHA, _stage_1_names(cfg))
     if comm.is_main_process():
         logger.info(
-            "Self-training on %d images (%d vetoed), %d classes (%d vetoed), of which stage 1 has "
-            "seen %d.%s Unseen: %s",
+            "Self-training on %d images (%d vetoed; %d more are held out to judge by), %d classes "
+            "(%d vetoed), of which stage 1 has seen %d.%s Unseen: %s",
             len(kept),
             len(veto.images),
+            len({r["file_name"] for r in judged} - {r["file_name"] for r in kept}),
             len(vocabulary),
             len(veto.class_ids),
             record["seen"],
@@ -101,7 +147,14 @@ def load_target(cfg: CfgNode) -> Target:
         )
         logger.debug("Their weights in eq. 6:\n%s", seen_table(record))
     return Target(
-        names[0], tuple(kept), vocabulary, veto.class_ids, record, veto.corrections, veto.text
+        names[0],
+        tuple(kept),
+        vocabulary,
+        veto.class_ids,
+        record,
+        corrections=veto.corrections,
+        veto_text=veto.text,
+        guard=tuple(judged),
     )
 
 

@@ -29,6 +29,18 @@ class TrainsInRounds:
         """Leave out the iterations that remain; what comes after training is done as usual."""
         self._is_over = True
 
+    def scale_rate(self, factor: float) -> None:
+        """Learn at this part of the rates that the trainer was built with, from now on.
+
+        The optimizer and the schedule keep it, and with them a checkpoint.
+        """
+        groups = self.optimizer.param_groups
+        for group in groups:
+            group["lr"] *= factor / group.get("rate_factor", 1.0)
+            group["rate_factor"] = factor
+        if scheduler := getattr(self, "scheduler", None):
+            scheduler.base_lrs = [group["initial_lr"] * factor for group in groups]
+
     def save_checkpoint(self, is_final: bool = False) -> None:
         """Save this iteration's checkpoint again, after something has changed; all ranks."""
         name = "model_final" if is_final else f"model_{self.iter:07d}"

@@ -44,7 +44,7 @@ ST = {
 STAGE_1 = ["build the model", "list images", "embed texts", "training step", "checkpoint"]
 STAGE_1 += ["evaluation"]
 STAGE_2 = [*STAGE_1, "build SAM's decoder", "pseudo-labels", "guard", "page", "verdict"]
-STAGE_2 += ["image digests"]
+STAGE_2 += ["image digests", "judge"]
 
 
 @pytest.fixture(scope="module")

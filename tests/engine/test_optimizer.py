@@ -4,7 +4,7 @@ from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from torch import nn
 
-from stseg.config import add_stseg_config
+from stseg.config import add_stseg_config, setup_cfg
 from stseg.engine.optimizer import build_lr_scheduler, build_optimizer, describe_parameters
 
 
@@ -191,3 +191,45 @@ def test_the_warm_up_ends_at_its_iteration():
     # A straight line from 0.1 to what the polynomial has at iteration 4, then the polynomial.
     warm = [0.1 + (0.6 - 0.1) * k / 4 for k in range(4)]
     assert factors == pytest.approx([*warm, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1], abs=1e-6)
+
+
+def factors_of(cfg, iterations):
+    model = Model()
+    optimizer = build_optimizer(cfg, model)
+    scheduler = build_lr_scheduler(cfg, optimizer)
+    factors = []
+    for _ in range(iterations):
+        group = optimizer.param_groups[-1]
+        factors.append(group["lr"] / group["initial_lr"])
+        optimizer.step()
+        scheduler.step()
+    return factors
+
+
+@pytest.mark.parametrize(
+    "name", ["configs/stseg/adapt_ade20k_150.yaml", "configs/mini/adapt_small_world.yaml"]
+)
+def test_every_round_of_the_shipped_configs_has_a_schedule_of_its_own_and_warms_up(name):
+    cfg = setup_cfg(name, ["MODEL.DEVICE", "cpu"])
+    rounds, iters = cfg.SELF_TRAINING.ROUNDS, cfg.SELF_TRAINING.ROUND_ITERS
+    small = cfg.clone()
+    small.defrost()
+    small.SOLVER.CLIP_GRADIENTS.ENABLED = False
+    factors = factors_of(small, (rounds + 1) * iters)  # one more, in place of one that harmed
+    each = [factors[k * iters : (k + 1) * iters] for k in range(rounds + 1)]
+    for part in each:
+        assert part == pytest.approx(each[0], abs=1e-12)
+    warm = -(-iters // 10)
+    assert each[0][0] == pytest.approx(cfg.SOLVER.WARMUP_FACTOR)
+    rising = each[0][: warm + 1]
+    assert rising == sorted(rising) and max(each[0]) == rising[-1] > 0.95
+    assert each[0][-1] < 0.01
+    assert sum(each[0]) / iters == pytest.approx(0.45, abs=0.02)  # of all learning, in each round
+
+
+def test_a_round_without_warm_up_begins_at_the_full_rate():
+    opts = ["SELF_TRAINING.ENABLED", True, "SELF_TRAINING.ROUND_ITERS", 10, "SOLVER.MAX_ITER", 30]
+    factors = factors_of(make_cfg(*opts, "SELF_TRAINING.ROUND_WARMUP", 0.0), 20)
+    assert factors[0] == factors[10] == 1
+    later = factors_of(make_cfg(*opts, "SELF_TRAINING.ROUNDS", 0), 20)  # one schedule: no rounds
+    assert later[10] == pytest.approx(0.75)

@@ -361,8 +361,8 @@ def close_gate_at(number):
 
     def act():
         def change(old):
-            def gate(initial, thresholds, vetoed=()):
-                return old(initial, thresholds + 2, vetoed)
+            def gate(initial, thresholds, *others):
+                return old(initial, thresholds + 2, *others)
 
             return gate
 
@@ -380,20 +380,20 @@ def believe_any_region():
     wrap("stseg.self_training.from_config", "RegionSettings", change)
 
 
-def condemn_round(number):
-    """The guard finds one round harmful."""
+def condemn_round(*numbers):
+    """The guard finds a round harmful when it judges for the `numbers`-th time."""
     calls = iter(range(1, 10**6))
 
     def change(old):
         def judge(*args):
             verdict = old(*args)
-            if next(calls) != number:
+            if next(calls) not in numbers:
                 return verdict
             return dataclasses.replace(verdict, harmful=True, reasons=("Condemned.",))
 
         return judge
 
-    wrap("stseg.self_training.hook", "judge_round", change)
+    wrap("stseg.self_training.round_judge", "judge_round", change)
 
 
 def shuffle_labels():

@@ -17,6 +17,7 @@ from stseg.self_training.corrections import Correction
 from stseg.self_training.dataset_labeler import DatasetLabeler, predict, predict_labels
 from stseg.self_training.from_config import build_dataset_labeler
 from stseg.self_training.labeler import LABELER_REGISTRY, Labeler
+from stseg.self_training.survey import Survey
 from stseg.self_training.target import Target
 from stseg.structures import IGNORE_LABEL, Vocabulary
 from tests.helpers.ranks import Ranks
@@ -85,6 +86,7 @@ HARMLESS = """
     SELF_TRAINING.ALPHA SELF_TRAINING.BALANCED_SAMPLING SELF_TRAINING.ENABLED
     SELF_TRAINING.GUARD SELF_TRAINING.IMAGES SELF_TRAINING.ONLINE SELF_TRAINING.PREVIEW
     SELF_TRAINING.REFINE.BATCH_SIZE SELF_TRAINING.ROUNDS SELF_TRAINING.ROUND_ITERS
+    SELF_TRAINING.ROUND_WARMUP
     SELF_TRAINING.SAM_CACHE_DIR SELF_TRAINING.SAM_CACHE_GIB SELF_TRAINING.SOURCE
     SELF_TRAINING.SOURCE_VOCABULARY SELF_TRAINING.VETO_FILE SELF_TRAINING.VOCABULARY
     TEST.BEST_METRIC TEST.EVALUATOR TEST.EVAL_PERIOD TEST.EXPECTED_RESULTS TEST.PICTURES
@@ -225,7 +227,7 @@ def test_a_quantile_is_over_the_images_that_a_class_wins_in_all_processes(
     firsts = [store.image_record(k).classes[0] for k in range(len(levels))]
     assert [k for k, first in enumerate(firsts) if first.accepted and first.name == "a"] == [1, 4]
     # Of thresholds no more is sent than the classes that an image has.
-    scores = [x[1] for x in gathered if isinstance(x, tuple) and isinstance(x[1], np.ndarray)]
+    scores = [part.scores for part in gathered if isinstance(part, Survey)]
     assert len(scores) == processes
     assert sum(map(len, scores)) == sum(2 if x > 0.5 else 1 for x in levels)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stseg.self_training.gate import class_thresholds, gate, initial_masks
+from stseg.self_training.gate import class_thresholds, floors_of, gate, initial_masks
 
 PROBS = torch.tensor(
     [
@@ -28,6 +28,31 @@ def test_max_scores_look_at_every_pixel_and_mean_scores_at_those_won():
     np.testing.assert_allclose(initial_masks(PROBS, "mean").scores, [0.8, 0.6, 0.85], rtol=1e-6)
 
 
+def test_a_class_is_scored_by_the_pixels_that_it_wins():
+    """Of two near synonyms one wins the pixels, and the other must not pass by them elsewhere."""
+    np.testing.assert_allclose(initial_masks(PROBS).scores, [0.8, 0.6, 0.99])
+    np.testing.assert_allclose(initial_masks(PROBS, "won").scores, [0.8, 0.6, 0.99])
+
+
+def test_pixels_below_the_floor_are_left_out_and_a_class_with_no_other_does_not_pass():
+    initial = initial_masks(PROBS)
+    assert initial.above(np.full(3, 0.7)).tolist() == [[2, 0], [-1, 2]]
+    limits = np.full(3, 0.9, np.float32)
+    assert floors_of(limits, 0.5).tolist() == [0.5] * 3
+    # By the letter of the paper a class passes by pixels that another one wins.
+    decisions = gate(initial_masks(PROBS, "max"), limits, min_pixel=0.85)
+    assert [d.accepted for d in decisions] == [False, False, True]
+    assert decisions[0].reason == "no pixel of 0.85 or more"
+    assert [d.pixels for d in decisions] == [1, 1, 2]  # what was won, as before
+
+
+def test_a_threshold_below_the_floor_lowers_it():
+    limits = np.array([0.9, 0.3, 0.9], np.float32)
+    assert floors_of(limits, 0.7).tolist() == pytest.approx([0.7, 0.3, 0.7])
+    decisions = gate(initial_masks(PROBS), limits, min_pixel=0.7)
+    assert [d.accepted for d in decisions] == [False, True, True]
+
+
 def test_a_class_without_pixels_has_no_mean_and_no_decision():
     probs = torch.stack([torch.full((3, 4), 0.9), torch.full((3, 4), 0.1)])
     initial = initial_masks(probs, "mean")
@@ -46,7 +71,8 @@ def test_half_precision_is_read_too():
 
 
 def test_reasons_are_in_words():
-    first, second, third = gate(initial_masks(PROBS), np.full(3, 0.9, np.float32), vetoed={2})
+    limits = np.full(3, 0.9, np.float32)
+    first, second, third = gate(initial_masks(PROBS, "max"), limits, vetoed={2})
     assert (first.accepted, first.reason) == (True, "")
     assert (second.accepted, second.reason) == (False, "score 0.60 below 0.90")
     assert (third.accepted, third.reason) == (False, "vetoed")

@@ -168,3 +168,35 @@ def test_a_vote_names_regions_after_accepted_classes_only(monkeypatch):
     assert asked[0][2] is EMBEDDING and asked[0][4] is settings
     assert (label.label_map == np.where(regions[0], 0, -1)).all()
     assert [r.refined_pixels for r in label.classes] == [24, 0, 0]
+
+
+def synonyms():
+    """ "house" and "building" are nearly as sure of the same half; the one wins it all."""
+    probs = torch.zeros(3, 40, 40)
+    probs[0, :, :20], probs[1, :, :20] = 0.97, 0.95
+    probs[2, :, 20:] = 0.15
+    probs[1, 10:30, 25:] = 0.20
+    return probs
+
+
+def test_a_class_does_not_pass_by_pixels_that_its_synonym_wins():
+    names = ("house", "building", "sky")
+    label = Labeler(names).label(synonyms(), torch.zeros(3, 40, 40))
+    assert not (label.label_map == 1).any() and (label.label_map == 0).sum() == 800
+    assert [r.reason for r in label.classes][1:] == [
+        "score 0.20 below 0.90",
+        "score 0.15 below 0.90",
+    ]
+    letter = Labeler(names, scoring="max", min_pixel=0.0).label(synonyms(), torch.zeros(3, 40, 40))
+    assert (letter.label_map == 1).sum() == 300  # by the letter of the paper
+
+
+def test_pixels_below_the_floor_are_neither_shown_to_sam_nor_labelled(refiner):
+    probs = probabilities()
+    probs[0, :, 0] = 0.4  # still wins the column
+    plain = Labeler(NAMES, min_pixel=0.5).label(probs, IMAGE)
+    assert (plain.label_map[:, 0] == -1).all() and (plain.label_map[:, 1:5] == 0).all()
+    assert plain.classes[0].initial_pixels == 30 and plain.classes[0].refined_pixels == 24
+    Labeler(NAMES, min_pixel=0.5, sam=branch()).label(probs, IMAGE, EMBEDDING)
+    ((_, _, masks),) = refiner.calls
+    assert not masks[0][:, 0].any() and masks[0][:, 1:5].all()

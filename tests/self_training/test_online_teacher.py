@@ -17,7 +17,8 @@ class Labeler:
     def __init__(self):
         self.asked = []
 
-    def label(self, model, item, max_side):
+    def label(self, model, item, thresholds, max_side):
+        self.thresholds = thresholds
         self.asked.append((model.training, model.weight.item(), item["height"], item["width"]))
         assert max_side == max(item["height"], item["width"])
         return PseudoLabel(item["image"][0].numpy().astype(np.int32), None, ())
@@ -63,6 +64,15 @@ def test_the_weak_view_is_labelled_and_the_strong_one_is_learnt_from():
     assert labeler.asked == [(False, 7.0, 4, 6)] * 2
     assert model.training and model.weight.item() == 0
     assert (first["height"], first["width"]) == (40, 60)
+
+
+def test_the_thresholds_of_the_round_are_those_of_every_batch():
+    teacher, labeler, _ = make()
+    teacher([item()])
+    assert labeler.thresholds is None
+    teacher.thresholds = np.array([0.4, 0.9], np.float32)
+    teacher([item()])
+    assert labeler.thresholds is teacher.thresholds
 
 
 def test_labelled_images_of_the_source_pass():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stseg.self_training.page_advice import advice_on
+from stseg.self_training.page_advice import advice_on, other_thresholds
 from stseg.self_training.store_counts import RoundCounts
 from stseg.self_training.store_records import ImageRecord
 from tests.helpers.report_data import make_record
@@ -71,3 +71,12 @@ def test_accepted_classes_without_masks_point_at_sam():
     told = advice(image(make_record(0, "cat"), labelled=4))
     assert told.found == "Only 4.00% of the pixels got a label."
     assert "MODEL.SAM.CHECKPOINT" in told.cures[-1]
+
+
+def test_the_next_lower_thresholds_are_told_in_a_sentence():
+    shares = {"0.9": 0.01, "0.8": 0.0, "0.7": 0.12, "0.6": 0.254, "0.5": 0.4, "0.4": 0.9}
+    told = other_thresholds(shares, 0.9, "pixels")
+    assert told.endswith("of the pixels and before SAM: 0.7: 12.0%, 0.6: 25.4%, 0.5: 40.0%.")
+    assert (
+        other_thresholds(shares, 0.4, "masks") == "No threshold would let any of the masks through."
+    )

@@ -12,8 +12,8 @@ from stseg.data.datasets import dataset_vocabulary
 from stseg.data.readers import register_folder
 from stseg.self_training import probe
 from stseg.self_training.from_config import build_dataset_labeler, source_miou
-from stseg.self_training.probe import normalised_entropy, take_snapshot
-from stseg.self_training.target import Target
+from stseg.self_training.probe import entropy_and_shares, take_snapshot
+from stseg.self_training.target import Target, drawn
 from tests.helpers.colour_net import COLOURS, ColourTestNet, make_cfg
 from tests.helpers.tiny_data import write_pair
 
@@ -100,13 +100,13 @@ def test_a_snapshot_leaves_mode_and_random_numbers_as_they_were(register):
 
 @pytest.mark.parametrize("classes", [2, 3, 150])
 def test_entropy_is_1_where_all_classes_are_alike_and_0_where_one_is_sure(classes):
-    assert normalised_entropy(torch.full((classes, 4, 5), 0.3)) == pytest.approx(1.0, abs=1e-6)
+    assert entropy_and_shares(torch.full((classes, 4, 5), 0.3))[0] == pytest.approx(1.0, abs=1e-6)
     sure = torch.zeros(classes, 4, 5)
     sure[1] = 1.0
-    assert normalised_entropy(sure) == pytest.approx(0.0, abs=1e-5)
+    assert entropy_and_shares(sure)[0] == pytest.approx(0.0, abs=1e-5)
     sure[:, :, 0] = 0.5  # one column of five
-    assert normalised_entropy(sure) == pytest.approx(0.2, abs=1e-5)
-    assert normalised_entropy(torch.full((1, 4, 5), 0.3)) == 0.0
+    assert entropy_and_shares(sure)[0] == pytest.approx(0.2, abs=1e-5)
+    assert entropy_and_shares(torch.full((1, 4, 5), 0.3))[0] == 0.0
 
 
 def test_entropy_is_that_of_the_softmax_over_logits():
@@ -114,17 +114,25 @@ def test_entropy_is_that_of_the_softmax_over_logits():
     shares = np.array([4, 1, 1]) / 6
     expected = -(shares * np.log(shares)).sum() / np.log(3)
     probs = (odds / (1 + odds))[:, None, None].expand(3, 2, 2)
-    assert normalised_entropy(probs) == pytest.approx(expected, abs=1e-6)
+    assert entropy_and_shares(probs)[0] == pytest.approx(expected, abs=1e-6)
 
 
-def test_images_are_spread_evenly_and_source_figures_are_a_mean_over_the_sets(register):
+def test_class_shares_are_those_of_the_softmax_and_sum_to_1():
+    odds = torch.tensor([4.0, 1.0, 1.0])
+    probs = (odds / (1 + odds))[:, None, None].expand(3, 2, 2)
+    shares = entropy_and_shares(probs)[1]
+    assert shares.tolist() == pytest.approx([4 / 6, 1 / 6, 1 / 6], abs=1e-5)
+
+
+def test_images_are_drawn_and_source_figures_are_a_mean_over_the_sets(register):
     shown = np.zeros((4, *SIZE), np.uint8)
     half = shown.copy()
     half[:, :, 5:] = 1
     target = register("target", maps(6))
     changes = {"SOURCE__DATASETS": (register("good", shown), register("half", shown, half))}
     found = snapshot(target, ColourTestNet(make_cfg()), GUARD__IMAGES=3, **changes)
-    assert found.images == tuple(DatasetCatalog.get(target)[k]["file_name"] for k in (0, 2, 4))
+    chosen = drawn(3, 6, seed=0)
+    assert found.images == tuple(DatasetCatalog.get(target)[k]["file_name"] for k in chosen)
     # Of the second set class 0 has an IoU of 1/2 and class 1 of 0.
     assert found.source_miou == pytest.approx((100 + 25) / 2)
 

@@ -11,7 +11,11 @@ from stseg.evaluation import read_result
 from . import round_runs as runs
 
 KEPT = "no gain: kept the starting weights"
-HIGH_RATE = {"SOLVER.BASE_LR": 0.5, "SELF_TRAINING.GATE.THRESH": 0.0}
+HIGH_RATE = {
+    "SOLVER.BASE_LR": 3.0,
+    "SELF_TRAINING.GATE.THRESH": 0.0,
+    "SELF_TRAINING.ROUND_ITERS": 4,
+}
 AVERAGE = {"SOLVER.EMA.ENABLED": True, "SOLVER.EMA.DECAY": 0.5}
 
 
@@ -64,10 +68,15 @@ def test_wrong_labels_are_rolled_back_to_the_exact_starting_weights(run):
     folder = run({**HIGH_RATE, **AVERAGE}, (runs.shuffle_labels,))
     content = runs.rounds(folder)
     assert content["verdict"] == KEPT
-    assert [r["harmful"] for r in content["rounds"]] == [True]  # and the run ends here
-    assert content["rounds"][0]["reasons"]
+    # Tried once more, gently; then the run ends.
+    assert [(r["round"], r["harmful"]) for r in content["rounds"]] == [(1, True), (1, True)]
+    assert [r["rate"] for r in content["rounds"]] == [1, pytest.approx(1 / 3)]
+    assert all(r["reasons"] for r in content["rounds"]) and content["kept"] == 0
     text = (folder / "log.txt").read_text()
-    assert "Round 1 harmed and is rolled back." in text
+    assert (
+        "Round 1 harmed and is rolled back; it is tried once more at a third of the rate." in text
+    )
+    assert "Round 1 harmed and is rolled back. " in text
     assert f"Verdict: {KEPT}. No round was accepted." in text
     start, final = (
         runs.load(folder / "self_training/start.pth"),
@@ -76,7 +85,7 @@ def test_wrong_labels_are_rolled_back_to_the_exact_starting_weights(run):
     assert all(k in start["model"] for k in ("colours", "sharpness"))
     assert not runs.differences(start["model"], {k: final["model"][k] for k in start["model"]})
     assert not runs.differences(start["average"], final["ema"])
-    before_rollback = runs.load(folder / "model_0000001.pth")["model"]
+    before_rollback = runs.load(folder / "model_0000007.pth")["model"]
     assert runs.differences(before_rollback["colours"], final["model"]["colours"])
 
 
@@ -194,6 +203,36 @@ def test_the_online_teacher_labels_every_batch(run, folders, data, tmp_path):
     # Its files call the colours by wrong names: no teacher would.
     for padding, picture, right in source:
         assert padding == 0 and 0 < picture < 1 and right == 0
+
+
+ONLINE = {
+    "SELF_TRAINING.GATE.THRESH": 1.0,  # which no class reaches
+    "SELF_TRAINING.ONLINE": True,
+    "SELF_TRAINING.REFINE.ENABLED": False,
+    "SELF_TRAINING.ROUNDS": 1,
+    "SELF_TRAINING.GUARD.ENABLED": False,
+}
+
+
+def test_the_online_teacher_obeys_quantile_and_balance(run, tmp_path):
+    asked = {"SELF_TRAINING.GATE.QUANTILE": 0.3, "SELF_TRAINING.BALANCED_SAMPLING": True}
+    notes = [
+        (runs.note_loaders, str(tmp_path / "loaders")),
+        (runs.note_training_labels, str(tmp_path / "labels")),
+    ]
+    run({**ONLINE, **asked}, *notes)
+    (weights,) = [json.loads(line) for line in (tmp_path / "loaders").read_text().splitlines()]
+    assert len(weights) == 4 and min(weights) >= 1
+    lines = [json.loads(line) for line in (tmp_path / "labels").read_text().splitlines()]
+    assert len(lines) == 4 and any(picture > 0 for _, _, picture, _ in lines)
+
+
+def test_the_online_teacher_without_a_class_above_the_gate_is_refused(data, tmp_path):
+    argv = runs.make_argv(data, tmp_path / "run", ONLINE)
+    assert runs.run_in_process(argv, tmp_path / "log") == 1
+    last = (tmp_path / "log").read_text().rstrip().splitlines()[-1]
+    assert last.startswith("train_net.py: SELF_TRAINING.GATE.THRESH: expected at least one class")
+    assert "got none in 4 images. Other thresholds would let through, of the masks" in last
 
 
 def test_a_model_goes_from_a_dry_run_of_both_stages_to_plain_evaluation(run, folders):

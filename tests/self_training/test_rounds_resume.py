@@ -13,10 +13,12 @@ from . import round_runs as runs
 # the model surer, so that the guard keeps it and the end is not simply the start.
 CHANGES = {
     "SELF_TRAINING.GUARD.MIN_CHANGE": 0.0,
-    "SELF_TRAINING.GUARD.MIN_GAIN": 0.0,
+    "SELF_TRAINING.GUARD.MIN_SCORE": -10.0,
     "SELF_TRAINING.ROUND_ITERS": 3,
+    "SELF_TRAINING.ROUND_WARMUP": 0.0,  # or there would be little of a round
     "SOLVER.BASE_LR": 0.3,
     "SOLVER.CHECKPOINT_PERIOD": 2,
+    "SOLVER.CHECKPOINTS_KEPT": 0,
     "SOLVER.EMA.ENABLED": True,
     "SOLVER.EMA.DECAY": 0.5,
     "SOLVER.LOG_PERIOD": 4,
@@ -55,10 +57,10 @@ def whole(data):
 
 @pytest.fixture(scope="module")
 def condemned(data):
-    """The second round is rolled back."""
+    """The second round is rolled back, and again when it is tried once more."""
     folder = data.parent / "condemned"
     argv = runs.make_argv(data, folder, CHANGES)
-    patch = (runs.condemn_round, 2)
+    patch = (runs.condemn_round, 2, 3)
     assert runs.run_in_process(argv, data.parent / "log", patch) == 0
     return folder
 
@@ -149,15 +151,36 @@ def test_a_run_killed_while_rolling_back_ends_like_one_that_was_not(
 ):
     folder, log = tmp_path / "killed", tmp_path / "log"
     argv = runs.make_argv(data, folder, CHANGES)
-    patches = (runs.condemn_round, 2), (runs.kill_in, where, 1)
+    patches = (runs.condemn_round, 2, 3), (runs.kill_in, where, 1)
     assert runs.run_in_process(argv, log, *patches) == -signal.SIGKILL, log.read_text()
-    resume(data, folder, log, (runs.condemn_round, 1))
+    # Of the four times that a round is judged one or two are behind.
+    again = (1, 2) if where == "roll back" else (1,)
+    resume(data, folder, log, (runs.condemn_round, *again))
     runs.assert_same_end(folder, condemned)
+
+
+def test_a_round_that_harmed_once_is_kept_when_it_is_tried_more_gently(data, tmp_path):
+    folder, log = tmp_path / "retried", tmp_path / "log"
+    argv = runs.make_argv(data, folder, CHANGES)
+    # Killed while it is tried again; what comes after must know the rate, the labels and the place.
+    patches = (runs.condemn_round, 1), (runs.kill_in, "training step", 5)
+    assert runs.run_in_process(argv, log, *patches) == -signal.SIGKILL, log.read_text()
+    resume(data, folder, log)
+    whole = tmp_path / "whole"
+    argv = runs.make_argv(data, whole, CHANGES)
+    assert runs.run_in_process(argv, log, (runs.condemn_round, 1)) == 0, log.read_text()
+    runs.assert_same_end(folder, whole)
+    content = runs.rounds(whole)
+    tried = [(r["round"], r["harmful"], round(1 / r["rate"])) for r in content["rounds"]]
+    assert tried == [(1, True, 1), (1, False, 3), (2, False, 1)]
+    assert content["rounds"][0]["labels"] == content["rounds"][1]["labels"]
+    rates = {line["iteration"]: line["lr"] for line in runs.metrics(whole) if "lr" in line}
+    assert len(runs.labels(whole)) == 8 and max(rates) == 8
 
 
 def test_a_round_rolled_back_leaves_weights_average_and_optimizer_of_its_start(condemned):
     content = runs.rounds(condemned)
-    assert [r["harmful"] for r in content["rounds"]] == [False, True]
+    assert [r["harmful"] for r in content["rounds"]] == [False, True, True]
     assert content["rounds"][1]["reasons"] == ["Condemned."]
     assert "Round 2 harmed and is rolled back. Condemned." in (condemned / "log.txt").read_text()
     before, after = (
@@ -194,6 +217,27 @@ def test_pseudo_labels_deleted_or_damaged_during_a_round_are_made_again(data, wh
     assert not runs.differences(
         *(runs.load(f / "model_final.pth")["model"] for f in (folder, whole))
     )
+
+
+def test_an_image_vetoed_on_the_way_leaves_the_guard_its_other_images(data, tmp_path):
+    folder, log = tmp_path / "vetoed", tmp_path / "log"
+    argv = runs.make_argv(data, folder, CHANGES)
+    assert runs.run_in_process(argv, log, POINTS["training"]) == -signal.SIGKILL
+    veto = tmp_path / "veto.txt"
+    veto.write_text("image: 1.png\n")
+    argv = runs.make_argv(
+        data, folder, {**CHANGES, "SELF_TRAINING.VETO_FILE": str(veto)}, flags=["--resume"]
+    )
+    assert runs.run_in_process(argv, log) == 0, log.read_text()
+    evidence = [r["evidence"] for r in runs.rounds(folder)["rounds"]]
+    assert [e["images"] for e in evidence] == [4, 3]
+    second = (folder / "self_training").glob("round_02-*/labels")
+    names = sorted([path.name[7:] for path in labels.iterdir()] for labels in second)
+    assert [sorted(found) for found in sorted(names, key=len)] == [
+        ["0.png", "2.png", "3.png"],
+        ["0.png", "1.png", "2.png", "3.png"],
+    ]
+    assert "are not complete; they are made again" in (folder / "log.txt").read_text()
 
 
 def test_resuming_without_the_files_of_the_start_says_so(data, whole, tmp_path):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,8 @@ def output(index, shape=(6, 9), **changes):
         "label_map": rng.integers(-1, 3, shape).astype(np.int32),
         "confidence": rng.random(shape).astype(np.float32),
         "entropy": float(rng.random()),
-        "stability": float(rng.random()),
+        "stable": rng.random(shape) < 0.5,
+        "shares": rng.dirichlet(np.ones(3)).astype(np.float32),
     }
     return ImageOutput(**{**values, **changes})
 
@@ -47,7 +50,8 @@ def test_large_maps_are_reduced_to_their_cell_centres():
     small = output(0, label.shape, label_map=label).reduced(max_side=4)
     assert small.label_map.tolist() == (np.arange(8).reshape(2, 4) % 3).tolist()
     thin = output(0, (1, 4000), entropy=0.5).reduced()
-    assert thin.label_map.shape == thin.confidence.shape == (1, 256) and thin.entropy == 0.5
+    maps = thin.label_map, thin.confidence, thin.stable
+    assert {m.shape for m in maps} == {(1, 256)} and thin.entropy == 0.5
 
 
 @pytest.mark.parametrize(
@@ -61,7 +65,9 @@ def test_of_each_cell_the_pixel_in_its_middle_is_taken(side, picked):
 
 def test_a_saved_snapshot_comes_back_the_same(tmp_path):
     outputs = [output(i, (5 + i, 9)) for i in range(3)]
-    rich = snapshot_of(outputs, CLASSES, coverage=np.array([0.5, np.nan, 1.0]), source_miou=51.25)
+    cells = [np.random.default_rng(i).random((2, 3, 1 + i)).astype(np.float16) for i in range(3)]
+    seen = [replace(o, features=cell) for o, cell in zip(outputs, cells, strict=True)]
+    rich = snapshot_of(seen, CLASSES, source_miou=51.25)
     plain = snapshot_of([output(0)], CLASSES)
     for snapshot in (rich, plain):
         snapshot.save(tmp_path / "start.npz")
@@ -97,3 +103,13 @@ def test_what_cannot_be_a_snapshot_is_refused():
         snapshot_of([output(0, label_map=np.full((6, 9), 7))], CLASSES)
     with pytest.raises(ValueError, match=r"places \[1\] twice"):
         snapshot_of([output(1), output(1)], CLASSES)
+
+
+def test_some_of_the_images_keep_all_that_is_theirs():
+    outputs = [output(i, (5 + i, 9)) for i in range(4)]
+    whole = snapshot_of(outputs, CLASSES, source_miou=3.0)
+    some = whole.only(["3.jpg", "1.jpg"])
+    again = snapshot_of([replace(outputs[3], index=0), outputs[1]], CLASSES, source_miou=3.0)
+    assert same(some, again)
+    with pytest.raises(KeyError):
+        whole.only(["9.jpg"])

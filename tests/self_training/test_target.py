@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
@@ -5,7 +8,7 @@ from stseg.checkpoint import WeightFacts
 from stseg.config import setup_cfg
 from stseg.data import register_images
 from stseg.data.datasets import dataset_vocabulary
-from stseg.self_training.target import load_target, source_vocabulary
+from stseg.self_training.target import Target, hold_out, load_target, source_vocabulary
 from stseg.structures import Vocabulary
 from tests.helpers.tiny_data import write_folder
 
@@ -39,3 +42,33 @@ def test_without_a_key_the_weights_say_what_they_learnt(tmp_path, clean_catalog)
     key = {"SELF_TRAINING.SOURCE_VOCABULARY": str(tmp_path / "names.txt")}
     assert seen(**weights, **key) == (False, False, True)
     assert seen(**{"MODEL.WEIGHTS": "random"}) == seen() == (False, False, False)
+
+
+def many(count):
+    return [{"file_name": f"{k:05d}.jpg"} for k in range(count)]
+
+
+def test_the_guards_images_are_held_out_where_there_are_many():
+    kept, judged = hold_out(many(160), 32, seed=3)
+    names = [[r["file_name"] for r in part] for part in (kept, judged)]
+    assert len(names[1]) == 32 and not set(names[0]) & set(names[1])
+    assert sorted(names[0] + names[1]) == [r["file_name"] for r in many(160)]
+    assert names[0] == sorted(names[0]) and names[1] == sorted(names[1])
+    assert hold_out(many(160), 32, seed=3) == (kept, judged)
+    assert hold_out(many(160), 32, seed=4)[1] != judged
+    places = np.diff([int(name[:5]) for name in names[1]])
+    assert len(set(places.tolist())) > 5  # not every n-th
+
+
+def test_few_images_are_judged_and_trained_on():
+    kept, judged = hold_out(many(159), 32, seed=0)
+    assert kept == many(159) and len(judged) == 32
+    assert hold_out(many(3), 32, seed=0) == (many(3), many(3))
+
+
+def test_without_images_of_its_own_the_guard_takes_some_that_are_trained_on():
+    records = tuple(many(9))
+    target = Target("t", records, Vocabulary.parse("cat; dog"))
+    assert len(target.judged(4)) == 4 and set(map(str, target.judged(4))) <= set(map(str, records))
+    held = replace(target, guard=tuple(many(11)[9:]))
+    assert held.judged(4) == tuple(many(11)[9:])
