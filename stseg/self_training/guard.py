@@ -206,7 +206,7 @@ def _information_gain(evidence: Evidence) -> float:
 
 def _fit_gain(evidence: Evidence) -> float:
     if evidence.explained_start is not None and evidence.explained_now is not None:
-        return _relative(evidence.explained_start, evidence.explained_now)
+        return _relative(evidence.explained_start, max(evidence.explained_now, 0.0))
     return _relative(evidence.class_stability_start, evidence.class_stability_now)
 
 
