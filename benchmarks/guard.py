@@ -250,11 +250,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from stseg.self_training import GuardSettings
 
     report = {
-        **origin("benchmarks.guard", sys.argv[1:]),
+        **origin("benchmarks.guard", sys.argv[1:] if argv is None else list(argv)),
+        **figures.pop("aside", {}),  # the figures that count stand by themselves
         **figures,
         "settings": asdict(GuardSettings()),
+        "rows": rows,
     }
-    write_report(args.json, {**report, "rows": rows})
+    write_report(args.json, report)
     return 0
 
 
