@@ -238,10 +238,11 @@ def _add_source(cfg: CfgNode) -> None:
 def _add_guard(cfg: CfgNode) -> None:
     CN = type(cfg)
     cfg.GUARD = CN()
-    # Judge every round without labels, undo one that harms, and say at the end whether anything
-    # was gained.
+    # Judge every round without labels, undo one that harms and try it once more at a third of the
+    # rate, and say at the end whether anything was gained.
     cfg.GUARD.ENABLED = True
-    # Images on which rounds are judged, spread evenly over the set; and as many of the source.
+    # Images on which rounds are judged, drawn by SEED; where there are at least five times as many
+    # they are not trained on. And as many of the source.
     cfg.GUARD.IMAGES = 32
     # Confidence from which the starting model counts as sure of a pixel, in [0, 1]; and the least
     # share of such pixels for agreement to be judged, in [0, 1].

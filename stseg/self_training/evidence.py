@@ -59,8 +59,9 @@ class Evidence:
             everywhere has none, and so has one that is sure of nothing.
         information_now: the same now.
         explained_start: share of the variance of the start's dense features that the start's labels
-            explain, see `Witness.explained`; None where there are no features.
+            explain, see `Witness`; None where there are no features.
         explained_now: the same for the labels of now.
+        explained_error: standard error of their difference over the images.
         source_miou_start: mIoU on the source set, points.
         source_miou_now: the same now.
         classes: the classes seen in either snapshot, largest change of area first.
@@ -82,6 +83,7 @@ class Evidence:
     information_now: float
     explained_start: float | None
     explained_now: float | None
+    explained_error: float | None
     source_miou_start: float | None
     source_miou_now: float | None
     classes: tuple[ClassChange, ...]
@@ -170,12 +172,7 @@ def compare(start: Snapshot, now: Snapshot, sure_thresh: float) -> Evidence:
     drift = np.abs(start.class_areas - now.class_areas).sum()
     # Pixels without a class are one more bin.
     drift += abs(float((before == UNKNOWN).mean()) - float((after == UNKNOWN).mean()))
-    explained: tuple[float | None, float | None] = (None, None)
-    if (witness := Witness.of(start)) is not None:
-        explained = (
-            witness.explained(class_shares(start, start)),
-            witness.explained(class_shares(now, start)),
-        )
+    explained = _explained(start, now)
     return Evidence(
         images=len(now.images),
         finite=_is_finite(start) and _is_finite(now),
@@ -193,6 +190,7 @@ def compare(start: Snapshot, now: Snapshot, sure_thresh: float) -> Evidence:
         information_now=_information(now),
         explained_start=explained[0],
         explained_now=explained[1],
+        explained_error=explained[2],
         source_miou_start=start.source_miou,
         source_miou_now=now.source_miou,
         classes=_class_changes(start, now, before[sure], before[kept]),
@@ -237,6 +235,16 @@ def _is_finite(snapshot: Snapshot) -> bool:
     arrays = snapshot.all_confidence, snapshot.entropy, snapshot.shares
     miou = snapshot.source_miou
     return all(np.isfinite(a).all() for a in arrays) and (miou is None or math.isfinite(miou))
+
+
+def _explained(start: Snapshot, now: Snapshot) -> tuple[float | None, float | None, float | None]:
+    """By the labels of both, and the standard error of the difference."""
+    witness = Witness.of(start)
+    if witness is None:
+        return None, None, None
+    before, after = (witness.unexplained(class_shares(x, start)) for x in (start, now))
+    error = (after - before).std(ddof=1) * math.sqrt(len(after))
+    return 1 - float(before.sum()), 1 - float(after.sum()), float(error)
 
 
 def _information(snapshot: Snapshot) -> float:

@@ -42,6 +42,10 @@ from stseg.utils import phase, some_of
 
 ADAPTED = "adapted"
 NO_GAIN = "no gain: kept the starting weights"
+#: Standard errors over the images that a loss of what labels explain must exceed.
+_ERRORS = 2.0
+#: Where less was explained, or known, at the start a change is taken as a part of this.
+_LITTLE = 0.1
 UNDECIDED = "undecided: kept the starting weights"
 
 
@@ -210,9 +214,17 @@ def _fit_gain(evidence: Evidence) -> float:
     return _relative(evidence.class_stability_start, evidence.class_stability_now)
 
 
+def _explains_less(evidence: Evidence, most: float) -> bool:
+    """By more than allowed, and by more than what images differ in by chance."""
+    start, now, error = evidence.explained_start, evidence.explained_now, evidence.explained_error
+    if start is None or now is None or error is None:
+        return False
+    return -_fit_gain(evidence) > most and start - now > _ERRORS * error
+
+
 def _relative(start: float, now: float) -> float:
-    """Change in shares of the start; of next to nothing a change says nothing."""
-    return (now - start) / start if start > 1e-3 else 0.0
+    """Change in shares of the start; where that was little, it counts less."""
+    return (now - start) / max(start, _LITTLE)
 
 
 def _change_of_mind(evidence: Evidence, settings: GuardSettings) -> list[str]:
@@ -253,7 +265,7 @@ def _loss_of_certainty(evidence: Evidence, settings: GuardSettings) -> list[str]
     if not evidence.finite:
         return ["Expected finite figures, got NaN or infinity."]
     reasons = []
-    if evidence.explained_start is not None and -_fit_gain(evidence) > settings.max_explained_drop:
+    if _explains_less(evidence, settings.max_explained_drop):
         reasons.append(
             f"Labels explain {evidence.explained_now:.1%} of the start's features, after "
             f"{evidence.explained_start:.1%} (at most {settings.max_explained_drop:.1%} less)."

@@ -43,24 +43,27 @@ class Witness:
             features.append(cells / np.maximum(lengths, 1e-6))
         return cls(tuple(features))
 
-    def explained(self, shares: Sequence[np.ndarray]) -> float:
-        """Share of the features' variance that labels explain in images not fitted to; at most 1.
+    def unexplained(self, shares: Sequence[np.ndarray]) -> np.ndarray:
+        """(N,) float64, the part of all variance that each image's labels leave unexplained.
+
+        Every image is judged by what the others say of the classes: 1 less the sum of it is the
+        share of the variance that labels explain, at most 1.
 
         Args:
             shares: N arrays (L, T), see `class_shares`.
         """
         mean = np.concatenate(self.features).mean(axis=0)
-        left = total = 0.0
         count = len(self.features)
+        left, total = np.zeros(count), 0.0
         for fold in range(min(_FOLDS, count)):
             judged = [k for k in range(count) if k % _FOLDS == fold]
             fitted = [k for k in range(count) if k % _FOLDS != fold]
             looks = _looks([shares[k] for k in fitted], [self.features[k] - mean for k in fitted])
             for k in judged:
                 wanted = self.features[k] - mean
-                left += float(((wanted - shares[k] @ looks) ** 2).sum())
+                left[k] = float(((wanted - shares[k] @ looks) ** 2).sum())
                 total += float((wanted**2).sum())
-        return 1 - left / max(total, 1e-12)
+        return left / max(total, 1e-12)
 
 
 def class_shares(snapshot: Snapshot, start: Snapshot) -> tuple[np.ndarray, ...]:
