@@ -37,7 +37,8 @@ from tests.helpers.colour_net import COLOURS
 from tests.helpers.tiny_model import CLIP_NAME, SAM_NAME, register, tiny_sam
 
 NAMES = tuple(COLOURS)
-register(Path(tempfile.gettempdir()))  # the files are read at once and not needed later
+with tempfile.TemporaryDirectory() as _folder:  # of its own: others register at the same moment
+    register(Path(_folder))  # which reads the files, that are not needed later
 class_colours(["a"])  # the palette is computed once, not in every process
 
 
