@@ -53,7 +53,9 @@ def write_round_page(
     ]
     words, evidence = "", []
     if verdict is not None:
-        words = "Rolled back: " + " ".join(verdict.reasons) if verdict.harmful else "Kept."
+        words = "No harm found. " + " ".join(verdict.signs)
+        if verdict.harmful:
+            words = "Rolled back: " + " ".join(verdict.reasons)
         evidence = [("figure", "start", "now"), *verdict.evidence.rows()]
     write_page(
         folder / f"round_{number:02d}.html",
