@@ -42,11 +42,11 @@ from stseg.utils import phase, some_of
 
 ADAPTED = "adapted"
 NO_GAIN = "no gain: kept the starting weights"
+UNDECIDED = "undecided: kept the starting weights"
 #: Standard errors over the images that a loss of what labels explain must exceed.
 _ERRORS = 2.0
 #: Where less was explained, or known, at the start a change is taken as a part of this.
 _LITTLE = 0.1
-UNDECIDED = "undecided: kept the starting weights"
 
 
 @dataclass(frozen=True)

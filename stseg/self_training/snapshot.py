@@ -50,11 +50,6 @@ class ImageOutput:
     shares: np.ndarray
     features: np.ndarray | None = None
 
-    @property
-    def stability(self) -> float:
-        """Share of the pixels that are stable."""
-        return float(self.stable.mean())
-
     def reduced(self, max_side: int = MAX_SIDE) -> ImageOutput:
         """With maps of at most `max_side` pixels; nearest ones, so that no class is invented."""
         shape = self.label_map.shape
