@@ -11,6 +11,8 @@ from dataclasses import dataclass
 BASELINE = "baseline"
 DEA = "MODEL.STSEG.DEA"
 STAGE1, STAGE2 = "small_world_dea.yaml", "adapt_small_world_dea.yaml"
+#: Undoes what stage 1 was found to do best with, a pull of weight 1.
+UNPULLED = (f"{DEA}.PULL_WEIGHT", "0.0")
 #: The gate's own rate: at DEA's, 200 steps cannot open it. The others are those of the configs.
 GATE_RATE1 = '[["image_encoder", 0.01], ["dea", 0.2], ["dea.gate", 10.0]]'
 GATE_RATE2 = '[["image_encoder", 0.15], ["dea", 0.2], ["dea.gate", 10.0]]'
@@ -34,8 +36,12 @@ class Row:
 
 
 def _remedy(name: str, title: str, *opts: str, rates: tuple[str, str] = ("", "")) -> dict[str, Row]:
-    """A setting of DEA in both stages; `rates` are SOLVER.LR_MULTIPLIERS of each."""
+    """A setting of DEA in both stages, in place of the configs' pull in stage 1.
+
+    `rates` are SOLVER.LR_MULTIPLIERS of each stage.
+    """
     first, second = (("SOLVER.LR_MULTIPLIERS", rate) if rate else () for rate in rates)
+    opts = (*UNPULLED, *opts)
     return {
         name: Row(f"+ DEA, {title}", STAGE1, "", (*opts, *first)),
         f"{name}_st": Row(f"+ DEA, {title}, + ST", STAGE2, name, (*opts, *second)),
@@ -50,12 +56,12 @@ PAPER_ROWS = {
     "dea_st": Row("+ DEA + ST", STAGE2, "dea"),
 }
 EXTRA_ROWS = {
+    **_remedy("dea_plain", "not pulled to CLIP"),
     **_remedy("dea_zeroed", "SAM zeroed (control)", f"{DEA}.SAM_ZEROED", "True"),
     **_remedy("dea_gate", "gated", f"{DEA}.GATE_ENABLED", "True", rates=(GATE_RATE1, GATE_RATE2)),
     **_remedy("dea_multiscale", "SAM in the guidance", f"{DEA}.GUIDANCE_ENABLED", "True"),
     **_remedy("dea_antialias", "averaged alignment", f"{DEA}.ANTIALIAS_ENABLED", "True"),
-    **_remedy("dea_pull", "pulled to CLIP", f"{DEA}.PULL_WEIGHT", "1.0"),
-    "dea_xavier": Row("+ DEA, random start", STAGE1, "", (f"{DEA}.INIT", "xavier")),
+    "dea_xavier": Row("+ DEA, random start", STAGE1, "", (*UNPULLED, f"{DEA}.INIT", "xavier")),
     "dea_st_mask": Row(
         "+ DEA + ST, prompted by the mask alone",
         STAGE2,
@@ -104,13 +110,13 @@ def with_requirements(rows: Sequence[str]) -> list[str]:
 def comparisons(rows: Sequence[str]) -> list[tuple[str, str]]:
     """Which of some rows is held against which: (row, the other), both of the same seed.
 
-    All against the baseline; stage 2 with DEA against stage 2 without; other settings of DEA
-    against the plain one of the same stage.
+    All against the baseline; stage 2 with DEA against stage 2 without; DEA as it is, and its other
+    settings, against DEA that is not pulled, of the same stage.
     """
     pairs = []
     for row in rows:
-        plain = "dea_st" if ROWS[row].start else "dea"
-        against = [BASELINE, *(["st"] if row.startswith("dea") and ROWS[row].start else [])]
-        against += [plain] if row.startswith("dea") else []
+        has_dea, is_second = row.startswith("dea"), bool(ROWS[row].start)
+        against = [BASELINE, *(["st"] if has_dea and is_second else [])]
+        against += ["dea_plain_st" if is_second else "dea_plain"] if has_dea else []
         pairs += [(row, other) for other in against if other in rows and other != row]
     return pairs

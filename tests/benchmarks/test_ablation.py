@@ -140,21 +140,34 @@ def test_the_four_rows_of_the_paper_come_first_and_start_where_they_should():
     assert with_dea == [row for row in ROWS if row.startswith("dea")]
 
 
-def test_rows_are_compared_with_the_baseline_with_st_and_with_plain_dea():
+def test_rows_are_compared_with_the_baseline_with_st_and_with_dea_that_is_not_pulled():
     assert comparisons(["baseline", "dea", "st", "dea_st"]) == [
         ("dea", "baseline"),
         ("st", "baseline"),
         ("dea_st", "baseline"),
         ("dea_st", "st"),
     ]
-    assert comparisons(["baseline", "dea", "dea_zeroed"])[-1] == ("dea_zeroed", "dea")
+    rows = ["baseline", "dea", "dea_plain", "dea_zeroed"]
+    assert comparisons(rows)[1::2] == [("dea", "dea_plain"), ("dea_zeroed", "baseline")]
+    assert comparisons(rows)[-1] == ("dea_zeroed", "dea_plain")
     assert comparisons(["baseline", "st", "dea_gate_st"])[-1] == ("dea_gate_st", "st")
 
 
-@pytest.mark.parametrize("name", ["zeroed", "gate", "multiscale", "antialias", "pull"])
+def test_stage_1_alone_is_pulled_unless_a_row_says_otherwise():
+    weights = {
+        name: setup_cfg(
+            CONFIGS / row.config, list(row.opts), device="cpu"
+        ).MODEL.STSEG.DEA.PULL_WEIGHT
+        for name, row in ROWS.items()
+        if name.startswith("dea")
+    }
+    assert [name for name, weight in weights.items() if weight] == ["dea"]
+
+
+@pytest.mark.parametrize("name", ["zeroed", "gate", "multiscale", "antialias"])
 def test_a_remedy_changes_dea_alone_and_alike_in_both_stages(name):
     found = []
-    for row, plain in ((f"dea_{name}", "dea"), (f"dea_{name}_st", "dea_st")):
+    for row, plain in ((f"dea_{name}", "dea_plain"), (f"dea_{name}_st", "dea_plain_st")):
         cfgs = [
             ablation_runs.flat_settings(setup_cfg(CONFIGS / r.config, list(r.opts), device="cpu"))
             for r in (ROWS[row], ROWS[plain])
