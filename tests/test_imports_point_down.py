@@ -38,7 +38,7 @@ LAYERS = [
     ["stseg.predictor"],
     ["stseg.self_training"],
     ["stseg.engine"],
-    ["stseg.tools", "stseg.small_world"],
+    ["stseg.tools", "stseg.small_world", "stseg.photo_clip"],
     [f"stseg stseg.data.__main__ {' '.join(EARLIER_NAMES)}"],  # likewise
     ["stseg.cli stseg.__main__"],
     ["train_net demo benchmarks datasets"],

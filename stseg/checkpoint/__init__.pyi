@@ -18,6 +18,7 @@ from .reading import (
     read_state_dict,
     reason_of,
 )
+from .short_form import in_short
 from .state import AnswersDigest, changeable_names, changeable_state, weights_digest
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "checked_average",
     "config_of",
     "identify",
+    "in_short",
     "load_for_evaluation",
     "read_checkpoint",
     "read_state_dict",

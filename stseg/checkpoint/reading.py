@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from stseg.checkpoint.frozen_parts import with_frozen
+from stseg.checkpoint.short_form import in_full
 from stseg.weights import resolve
 
 #: In the place of a file: start values are meant, which nobody gets by leaving a key out.
@@ -56,7 +57,8 @@ def read_checkpoint(path: str, key: str = "") -> dict[str, Any]:
         "module." in front; and what else there is.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if there is no such file, or a package that holds some of its tensors is
+            not installed.
         ValueError: if it cannot be read as one.
     """
     local, where = resolve(path), f"{key}: " if key else f"{path}: "
@@ -66,7 +68,8 @@ def read_checkpoint(path: str, key: str = "") -> dict[str, Any]:
         )
     content = _load(local, where)
     if isinstance(content, dict):
-        content = with_frozen(content, Path(local), partial(_load, where=where))
+        load = partial(_load, where=where)
+        content = in_full(with_frozen(content, Path(local), load), load)
     state, rest = content, {}
     for wrapper in ("model", "state_dict"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):

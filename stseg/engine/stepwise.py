@@ -1,4 +1,4 @@
-"""What the trainings of the miniature towers share: the step and the loop."""
+"""Small trainings by steps, such as those of the miniature towers: the step and the loop."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stseg.engine import check_gradients
+from stseg.engine.train_step import check_gradients
 from stseg.utils import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class StepwiseTrainer:
         """Start at step 0.
 
         Args:
-            part: name of the model in a checkpoint; its exported weights are "<part>_mini.pt".
+            part: name of the model in a checkpoint.
             model: in training mode.
             optimizer: of its parameters.
             recipe: dataclass instance of all that the run depends on.
@@ -50,8 +50,12 @@ class StepwiseTrainer:
         raise NotImplementedError
 
     def judge(self, count: int) -> dict[str, float]:
-        """Figures of the average on so many scenes of the dev split."""
+        """Figures of the average on so many examples that it does not learn from."""
         raise NotImplementedError
+
+    def export(self, out: Path) -> None:
+        """Write the average as what is to ship, "<part>_mini.pt", into a folder."""
+        write_halved(self.average, out / f"{self.part}_mini.pt")
 
     def update(
         self, losses: dict[str, Tensor], lr: float, average_from: int, highest_keep: float
@@ -117,7 +121,7 @@ def run_command(
     trainer: Callable[[Any, str], StepwiseTrainer],
     judge: Callable[[argparse.Namespace], dict[str, float]],
 ) -> None:
-    """What the flags of `recipes.parse_args` ask for: train, or log the figures of some weights."""
+    """What the flags of `parse_stepwise` ask for: train, or log the figures of some weights."""
     if args.command == "train":
         run_training(trainer(args.recipe, args.device), args.out, args.eval_period, args.count)
     else:
@@ -143,7 +147,7 @@ def lr_factor(step: int, steps: int, warmup: int = 150) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def export_weights(model: nn.Module, path: Path) -> None:
+def write_halved(model: nn.Module, path: Path) -> None:
     """The float16 state dict that the model's own loader takes as a local file."""
     state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     state = {k: v.contiguous() for k, v in state.items()}
@@ -157,7 +161,7 @@ def run_training(trainer: StepwiseTrainer, out: Path, eval_period: int, count: i
         trainer: at its start.
         out: folder of last.pt, log.jsonl (a line of figures every 50 steps) and the weights.
         eval_period: steps after which the weights are exported and judged; the last step always.
-        count: scenes to judge on.
+        count: examples to judge on.
     """
     out.mkdir(parents=True, exist_ok=True)
     last, steps = out / "last.pt", trainer.recipe.steps
@@ -175,7 +179,7 @@ def run_training(trainer: StepwiseTrainer, out: Path, eval_period: int, count: i
             line["step"] = trainer.step
             line["seconds_per_step"] = (time.time() - started) / (trainer.step - first)
             if trainer.step % eval_period == 0 or done:
-                export_weights(trainer.average, out / f"{trainer.part}_mini.pt")
+                trainer.export(out)
                 line |= trainer.judge(count)
             write_atomically(last, lambda file: torch.save(trainer.state_dict(), file))
             text = json.dumps({name: round(value, 4) for name, value in line.items()})

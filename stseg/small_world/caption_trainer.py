@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stseg.engine import StepwiseTrainer, build_adamw, lr_factor
 from stseg.small_world.caption_cells import cell_label_loss, matching_loss
 from stseg.small_world.clip_judging import (
     TEMPLATES,
@@ -24,7 +25,6 @@ from stseg.small_world.clip_judging import (
 from stseg.small_world.names import CLASS_NAMES, COLOURS, PATTERNS
 from stseg.small_world.pairs import UNSAID, PairPool, build_pool, match_phrases
 from stseg.small_world.recipes import CaptionRecipe
-from stseg.small_world.training import StepwiseTrainer, build_adamw, lr_factor
 
 
 def in_template(text: str, rng: np.random.Generator) -> str:

@@ -12,14 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stseg.small_world.recipes import CaptionRecipe, parse_args
+from stseg.engine import parse_stepwise, run_command
+from stseg.small_world.recipes import CaptionRecipe
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line, see the module's head."""
-    args = parse_args("stseg.small_world.clip_training", __doc__, CaptionRecipe(), 100, argv)
+    args = parse_stepwise(
+        "stseg.small_world.clip_training", __doc__, CaptionRecipe(), 100, argv, ("dev", "val")
+    )
     from stseg.small_world.caption_trainer import CaptionTrainer, judge_weights
-    from stseg.small_world.training import run_command
 
     run_command(args, CaptionTrainer, judge_weights)
 

@@ -12,6 +12,7 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stseg.engine import StepwiseTrainer, build_adamw, lr_factor
 from stseg.modeling.encoders import build_sam_mini, create_sam
 from stseg.small_world.recipes import PromptRecipe
 from stseg.small_world.sam_judging import evaluate, predict_masks
@@ -26,7 +27,6 @@ from stseg.small_world.sam_prompts import (
     draw_points,
     mask_prompt,
 )
-from stseg.small_world.training import StepwiseTrainer, build_adamw, lr_factor
 
 
 @dataclass(frozen=True)

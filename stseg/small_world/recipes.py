@@ -1,11 +1,6 @@
-"""Recipes of the miniature's trainings, and the command line that shows each as flags."""
+"""Recipes of the miniature's trainings."""
 
-import argparse
-import logging
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -41,39 +36,3 @@ class PromptRecipe:
     joint_lr: float = 5e-4
     weight_decay: float = 0.05
     warmup: int = 60
-
-
-def parse_args(
-    module: str, description: str | None, recipe: Any, count: int, argv: Sequence[str] | None
-) -> argparse.Namespace:
-    """The command line `train --out DIR` and `evaluate --weights FILE`; starts logging.
-
-    Args:
-        module: name of the training's module.
-        description: its docstring.
-        recipe: dataclass instance; each field becomes a flag of `train`, with its value.
-        count: scenes that `train` evaluates.
-        argv: arguments, those of the process if None.
-
-    Returns:
-        The flags; for `train`, `recipe` is that of the flags.
-    """
-    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
-    commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("train")
-    run.add_argument("--out", type=Path, required=True)
-    run.add_argument("--eval-period", type=int, default=500)
-    run.add_argument("--count", type=int, default=count)
-    for name, value in asdict(recipe).items():
-        run.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
-    judge = commands.add_parser("evaluate")
-    judge.add_argument("--weights", type=Path, required=True)
-    judge.add_argument("--split", choices=("dev", "val"), default="dev")
-    judge.add_argument("--count", type=int, default=200)
-    for command in (run, judge):
-        command.add_argument("--device", default="cpu", help="as torch names it; default cpu")
-    args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
-    if args.command == "train":
-        args.recipe = type(recipe)(**{name: getattr(args, name) for name in asdict(recipe)})
-    return args

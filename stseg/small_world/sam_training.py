@@ -15,14 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stseg.small_world.recipes import PromptRecipe, parse_args
+from stseg.engine import parse_stepwise, run_command
+from stseg.small_world.recipes import PromptRecipe
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line, see the module's head."""
-    args = parse_args("stseg.small_world.sam_training", __doc__, PromptRecipe(), 30, argv)
+    args = parse_stepwise(
+        "stseg.small_world.sam_training", __doc__, PromptRecipe(), 30, argv, ("dev", "val")
+    )
     from stseg.small_world.prompt_trainer import PromptTrainer, judge_weights
-    from stseg.small_world.training import run_command
 
     run_command(args, PromptTrainer, judge_weights)
 

@@ -1,8 +1,10 @@
 from .entries import Published, catalog, find, path_of
 from .fetch import get, verify, whereabouts
+from .packaged_file import PackagedFile
 from .paths import resolve
 
 __all__ = [
+    "PackagedFile",
     "Published",
     "catalog",
     "find",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from stseg.small_world.training import StepwiseTrainer
+from stseg.engine import StepwiseTrainer
 
 
 @dataclass(frozen=True)

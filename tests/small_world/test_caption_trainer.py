@@ -7,11 +7,11 @@ import open_clip
 import pytest
 import torch
 
+from stseg.engine import run_training, write_halved
 from stseg.small_world import clip_judging as small_clip_eval
 from stseg.small_world.caption_cells import cell_label_loss, matching_loss
 from stseg.small_world.caption_trainer import CaptionRecipe, CaptionTrainer
 from stseg.small_world.names import CLASS_NAMES
-from stseg.small_world.training import export_weights, run_training
 
 CPU = torch.device("cpu")
 TINY = CaptionRecipe(
@@ -127,7 +127,7 @@ def test_dense_figures_are_perfect_where_every_pixel_is_right():
 
 
 def test_the_evaluate_command_prints_figures_of_saved_weights(tmp_path, caplog, clip):
-    export_weights(clip, tmp_path / "clip_mini.pt")
+    write_halved(clip, tmp_path / "clip_mini.pt")
     with caplog.at_level("INFO"):
         small_clip_eval.attribute_accuracy(clip, "dev", 2)
         figures = small_clip_eval.evaluate(clip, "dev", 2)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from segment_anything.modeling import Sam
 
+from stseg.engine import run_training
 from stseg.modeling.encoders.sam import create_sam
 from stseg.modeling.encoders.sam_mini import build_sam_mini
 from stseg.small_world import prompt_trainer as small_sam
@@ -15,7 +16,6 @@ from stseg.small_world import sam_looks as small_sam_looks
 from stseg.small_world import sam_prompts as small_sam_data
 from stseg.small_world.prompt_trainer import KINDS, PromptRecipe, PromptTrainer
 from stseg.small_world.scenes import render
-from stseg.small_world.training import run_training
 
 CPU = torch.device("cpu")
 TINY = PromptRecipe(

@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 add_mini_configs()
 
+#: Of architectures that no tag of open_clip tells: as their weights were trained.
+_STATISTICS = {"efficientnet_lite2": {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}}
 _LOAD_ERRORS = (*READ_ERRORS, SafetensorError, StopIteration)
 
 
@@ -81,6 +83,8 @@ def create_clip(name: str, pretrained: str = RANDOM, *, drop_path: float = 0.0) 
 
 def _pixel_statistics(name: str) -> dict:
     """Mean and std of the published weights, of which a file says nothing; {} if they differ."""
+    if name in _STATISTICS:
+        return _STATISTICS[name]
     tags = open_clip.list_pretrained_tags_by_model(name)
     configs = [open_clip.get_pretrained_cfg(name, tag) for tag in tags]
     found = [{key: x for key, x in config.items() if key in ("mean", "std")} for config in configs]

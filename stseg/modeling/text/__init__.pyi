@@ -4,11 +4,13 @@ from .encoder import CLIPTextEncoder, build_text_encoder
 from .experts import LatestExperts
 from .lengths import cut_names
 from .templates import load_templates
+from .tower import TextTower
 
 __all__ = [
     "CLIPTextEncoder",
     "ClassEmbeddings",
     "LatestExperts",
+    "TextTower",
     "WeightsHash",
     "build_text_encoder",
     "cut_names",
