@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from stseg.photo_clip.lineage import plain
 from stseg.photo_clip.nouns import Noun
 
 # Words that stand in definitions and say nothing of what is seen.
@@ -66,19 +66,14 @@ def classes_told_by(classes: Sequence[Noun], words: Sequence[str]) -> Mapping[st
     """
     places: dict[str, dict[int, None]] = {}
     for index, noun in enumerate(classes):
-        text = _plain(" ; ".join([*noun.names, noun.gloss])).split()
+        text = plain(" ; ".join([*noun.names, noun.gloss])).split()
         for length in range(1, _LONGEST + 1):
             for start in range(len(text) - length + 1):
                 places.setdefault(" ".join(text[start : start + length]), {})[index] = None
-    plain = {word: _plain(word) for word in words if word.lower() not in _EMPTY}
-    return {word: tuple(places[text]) for word, text in plain.items() if text in places}
+    wanted = {word: plain(word) for word in words if word.lower() not in _EMPTY}
+    return {word: tuple(places[text]) for word, text in wanted.items() if text in places}
 
 
 def _words(noun: Noun) -> frozenset[str]:
-    text = _plain(" ".join([*noun.names, noun.gloss])).replace(";", " ")
+    text = plain(" ".join([*noun.names, noun.gloss])).replace(";", " ")
     return frozenset(text.split()) - _EMPTY
-
-
-def _plain(text: str) -> str:
-    """Words and semicolons, in lower case."""
-    return " ".join(re.sub(r"[^a-z0-9;]+", " ", text.lower()).split())

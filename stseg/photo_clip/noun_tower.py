@@ -75,6 +75,7 @@ class NounTower(nn.Module):
         clip = open_clip.create_model(MODEL_NAME)
         clip.visual = None
         width = clip.token_embedding.embedding_dim
+        self.channels = clip.text_projection.shape[1]
         clip.token_embedding = TokenRows(clip.token_embedding.num_embeddings, ids, rank, width)
         self.tower = TextTower(clip)
         self.tokenizer = open_clip.get_tokenizer(MODEL_NAME)

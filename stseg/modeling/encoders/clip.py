@@ -24,6 +24,7 @@ from stseg.checkpoint import (
     reason_of,
 )
 from stseg.modeling.encoders.convnext_mini import add_mini_configs
+from stseg.modeling.encoders.efficientnet_photo import efficientnet_lite2_photo as _  # noqa: F401
 from stseg.modeling.encoders.hub import file_of_tag
 from stseg.modeling.encoders.towers import CLIPImageEncoder, wrap_image_tower
 from stseg.weights import resolve

@@ -1,4 +1,5 @@
+from .cosine_head import CosineHead
 from .cost_decoder import CostAwareDecoder
 from .cost_volume import CostVolume
 
-__all__ = ["CostAwareDecoder", "CostVolume"]
+__all__ = ["CosineHead", "CostAwareDecoder", "CostVolume"]

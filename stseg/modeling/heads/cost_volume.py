@@ -46,6 +46,11 @@ class CostVolume:
         class_embeds = F.normalize(self.class_embeds, dim=-1)
         return torch.einsum("bchw,tpc->bpthw", self.image_feats, class_embeds)
 
+    def mean(self) -> Tensor:
+        """Its mean over the prompts, (B, T, h, w), without the whole of it."""
+        means = F.normalize(self.class_embeds, dim=-1).mean(1)
+        return torch.einsum("bchw,tc->bthw", self.image_feats, means)
+
     def of_classes(self, image: int, classes: Tensor) -> Tensor:
         """Some classes of one image.
 

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from stseg.config import check
 from stseg.modeling.encoders import build_clip, build_image_encoder, build_sam_encoder
-from stseg.modeling.heads import CostAwareDecoder as _  # noqa: F401  only registration
+from stseg.modeling.heads import CosineHead as _cosine  # noqa: F401  only registration
+from stseg.modeling.heads import CostAwareDecoder as _decoder  # noqa: F401  likewise
 from stseg.modeling.heads import CostVolume
 from stseg.modeling.layers import DEA, SamGuidance
 from stseg.modeling.losses import SegmentationCriterion
@@ -60,7 +61,7 @@ class STSeg(OpenVocabSegmentor):
 
         Args:
             image_encoder: `CLIPImageEncoder`.
-            head: `CostAwareDecoder`.
+            head: `CostAwareDecoder` or another one of its signature, such as `CosineHead`.
             sam_encoder: `SAMImageEncoder`, with `dea` only.
             dea: `DEA`, or None for the baseline.
             sam_guidance: `SamGuidance`, with `dea` only.
@@ -79,6 +80,8 @@ class STSeg(OpenVocabSegmentor):
         if sam_guidance is not None and dea is None:
             raise ValueError("sam_guidance: expected sam_encoder and dea beside it, got neither.")
         self.image_encoder = image_encoder
+        if not getattr(image_encoder, "trainable", True):
+            self.own_files = {"image_encoder.": "MODEL.CLIP.PRETRAINED", **self.own_files}
         self.sam_encoder = sam_encoder
         self.dea = dea
         self.sam_guidance = sam_guidance
