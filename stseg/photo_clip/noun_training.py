@@ -16,13 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stseg.engine import parse_stepwise, run_command
+from stseg.engine import parse_stepwise
 from stseg.photo_clip.recipe import NounRecipe
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line, see the module's head."""
     args = parse_stepwise("stseg.photo_clip.noun_training", __doc__, NounRecipe(), 60, argv)
+    from stseg.engine import run_command
     from stseg.photo_clip.noun_trainer import NounTrainer, judge_weights
 
     run_command(args, NounTrainer, judge_weights)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stseg.engine import parse_stepwise, run_command
+from stseg.engine import parse_stepwise
 from stseg.small_world.recipes import CaptionRecipe
 
 
@@ -21,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_stepwise(
         "stseg.small_world.clip_training", __doc__, CaptionRecipe(), 100, argv, ("dev", "val")
     )
+    from stseg.engine import run_command
     from stseg.small_world.caption_trainer import CaptionTrainer, judge_weights
 
     run_command(args, CaptionTrainer, judge_weights)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stseg.engine import parse_stepwise, run_command
+from stseg.engine import parse_stepwise
 from stseg.small_world.recipes import PromptRecipe
 
 
@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_stepwise(
         "stseg.small_world.sam_training", __doc__, PromptRecipe(), 30, argv, ("dev", "val")
     )
+    from stseg.engine import run_command
     from stseg.small_world.prompt_trainer import PromptTrainer, judge_weights
 
     run_command(args, PromptTrainer, judge_weights)

@@ -256,7 +256,9 @@ def test_every_shipped_config_builds_and_runs(path):
     )
     assert (model.dea is None) == without_dea
     losses = model.train()(inputs((64, 64), vocabulary=VOCABULARY.with_seen("sky; kitten")))
-    assert sorted(losses) == [f"loss_sem_seg_{i}" for i in range(4)]
+    pull = ["loss_dea_pull"] if cfg.MODEL.STSEG.DEA.PULL_WEIGHT else []
+    assert bool(pull) == (path.stem == "small_world_dea")
+    assert sorted(losses) == [*pull, *(f"loss_sem_seg_{i}" for i in range(4))]
     assert all(loss.isfinite() and loss > 0 for loss in losses.values())
 
 
