@@ -27,14 +27,12 @@ class Row:
         config: file in configs/mini.
         start: row whose weights it starts from, "" for stage 1.
         opts: keys and values in turn, besides those of all runs.
-        weights: of a row that is only evaluated, "" for one that is trained.
     """
 
     title: str
     config: str
     start: str = ""
     opts: tuple[str, ...] = ()
-    weights: str = ""
 
 
 def _remedy(name: str, title: str, *opts: str, rates: tuple[str, str] = ("", "")) -> dict[str, Row]:

@@ -84,9 +84,9 @@ class Run:
         return CONFIGS / self.spec.config
 
     @property
-    def weights(self) -> str:
-        """What is evaluated: what the run leaves behind, unless nothing is trained."""
-        return self.spec.weights or str(self.folder / "model_final.pth")
+    def weights(self) -> Path:
+        """What the run leaves behind."""
+        return self.folder / "model_final.pth"
 
     @property
     def results(self) -> Path:
@@ -114,13 +114,10 @@ class Run:
         done = self.folder / "done.json"
         if done.exists():
             return
-        if self.spec.weights:
-            write_json(str(done), {})
-            return
         opts = [*self.settings(), "DATASETS.TEST", "()", "OUTPUT_DIR", str(self.folder)]
         if self.spec.start:
             start = Run(self.plan, self.spec.start, self.seed)
-            opts += ["MODEL.WEIGHTS", start.weights]
+            opts += ["MODEL.WEIGHTS", str(start.weights)]
         seconds = self._call("--resume", opts)
         for checkpoint in self.folder.glob("model_[0-9]*.pth"):
             checkpoint.unlink()
@@ -137,7 +134,7 @@ class Run:
         if not self.results.exists():
             opts = [
                 *self.settings(),
-                *("MODEL.WEIGHTS", self.weights),
+                *("MODEL.WEIGHTS", str(self.weights)),
                 *("DATASETS.TEST", f"({self.plan.dataset!r},)"),
                 *("OUTPUT_DIR", str(self.results.parent)),
             ]
