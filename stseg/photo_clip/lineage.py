@@ -1,7 +1,7 @@
 """What a noun is a kind of, read off its names and its definition: timm's tables have no tree.
 
 A golden retriever is a retriever by its name, and that is "a dog with heavy water-resistant coat"
-by its definition. About nine of ten such steps are right; some are not (a wine bottle is no wine).
+by its definition. Some such steps go wrong: an axolotl is taken for a dog.
 """
 
 from __future__ import annotations

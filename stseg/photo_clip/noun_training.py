@@ -7,9 +7,10 @@ It sends texts to where a network of ImageNet has its 1,000 classes (see `trunk`
 from are timm's tables of names and definitions: names and definitions of the classes go to their
 class; words that these use, such as "dog", to all classes that do; the other 20,000 nouns of
 ImageNet to the classes whose texts they share rare words with, and each to its own definition. No
-picture is looked at. Some names of the classes are held out of all of it and tell how open the
-tower is. Every step draws from a generator of its own, seeded by (seed, step), so a run that was
-killed goes on from its last checkpoint as if nothing had happened.
+picture is looked at. Some names of the classes are held out, as names of any noun, and tell how
+open the tower is; a definition may still use such a word. Every step draws from a generator of its
+own, seeded by (seed, step), so a run that was killed goes on from its last checkpoint as if nothing
+had happened.
 """
 
 from __future__ import annotations

@@ -15,19 +15,15 @@ from timm.models import register_model
 from timm.models.convnext import ConvNeXt
 from torch import nn
 
+from stseg.modeling.encoders.timm_arguments import own_arguments
+
 CONFIG_DIR = Path(__file__).parent / "open_clip_configs"
 
 
 @register_model
 def convnext_stseg_mini(pretrained: bool = False, **kwargs) -> ConvNeXt:
     """A ConvNeXt of 0.9 million parameters and total stride 16."""
-    if pretrained:
-        raise ValueError(
-            "timm_model_pretrained: expected false, got true. Set in open_clip_configs/"
-            "convnext_mini.json. The weights of CLIP-mini are those of the whole CLIP model."
-        )
-    for unused in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
-        kwargs.pop(unused, None)
+    kwargs = own_arguments(pretrained, kwargs, "convnext_mini.json")
     sizes = {"depths": (1, 1, 3, 2), "dims": (16, 32, 96, 192), "kernel_sizes": (3, 3, 3, 3)}
     model = ConvNeXt(patch_size=2, **sizes, **kwargs)
     # timm halves the map once more in the first stage after a stem of stride 2, which would make

@@ -1,8 +1,7 @@
 """The trunk of CLIP-photo, made known to timm: a classifier that answers with a vector.
 
 A mean of class vectors lies where a text of many classes does ("dog"), which a single feature does
-not: on 20 regions of photographs the words of features themselves are right in 7 to 13, those of
-their means in 16 to 18.
+not.
 """
 
 from __future__ import annotations
@@ -11,6 +10,8 @@ import timm
 from timm.models import register_model
 from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
+
+from stseg.modeling.encoders.timm_arguments import own_arguments
 
 PHOTO_TRUNK = "tf_efficientnet_lite2"
 
@@ -45,13 +46,7 @@ def efficientnet_lite2_photo(
         num_classes: channels of its answer.
         **kwargs: of timm's model.
     """
-    if pretrained:
-        raise ValueError(
-            "timm_model_pretrained: expected false, got true. Set it in open_clip_configs/"
-            "efficientnet_lite2.json."
-        )
-    for unused in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
-        kwargs.pop(unused, None)
+    kwargs = own_arguments(pretrained, kwargs, "efficientnet_lite2.json")
     model = timm.create_model(PHOTO_TRUNK, pretrained=False, **kwargs)
     model.classifier = ClassMixture(model.classifier, num_classes)
     model.num_classes = num_classes
