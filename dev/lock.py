@@ -33,7 +33,7 @@ def main() -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as same:
         same.writelines(f"{entry.split()[0]}\n" for entry in everything)
         same.flush()
-        running = resolve([".", _BUILDS_STSEG, "-c", same.name])
+        running = resolve([".[photos]", _BUILDS_STSEG, "-c", same.name])
     folder = ROOT / "dev" / "lock"
     folder.mkdir(exist_ok=True)
     write(folder / f"{name}.txt", running, "what running needs")

@@ -85,7 +85,7 @@ install_all() {
     else
         say "installing stseg and what it needs (torch is large; the first time takes minutes)"
         if [[ -n ${CPU:-} ]] && ! has_torch; then install_cpu_torch || return 1; fi
-        if [[ $level == dev ]]; then pip_install -e '.[dev]'; else pip_install -e .; fi || return 1
+        if [[ $level == dev ]]; then pip_install -e '.[dev]'; else pip_install -e '.[photos]'; fi || return 1
     fi
     bash dev/install_detectron2.sh "$venv/bin/python" || return 1
 }

@@ -25,6 +25,7 @@ from stseg.data import build_augmentations, find_media, is_video, read_image, to
 from stseg.modeling import build_model
 from stseg.modeling.meta_arch import EncodedImage
 from stseg.modeling.scores import LabelMap, label_maps
+from stseg.modeling.text import KnownWords
 from stseg.structures import IGNORE_LABEL, Background, Segmentation, Vocabulary, VocabularyLike
 from stseg.utils import ASSETS
 from stseg.weights import find
@@ -33,8 +34,14 @@ logger = logging.getLogger(__name__)
 
 ImageLike = np.ndarray | Image.Image | str | os.PathLike[str]
 
-#: Weights that have seen drawings only.
-MINIATURE = ASSETS / "small_world"
+#: Weights that ship, and what is to be known of them.
+_SHIPPED = {
+    ASSETS / "small_world": "These are the miniature's weights: they know the drawn scenes of the "
+    "small world, and of photographs nothing. `stseg weights list` has others.",
+    ASSETS / "photos": "These weights know the nouns of ImageNet, from whole pictures: they find "
+    "things roughly where they are, without outlines, and hardly any stuff. `stseg weights list` "
+    "has better ones.",
+}
 
 #: Of features that `set_image` keeps; where windows need more, the rest is encoded anew.
 KEPT_BYTES = 1 << 30
@@ -96,11 +103,10 @@ class Predictor:
         self.model = build_model(spare_encoder_files(cfg))
         self.model.eval()
         load_for_evaluation(self.model, cfg.MODEL.WEIGHTS)
-        if Path(weights_file(cfg.MODEL.WEIGHTS)).is_relative_to(MINIATURE):
-            logger.warning(
-                "These are the miniature's weights: they know the drawn scenes of the small world, "
-                "and of photographs nothing. `stseg weights list` has others."
-            )
+        for folder, warning in _SHIPPED.items():
+            if Path(weights_file(cfg.MODEL.WEIGHTS)).is_relative_to(folder):
+                logger.warning(warning)
+        self._known_words = KnownWords.of(cfg.MODEL.CLIP.PRETRAINED)
         self._augmentation = T.AugmentationList(build_augmentations(cfg, is_train=False))
         self._current: _Current | None = None
         self._told: set[str] = set()
@@ -210,12 +216,24 @@ class Predictor:
             with torch.inference_mode():
                 self.model.embed(asked)
 
+    def notes(self, vocabulary: Vocabulary) -> list[str]:
+        """What is legal but most likely not meant, a sentence each, and words that say nothing.
+
+        Only weights that come with a list of the words they know are asked about these.
+        """
+        found = vocabulary.notes()
+        if self._known_words is None:
+            return found
+        names = [name for group in vocabulary.synonyms for name in group]
+        encode = self.model.text_encoder.encode_prompts
+        return found + self._known_words.notes(names + list(vocabulary.background.names), encode)
+
     def _parsed(self, source: VocabularyLike) -> Vocabulary:
         """The names; what they probably do not mean is said once, but of no Vocabulary given."""
         vocabulary = Vocabulary.parse(source)
         if not isinstance(source, Vocabulary) and vocabulary.key not in self._told:
             self._told.add(vocabulary.key)
-            for note in vocabulary.notes():
+            for note in self.notes(vocabulary):
                 logger.warning("Vocabulary: %s", note)
         return vocabulary
 

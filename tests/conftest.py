@@ -17,6 +17,25 @@ def shared_dir() -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def photos_extra() -> Path:
+    """The network of the extra `stseg[photos]`; skips where it is not installed."""
+    from stseg.weights import PHOTO_NETWORK
+
+    try:
+        return PHOTO_NETWORK.path()
+    except FileNotFoundError as error:
+        pytest.skip(f"needs the extra stseg[photos]: {error}")
+
+
+@pytest.fixture
+def without_photos_extra(monkeypatch):
+    """As if the extra `stseg[photos]` were not installed."""
+    from stseg.weights import PackagedFile
+
+    monkeypatch.setattr(PackagedFile, "_place", lambda self: None)
+
+
 @pytest.fixture(autouse=True)
 def _log_as_before():
     """Undo what a test's command line does to the package's logger: the next one listens to it."""

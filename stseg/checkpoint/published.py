@@ -11,18 +11,21 @@ _READERS: dict[str, Callable[[str], str]] = {"SED": sed.rename}
 _CURES = {
     "SAM": "Give it as MODEL.SAM.CHECKPOINT.",
     "an open_clip ConvNeXt": "Give it as MODEL.CLIP.PRETRAINED.",
+    "an open_clip EfficientNet": "Give it as MODEL.CLIP.PRETRAINED.",
     "an open_clip or OpenAI ViT": "Give it as MODEL.CLIP.PRETRAINED.",
 }
 
 # Substrings that must all occur in some key, most telling first.
 _SIGNATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("stseg", ("image_encoder.visual.", "head.embed.", "head.stages.")),
+    ("stseg", ("head.scale", "head.offset")),
     ("SED", ("sem_seg_head.predictor.transformer.decoder1.cnext.", "predictor.clip_model.visual.")),
     ("CAT-Seg", ("sem_seg_head.predictor.transformer.layers.0.", "predictor.clip_model.")),
     ("EBSeg", ("ov_classifier.", "sem_seg_head.")),
     ("PGSeg", ("img_encoder.layers.0.downsample.", "text_encoder.transformer.")),
     ("SAM", ("image_encoder.neck.", "mask_decoder.", "prompt_encoder.")),
     ("an open_clip ConvNeXt", ("visual.trunk.stem.", "text_projection")),
+    ("an open_clip EfficientNet", ("visual.trunk.conv_stem.", "text_projection")),
     ("an open_clip or OpenAI ViT", ("visual.class_embedding", "text_projection")),
     ("a Detectron2 detector", ("backbone.", "roi_heads.")),
     ("a torchvision ResNet", ("layer1.0.conv1.", "fc.weight")),

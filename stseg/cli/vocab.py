@@ -98,11 +98,13 @@ def _lint(args: argparse.Namespace) -> int:
     asked = bool(args.config) and not wrong
     if asked:
         from stseg.config import setup_cfg
-        from stseg.tools.vocabulary import NEAR, lint_with_model, text_encoder_of
+        from stseg.tools.vocabulary import NEAR, lint_with_model, text_encoder_of, unknown_words
 
-        encoder = text_encoder_of(setup_cfg(args.config, device=args.device), args.weights)
+        cfg, vocabulary = setup_cfg(args.config, device=args.device), Vocabulary.parse(args.names)
+        encoder = text_encoder_of(cfg, args.weights)
         near = NEAR if args.near is None else args.near
-        found += lint_with_model(Vocabulary.parse(args.names), encoder, near)
+        found += lint_with_model(vocabulary, encoder, near)
+        found += unknown_words(vocabulary, encoder, cfg.MODEL.CLIP.PRETRAINED)
         wrong = any(seen.status == WRONG for seen in found)
     if args.json:
         say(json.dumps([asdict(seen) for seen in found], indent=2))

@@ -15,7 +15,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from stseg.utils import explanation, say
-from stseg.weights import Published, catalog, find, get, verify, whereabouts
+from stseg.weights import (
+    ExtraMissingError,
+    Published,
+    catalog,
+    find,
+    get,
+    verify,
+    whereabouts,
+)
 
 _EXAMPLES = """\
 examples:
@@ -25,8 +33,12 @@ examples:
 
 exit code: 0 = done, 1 = a file is wrong or cannot be had, 2 = wrong use."""
 
-#: System -> what `stseg.checkpoint.identify` calls its files, where that is another word.
-_KINDS = {"STSeg": "stseg", "CLIP": "an open_clip ConvNeXt"}
+#: Entry or system -> what `stseg.checkpoint.identify` calls its files, where that is another word.
+_KINDS = {
+    "STSeg": "stseg",
+    "CLIP": "an open_clip ConvNeXt",
+    "clip-photo": "an open_clip EfficientNet",
+}
 
 
 def run(argv: Sequence[str]) -> int:
@@ -99,6 +111,8 @@ def _check(args: argparse.Namespace) -> int:
         try:
             known = "that of the table" if entry.sha256 else "as first seen"
             say(f"good      {name}: {path}, sha256 {_look(entry, path)}, {known}")
+        except ExtraMissingError as error:
+            say(f"not here  {name}, which ships, but for what an extra brings: {error}")
         except (OSError, ValueError) as error:
             if not explanation(error):
                 raise
@@ -112,7 +126,8 @@ def _look(entry: Published, path: Path) -> str:
     from stseg.checkpoint import identify, read_state_dict
 
     digest = verify(entry, path)
-    kind, wanted = identify(read_state_dict(str(path))), _KINDS.get(entry.system, entry.system)
+    kind = identify(read_state_dict(str(path)))
+    wanted = _KINDS.get(entry.name) or _KINDS.get(entry.system, entry.system)
     if kind != wanted:
         raise ValueError(
             f"{entry.name}: expected a file of {wanted}, got one that looks like {kind}, {path}. "

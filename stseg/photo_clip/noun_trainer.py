@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from stseg.checkpoint import in_short, read_checkpoint
 from stseg.engine import StepwiseTrainer, build_adamw, lr_factor
 from stseg.modeling.encoders import create_clip
-from stseg.modeling.text import CLIPTextEncoder, load_templates
+from stseg.modeling.text import CLIPTextEncoder, KnownWords, load_templates
 from stseg.photo_clip.kinship import Kinship, classes_told_by
 from stseg.photo_clip.lineage import classes_by_kind
 from stseg.photo_clip.noun_judging import judge
@@ -124,6 +124,11 @@ class NounTrainer(StepwiseTrainer):
         )
         content["recipe"] = asdict(self.recipe)
         write_atomically(out / "clip_photo.pt", lambda file: torch.save(content, file))
+        names = {name for noun in self._classes for name in noun.names}
+        words = sorted(names.union(self._words), key=str.casefold)
+        write_atomically(
+            out / f"clip_photo{KnownWords.SUFFIX}", "".join(f"{w}\n" for w in words).encode()
+        )
 
     def _draw_classes(self, rng: np.random.Generator) -> tuple[list[str], list[int]]:
         """Names, and for every other class its definition, with what class each is of."""

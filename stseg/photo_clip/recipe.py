@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class NounRecipe:
     """What a training depends on; saved, so that a resumed run is the same run."""
 
-    steps: int = 2000
+    steps: int = 1000
     seed: int = 0
     held_out: float = 0.2  # of the names of the 1,000 classes
     classes: int = 96  # in a step

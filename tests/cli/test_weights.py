@@ -76,7 +76,9 @@ def test_check_is_content_with_what_is_right_and_with_what_is_not_here(stocked, 
     run(capsys, "get", "sam-vit-b", "ebseg-vitB")
     code, text = run(capsys, "check")
     assert code == 0
-    assert len(re.findall("^not here  ", text.out, flags=re.MULTILINE)) == len(catalog()) - 5
+    assert (
+        len(re.findall(r"^not here  [\w-]+$", text.out, flags=re.MULTILINE)) == len(catalog()) - 7
+    )
     assert re.search(r"good +sam-vit-b: .*\.pth, sha256 [0-9a-f]{64}, as first seen", text.out)
     assert re.search("good +sam-mini: .*, that of the table", text.out)
 
@@ -94,6 +96,13 @@ def test_check_finds_another_system_a_broken_file_and_changed_bytes(stocked, cap
     assert re.match("WRONG +.*sam_vit_l.*: expected a torch checkpoint", lines[1])
     assert re.match("WRONG +ebseg-vitL: expected a file of EBSeg, .* looks like SAM", lines[2])
     assert lines[3] == "not here  ebseg-vitB"
+
+
+@pytest.mark.usefixtures("without_photos_extra")
+def test_what_takes_an_extra_that_is_not_here_is_nothing_wrong(capsys):
+    code, text = run(capsys, "check", "clip-photo", "photo-mini")
+    assert code == 0 and "not here  clip-photo" in text.out and "stseg[photos]" in text.out
+    assert "good      photo-mini" in text.out
 
 
 def test_the_examples_of_help_run(stocked, capsys):

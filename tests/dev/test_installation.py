@@ -47,7 +47,7 @@ def make_env(tmp_path):
 
 
 def test_tools_come_to_what_running_needs_and_nothing_comes_twice(make_env):
-    assert make_env()[0] == ["-e ."]
+    assert make_env()[0] == ["-e .[photos]"]
     assert make_env()[0] == []
     (make_env.venv / "kept").touch()
     assert make_env("dev")[0] == ["-e .[dev]"]
@@ -62,9 +62,9 @@ def test_running_is_content_with_what_the_tests_have(make_env):
 
 def test_what_was_cut_off_is_begun_afresh_and_what_pip_refused_is_not(make_env):
     told, said = make_env(fails="-e")
-    assert told == ["-e ."] and "installation failed" in said
+    assert told == ["-e .[photos]"] and "installation failed" in said
     (make_env.venv / "rubbish").touch()
-    assert make_env()[0] == ["-e ."] and (make_env.venv / "rubbish").exists()
+    assert make_env()[0] == ["-e .[photos]"] and (make_env.venv / "rubbish").exists()
     (make_env.venv / ".stseg-unfinished").touch()
     told, said = make_env("dev")
     assert told == ["-e .[dev]"] and "cut off" in said
@@ -74,7 +74,7 @@ def test_what_was_cut_off_is_begun_afresh_and_what_pip_refused_is_not(make_env):
 def test_without_cuda_torch_comes_first_and_from_its_own_index_alone(make_env):
     (first, second), _ = make_env(CPU="1", CPU_INDEX="file:///wheels")
     assert first.startswith("--index-url file:///wheels ") and first.endswith(" torch torchvision")
-    assert second == "-e ."
+    assert second == "-e .[photos]"
 
 
 def test_without_that_index_the_cure_is_named(make_env):

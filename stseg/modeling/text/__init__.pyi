@@ -2,6 +2,7 @@ from .cache import WeightsHash
 from .class_embeddings import ClassEmbeddings
 from .encoder import CLIPTextEncoder, build_text_encoder
 from .experts import LatestExperts
+from .known_words import KnownWords
 from .lengths import cut_names
 from .templates import load_templates
 from .tower import TextTower
@@ -9,6 +10,7 @@ from .tower import TextTower
 __all__ = [
     "CLIPTextEncoder",
     "ClassEmbeddings",
+    "KnownWords",
     "LatestExperts",
     "TextTower",
     "WeightsHash",

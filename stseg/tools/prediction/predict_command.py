@@ -127,7 +127,8 @@ def prediction_command(argv: Sequence[str] | None = None, program: str = "stseg 
         text = error.args[0] if isinstance(error, KeyError) else error
         parser.exit(2, f"{program}: error: {text}\n")
     write_request(args.output, request)
-    for note in asked.vocabulary.notes():
+    notes = asked.vocabulary.notes() if predictor is None else predictor.notes(asked.vocabulary)
+    for note in notes:
         say(f"note: {note}")
     if len(todo) < len(share):
         say(f"{len(share) - len(todo)} of {len(share)} files are done already")

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stseg.utils import config_path
-from stseg.weights import Published, catalog, find, path_of, whereabouts
+from stseg.weights import PHOTO_NETWORK, Published, catalog, find, path_of, whereabouts
 
 logger = logging.getLogger(__name__)
 
 #: What photographs are segmented with where nothing is said.
 DEFAULT = "sed-convnextB"
+#: And where that is not here, but the extra `stseg[photos]` is.
+OFFLINE = "photo_mini"
 
 
 class Choice(NamedTuple):
@@ -35,6 +37,12 @@ def choose(config: str, weights: str) -> Choice:
     """
     if weights:
         return Choice(config or _config_of(weights), path_of(weights))
+    if not config and whereabouts(find(DEFAULT)) is None and PHOTO_NETWORK.is_here:
+        logger.warning(
+            "Weights: %s, which knows the nouns of ImageNet and draws no outlines, for %s is not "
+            "here. It answers far better: stseg weights get %s.", OFFLINE, DEFAULT, DEFAULT,
+        )  # fmt: skip
+        return Choice(OFFLINE, None)
     if not config:
         return Choice(str(_here(find(DEFAULT)).config_file()), path_of(DEFAULT))
     published = _published_for(config)
@@ -75,6 +83,7 @@ def _here(entry: Published) -> Published:
             "                    into a folder, and set STSEG_WEIGHTS to that folder\n"
             "  Others:           stseg weights list, then --weights NAME; or --weights FILE "
             "--config CONFIG\n"
+            f"  Nouns, roughly:   pip install 'stseg[photos]', then --config {OFFLINE}\n"
             "  Drawn scenes:     --config stseg_mini runs the miniature that ships, which knows "
             "nothing else"
         )

@@ -9,7 +9,7 @@ from .moved_answers import (
     variants,
     words_of,
 )
-from .nearness import NEAR, lint_with_model, text_encoder_of
+from .nearness import NEAR, lint_with_model, text_encoder_of, unknown_words
 from .wording import lint
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "renamed",
     "text_encoder_of",
     "unglued",
+    "unknown_words",
     "variants",
     "with_distractors",
     "with_synonyms",

@@ -1,4 +1,4 @@
-"""What a model's text tower makes of names: which it cuts off, and which it hardly tells apart."""
+"""What a text tower makes of names: which it cuts off, hardly tells apart, or never read."""
 
 from __future__ import annotations
 
@@ -60,6 +60,22 @@ def lint_with_model(
         return found + _near(vocabulary, encoder, limit)
     except ValueError as error:
         return [Observation(WRONG, "cut", str(error)), *found]
+
+
+def unknown_words(vocabulary: Vocabulary, encoder: nn.Module, pretrained: str) -> list[Observation]:
+    """Names that weights do not know, where a list of what they know lies beside them.
+
+    Args:
+        vocabulary: whose names are looked at, synonyms included.
+        encoder: a `CLIPTextEncoder`.
+        pretrained: as MODEL.CLIP.PRETRAINED.
+    """
+    from stseg.modeling.text import KnownWords
+
+    known = KnownWords.of(pretrained)
+    names = [name for group in vocabulary.synonyms for name in group]
+    notes = known.notes(names, encoder.encode_prompts) if known else []
+    return [Observation(NOTE, "unknown", note) for note in notes]
 
 
 def _cut(vocabulary: Vocabulary, encoder: nn.Module) -> Iterator[Observation]:

