@@ -31,13 +31,13 @@ from stseg.small_world import (
     Scene,
     render,
 )
-from stseg.structures import Vocabulary
+from stseg.structures import Background, Vocabulary
 from stseg.tools.prediction import describe
 from stseg.weights import ExtraMissingError
 
-PHOTO = Path(__file__).parent / "photos" / "dogs_service.jpg"
-#: What is asked of it; the last word is none that its network knows well.
-PHOTO_WORDS = "dog; person; car; grass"
+PHOTO = Path(__file__).parent / "photos" / "stop_sign_crossing.jpg"
+#: What is asked of it, and below which confidence nothing is.
+PHOTO_WORDS, PHOTO_THRESHOLD = "car; street sign; dog; bicycle; person", 0.4
 FIRST_SEED = max(SPLIT_SEEDS.values()) + SEEDS_PER_SPLIT
 
 
@@ -103,7 +103,8 @@ def segment_photograph(config: str, output: Path) -> None:
     except ExtraMissingError as error:
         print(f"no photograph: {error}")
         return
-    result = predictor(PHOTO, Vocabulary.parse(PHOTO_WORDS))
+    background = Background.threshold(PHOTO_THRESHOLD)
+    result = predictor(PHOTO, Vocabulary.parse(PHOTO_WORDS, background=background))
     result.save(output, "photograph")
     print(f"{output / 'photograph_overlay.jpg'}: {PHOTO}, {describe(result)}")
 

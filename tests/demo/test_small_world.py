@@ -37,6 +37,32 @@ def test_scenes_are_segmented_written_and_named(tmp_path, capsys):
     assert re.search(r"called '(striped|dotted|checked) \w+ \w+'", text)
 
 
+def run_with_photograph(tmp_path, capsys):
+    """A demo of one scene whose photograph is answered by what ships."""
+    config = tmp_path / "tiny.yaml"
+    config.write_text(
+        "MODEL: {META_ARCHITECTURE: ColourTestNet, WEIGHTS: random, DEVICE: cpu}\n"
+        "INPUT: {MIN_SIZE_TEST: 0}\n"
+    )
+    flags = ["--config-file", str(config), "--output", str(tmp_path / "out"), "--scenes", "1"]
+    assert main(flags) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("photos_extra")
+def test_a_photograph_stands_beside_the_scenes(tmp_path, capsys):
+    text = run_with_photograph(tmp_path, capsys)
+    assert "photograph_overlay.jpg" in text and "street sign" in text
+    Image.open(tmp_path / "out" / "photograph_overlay.jpg").load()
+
+
+@pytest.mark.usefixtures("without_photos_extra")
+def test_without_the_extra_the_demo_says_how_to_get_the_photograph(tmp_path, capsys):
+    text = run_with_photograph(tmp_path, capsys)
+    assert "no photograph: " in text and "pip install 'stseg[photos]'" in text
+    assert not (tmp_path / "out" / "photograph_overlay.jpg").exists()
+
+
 def test_a_thing_called_by_the_phrase_that_was_asked_for_is_right():
     seen = next(i for i, name in enumerate(CLASS_NAMES) if name not in UNSEEN_NAMES)
     asked, other = (CLASS_NAMES.index(name) for name in UNSEEN_NAMES[:2])
