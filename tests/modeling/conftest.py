@@ -6,13 +6,27 @@ import pytest
 from tests.helpers.tiny_model import register
 
 
+def read_arrays(path):
+    with np.load(path) as arrays:
+        return {key: arrays[key] for key in arrays.files}
+
+
 @pytest.fixture
 def fixture(shared_dir):
     """Loads a file of SED's reference outputs as a dict of arrays."""
 
     def load(name):
-        arrays = np.load(shared_dir / "fixtures" / "sed" / f"{name}.npz")
-        return {key: arrays[key] for key in arrays.files}
+        return read_arrays(shared_dir / "fixtures" / "sed" / f"{name}.npz")
+
+    return load
+
+
+@pytest.fixture
+def ebseg_fixture(shared_dir):
+    """The same for EBSeg's."""
+
+    def load(name):
+        return read_arrays(shared_dir / "fixtures" / "ebseg" / f"{name}.npz")
 
     return load
 

@@ -1,4 +1,4 @@
-"""Losses of the cost maps."""
+"""Losses of score maps, and of sets of masks."""
 
 from stseg.utils import front_door
 

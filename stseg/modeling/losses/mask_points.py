@@ -1,0 +1,94 @@
+"""Points that masks are compared at (Cheng et al., Mask2Former, CVPR 2022, section 3.3).
+
+Coordinates are x and y, [0, 1] from border to border, so that masks of any size agree on them.
+"""
+
+from typing import Protocol
+
+import torch
+from detectron2.projects.point_rend.point_features import (
+    get_uncertain_point_coords_with_randomness,
+    point_sample,
+)
+from torch import Tensor
+
+from stseg.modeling.losses.mask_targets import MaskTargets
+
+
+class PointSampler(Protocol):
+    """Chooses points."""
+
+    def uniform(self, mask_logits: Tensor) -> Tensor:
+        """For matching: (1, P, 2), the same for all masks (Q, h, w) of an image."""
+
+    def uncertain(self, mask_logits: Tensor) -> Tensor:
+        """For losses: (N, P, 2), for each of the masks (N, h, w) its own."""
+
+
+class RandomPoints:
+    """Uniform points, and those out of many uniform ones at which a mask is least sure."""
+
+    def __init__(
+        self, num_points: int = 12544, *, oversample: float = 3.0, importance: float = 0.75
+    ):
+        """Set the numbers; the defaults are published (PointRend's for all but the count).
+
+        Args:
+            num_points: points P per mask.
+            oversample: candidates per point, at least 1.
+            importance: share of points in [0, 1] that are chosen for the logit nearest to 0; the
+                others are uniform.
+        """
+        self.num_points, self.oversample, self.importance = num_points, oversample, importance
+
+    def uniform(self, mask_logits: Tensor) -> Tensor:
+        """See `PointSampler`."""
+        return torch.rand(1, self.num_points, 2, device=mask_logits.device)
+
+    @torch.no_grad()
+    def uncertain(self, mask_logits: Tensor) -> Tensor:
+        """See `PointSampler`."""
+        return get_uncertain_point_coords_with_randomness(
+            mask_logits[:, None].float(),
+            lambda logits: -logits.abs(),
+            self.num_points,
+            self.oversample,
+            self.importance,
+        )
+
+
+def read_at(masks: Tensor, points: Tensor) -> Tensor:
+    """Values of masks at points, bilinear, in float32.
+
+    Args:
+        masks: (N, h, w), bool or of any float type.
+        points: (N, P, 2), or (1, P, 2) for the same points in all.
+
+    Returns:
+        (N, P).
+    """
+    masks = masks.float()
+    if len(points) == 1:
+        return point_sample(masks[None], points, align_corners=False)[0]
+    return point_sample(masks[:, None], points, align_corners=False)[:, 0]
+
+
+def read_targets(targets: list[tuple[MaskTargets, Tensor]], points: Tensor) -> Tensor:
+    """Truth of chosen masks of some images, of which each has a size of its own.
+
+    Args:
+        targets: with the (n_i,) indices of the chosen masks of each image.
+        points: (N, P, 2), N being all n_i together, image by image.
+
+    Returns:
+        (N, P) float32.
+    """
+    parts = points.split([len(chosen) for _, chosen in targets])
+    return torch.cat(
+        [
+            # Of one mask alone, the points are its own and shared at once.
+            read_at(target.masks[chosen], part)
+            for (target, chosen), part in zip(targets, parts, strict=True)
+            if len(chosen)
+        ]
+    )

@@ -1,0 +1,55 @@
+"""What the masks of an image should be.
+
+Shapes: T masks, H x W pixels of the padded image, K classes.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from stseg.structures import IGNORE_LABEL
+
+
+class MaskTargets(NamedTuple):
+    """One binary mask per class that an image shows.
+
+    Attributes:
+        masks: (T, H, W) bool, in the frame that mask logits cover: the image with its padding.
+        labels: (T,) int64 class ids in [0, K).
+    """
+
+    masks: Tensor
+    labels: Tensor
+
+
+def masks_of_labels(sem_seg: Tensor, *, ignore_label: int = IGNORE_LABEL) -> MaskTargets:
+    """Take a label map apart.
+
+    Args:
+        sem_seg: (H, W) int64 class ids, `ignore_label` where unlabelled: in no mask.
+        ignore_label: id of unlabelled pixels.
+
+    Returns:
+        A mask per class that occurs, in the order of ids; none where all is unlabelled.
+    """
+    labels = sem_seg.unique()
+    labels = labels[labels != ignore_label]
+    return MaskTargets(sem_seg == labels[:, None, None], labels)
+
+
+def check_targets(targets: list[MaskTargets], num_images: int, num_classes: int) -> None:
+    """Refuse targets that cannot belong to the predictions.
+
+    Raises:
+        ValueError: if there are not as many as images, or an id is outside [0, `num_classes`).
+    """
+    if len(targets) != num_images:
+        raise ValueError(f"targets: expected one per image ({num_images}), got {len(targets)}.")
+    labels = torch.cat([target.labels for target in targets])
+    wrong = labels[(labels < 0) | (labels >= num_classes)].unique().tolist()
+    if wrong:
+        raise ValueError(
+            f"targets: expected class ids in [0, {num_classes - 1}], got {wrong[:8]}. The masks "
+            "and the vocabulary do not belong together."
+        )
