@@ -1,4 +1,4 @@
-"""From a cost volume to score maps."""
+"""From features to score maps: by a cost volume, or by masks of queries."""
 
 from stseg.utils import front_door
 
