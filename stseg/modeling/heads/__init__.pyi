@@ -1,11 +1,14 @@
 from .cosine_head import CosineHead
 from .cost_decoder import CostAwareDecoder
 from .cost_volume import CostVolume
+from .mask_decoder import MaskDecoder, QueryRound
 from .pixel_decoder import PixelDecoder
 
 __all__ = [
     "CosineHead",
     "CostAwareDecoder",
     "CostVolume",
+    "MaskDecoder",
     "PixelDecoder",
+    "QueryRound",
 ]

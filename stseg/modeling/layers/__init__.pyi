@@ -1,22 +1,32 @@
+from .attention_bias import AttentionBias
 from .class_context import ClassContext
 from .dea import DEA
 from .deformable_attention import DeformableLayer, cell_centres
 from .folded_fusion import FoldedFusion
 from .map_fusion import MapFusion
+from .mask_pooling import pool_in_masks
+from .mlp import build_mlp
+from .query_layer import QueryLayer
 from .recomputed_stage import run_recomputed
+from .region_embedding import RegionEmbedding
 from .sam_guidance import SamGuidance
 from .sine_position import sine_embedding
 from .up_block import UpBlock
 
 __all__ = [
+    "AttentionBias",
     "ClassContext",
     "DEA",
     "DeformableLayer",
     "FoldedFusion",
     "MapFusion",
+    "QueryLayer",
+    "RegionEmbedding",
     "SamGuidance",
     "UpBlock",
+    "build_mlp",
     "cell_centres",
+    "pool_in_masks",
     "run_recomputed",
     "sine_embedding",
 ]
