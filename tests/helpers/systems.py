@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from stseg.modeling.meta_arch import Features, OpenVocabSegmentor
-from stseg.modeling.scores import Cells, CellScores, Cropped, Resized, Tiles, pad_to_batch
+from stseg.modeling.scores import CellScores, QueryScores, Tiles, pad_to_batch
 from stseg.modeling.text import ClassEmbeddings
 from stseg.structures import IGNORE_LABEL, Vocabulary
 
@@ -69,37 +69,6 @@ class Fake(OpenVocabSegmentor):
 
 
 # --- queries ---
-
-
-class QuerySum:
-    """Sum over queries of mask x share of a class, of (Q, H, W) mask logits as a source."""
-
-    def __init__(self, masks, shares):
-        self.masks, self.shares = masks, shares  # shares (Q, T)
-        self.size, self.grain, self.device = masks.size, masks.grain, masks.device
-        self.classes, self.queries = shares.shape[1], torch.arange(len(shares))
-
-    def bounds(self, rows, cols):
-        return tuple(x.sigmoid() @ self.shares for x in self.masks.bounds(rows, cols))
-
-    def take(self, ids, rows, cols):
-        masks = self.masks.take(self.queries, rows, cols).sigmoid()
-        return torch.einsum("qt,qhw->thw", self.shares[:, ids], masks)
-
-    def scale(self, rows, cols):
-        return 1 / self.masks.take(self.queries, rows, cols).sigmoid().sum(0).clamp(min=1)
-
-    def below(self, row):
-        return QuerySum(self.masks.below(row), self.shares)
-
-
-class QueryScores:
-    def __init__(self, masks, shares, padded, size):
-        self.masks, self.shares, self.padded, self.own = masks, shares, padded, size
-
-    def at(self, size):
-        picture = Cropped(Resized(Cells(self.masks), self.padded), self.own)
-        return QuerySum(Resized(picture, size), self.shares)
 
 
 @META_ARCH_REGISTRY.register()

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from stseg.checkpoint import WeightFacts
 from stseg.modeling.meta_arch import OpenVocabSegmentor, STSeg, export_graphs
-from stseg.modeling.scores import Cells, LabelMap, Resized, Tiles, confidences
+from stseg.modeling.scores import Cells, LabelMap, QuerySum, Resized, Tiles, confidences
 from stseg.modeling.scores.sources import confidence_bounds
 from stseg.structures import IGNORE_LABEL, Vocabulary
 from tests.helpers import systems
@@ -167,7 +167,7 @@ def test_bounds_of_confidences_hold_where_a_factor_makes_them():
     shares = torch.rand(systems.QUERIES, 5)
     flat = 1 + torch.rand(systems.QUERIES, 1, 1)  # bounds as near as they get
     masks = Resized(Cells(flat + 0.01 * torch.randn(systems.QUERIES, 6, 7)), (30, 35))
-    source = systems.QuerySum(masks, shares)
+    source = QuerySum(masks, shares)
     blocks = [(0, 9), (9, 30), (30, 35)]
     low, high = confidence_bounds(source, (4, 21), blocks)
     for k, cols in enumerate(blocks):

@@ -1,3 +1,4 @@
+from .balance import EmbeddingBalance, frozen_embeddings
 from .cosine_head import CosineHead
 from .cost_decoder import CostAwareDecoder
 from .cost_volume import CostVolume
@@ -8,7 +9,9 @@ __all__ = [
     "CosineHead",
     "CostAwareDecoder",
     "CostVolume",
+    "EmbeddingBalance",
     "MaskDecoder",
     "PixelDecoder",
     "QueryRound",
+    "frozen_embeddings",
 ]

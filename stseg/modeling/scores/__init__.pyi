@@ -1,6 +1,7 @@
 from .answers import CellScores, Scores
 from .batches import evaluation_dtype, pad_to_batch, resize
 from .label_map import LabelMap, LabelMapModel, label_maps
+from .query_sum import QueryScores, QuerySum
 from .sources import Cells, Cropped, Range, Resized, Source, calibrated, confidences, probabilities
 from .windows import Box, Tiles, WindowScores, build_tiles
 
@@ -11,6 +12,8 @@ __all__ = [
     "Cropped",
     "LabelMap",
     "LabelMapModel",
+    "QueryScores",
+    "QuerySum",
     "Range",
     "Resized",
     "Scores",
