@@ -3,16 +3,19 @@ from .convnext_mini import add_mini_configs
 from .efficientnet_photo import PHOTO_TRUNK
 from .sam import SAMImageEncoder, build_sam_encoder, check_sam_checkpoint, create_sam, decoder_parts
 from .sam_mini import build_sam_mini
+from .sam_pyramid import SAMPyramid, build_sam_pyramid
 from .towers import wrap_image_tower
 
 __all__ = [
     "PHOTO_TRUNK",
     "SAMImageEncoder",
+    "SAMPyramid",
     "add_mini_configs",
     "build_clip",
     "build_image_encoder",
     "build_sam_encoder",
     "build_sam_mini",
+    "build_sam_pyramid",
     "check_sam_checkpoint",
     "create_clip",
     "create_sam",

@@ -21,6 +21,8 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from stseg.checkpoint import LOADED_NEXT, RANDOM, read_state_dict
+from stseg.modeling.encoders.freezing import train_only
+from stseg.modeling.encoders.pixel_statistics import add_pixel_statistics
 from stseg.modeling.encoders.sam_mini import build_sam_mini
 from stseg.weights import resolve
 
@@ -122,24 +124,14 @@ class SAMImageEncoder(nn.Module):
                 f"MODEL.SAM.INPUT_SIZE: expected a positive multiple of {self.patch_size} pixels, "
                 f"got {input_size}."
             )
-        self._globals = [i for i, block in enumerate(encoder.blocks) if block.window_size == 0]
-        known = (NECK, *(f"global_{i}" for i in range(len(self._globals))))
+        known = (NECK, *(f"global_{i}" for i in range(len(global_blocks(encoder)))))
         if not outputs or not set(outputs) <= set(known):
             raise ValueError(f"outputs: expected some of {known}, got {tuple(outputs)}.")
-        parameters = dict(encoder.requires_grad_(False).named_parameters())
-        if not set(trained) <= set(parameters):
-            raise ValueError(
-                f"trained: expected parameters of SAM's image encoder, got {tuple(trained)}."
-            )
-        for name in trained:
-            parameters[name].requires_grad_(True)
+        train_only(encoder, trained, "SAM's image encoder")
         self.encoder, self.outputs, self.trains = encoder, tuple(outputs), bool(trained)
         self.input_size = input_size
         self._ask: Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor] | None = None
-        self.register_buffer(
-            "pixel_mean", torch.tensor(PIXEL_MEAN)[:, None, None], persistent=False
-        )
-        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD)[:, None, None], persistent=False)
+        add_pixel_statistics(self, PIXEL_MEAN, PIXEL_STD)
 
     def train(self, mode: bool = True) -> "SAMImageEncoder":
         """Stay in evaluation mode whatever the rest of the model does."""
@@ -220,20 +212,45 @@ class SAMImageEncoder(nn.Module):
 
     def _positions(self) -> Tensor:
         side = self.input_size // self.patch_size
-        # The relative positions inside the blocks need no care: SAM interpolates them itself.
-        return resample_abs_pos_embed_nhwc(self.encoder.pos_embed, [side, side], antialias=False)
+        return _positions_for(self.encoder, [side, side])
 
     def _through_blocks(self, images: Tensor) -> dict[str, Tensor]:
-        """SAM's own forward, with what lies between its blocks."""
-        x = self.encoder.patch_embed(images) + self._positions()
-        found: dict[str, Tensor] = {}
-        for i, block in enumerate(self.encoder.blocks):
-            x = block(x)
-            if i in self._globals:
-                found[f"global_{self._globals.index(i)}"] = x.permute(0, 3, 1, 2)
+        maps, last = after_global_blocks(self.encoder, images)
+        found = {f"global_{i}": x for i, x in enumerate(maps)}
         if NECK in self.outputs:
-            found[NECK] = self.encoder.neck(x.permute(0, 3, 1, 2))
+            found[NECK] = self.encoder.neck(last)
         return {name: found[name] for name in self.outputs}
+
+
+def _positions_for(encoder: ImageEncoderViT, grid: list[int]) -> Tensor:
+    """(1, h, w, C); those relative ones inside the blocks SAM interpolates itself."""
+    return resample_abs_pos_embed_nhwc(encoder.pos_embed, grid, antialias=False)
+
+
+def global_blocks(encoder: ImageEncoderViT) -> list[int]:
+    """Which of SAM's blocks look at the whole picture; the others see windows of it."""
+    return [i for i, block in enumerate(encoder.blocks) if block.window_size == 0]
+
+
+def after_global_blocks(encoder: ImageEncoderViT, images: Tensor) -> tuple[list[Tensor], Tensor]:
+    """SAM's own forward up to the neck, with what lies between its blocks.
+
+    Args:
+        encoder: `Sam.image_encoder`; positions are resized for the call.
+        images: (B, 3, H, W), normalised, of any size.
+
+    Returns:
+        The residual stream after each of `global_blocks` and after the last block, each
+        (B, C, h, w) with a cell for every whole patch.
+    """
+    x = encoder.patch_embed(images)
+    x = x + _positions_for(encoder, list(x.shape[1:3]))
+    maps = []
+    for block in encoder.blocks:
+        x = block(x)
+        if block.window_size == 0:
+            maps.append(x.permute(0, 3, 1, 2))
+    return maps, x.permute(0, 3, 1, 2)
 
 
 def build_sam_encoder(cfg: CfgNode) -> SAMImageEncoder:

@@ -10,13 +10,11 @@ class token pools, of the last block, with the class token's own residual (CAT-S
 Shapes: B images, C channels of the embedding, L cells, H and W pixels.
 """
 
-import open_clip
 import torch
 from detectron2.layers import ShapeSpec
 from open_clip.modified_resnet import ModifiedResNet
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import AttentionalPooler, ResidualAttentionBlock, VisionTransformer
-from timm.layers import resample_abs_pos_embed
 from timm.layers.format import Format
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -24,6 +22,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from stseg.config import check
+from stseg.modeling.encoders.patch_tokens import embed_patches
+from stseg.modeling.encoders.pixel_statistics import add_clip_statistics
 
 STAGES = ("res2", "res3", "res4", "res5")
 # A multiple of all strides and patches in use, 14 and 18 among them.
@@ -43,12 +43,7 @@ class CLIPImageEncoder(nn.Module):
         self.visual.requires_grad_(self.trainable)
         if gradient_checkpointing:
             _recompute_blocks(visual)
-        mean = getattr(visual, "image_mean", None) or open_clip.OPENAI_DATASET_MEAN
-        std = getattr(visual, "image_std", None) or open_clip.OPENAI_DATASET_STD
-        self.register_buffer(
-            "pixel_mean", 255 * torch.tensor(mean)[:, None, None], persistent=False
-        )
-        self.register_buffer("pixel_std", 255 * torch.tensor(std)[:, None, None], persistent=False)
+        add_clip_statistics(self, visual)
         try:  # what divides 64, and is no multiple of windows
             self._shapes = self._try_out(3 * 64, 5 * 64)
         except ValueError:
@@ -173,14 +168,7 @@ class CLIPViT(CLIPImageEncoder):
     def encode(self, images: Tensor) -> dict[str, Tensor]:
         """Encode normalised images of any size; positions are resized for the call."""
         visual = self.visual
-        grid = tuple(n // visual.conv1.stride[0] for n in images.shape[-2:])
-        # The class token's position comes first and stays.
-        (positions,) = resample_abs_pos_embed(
-            visual.positional_embedding[None], list(grid), antialias=False
-        )
-        tokens = functional_call(
-            _PatchEmbed(visual), {"visual.positional_embedding": positions}, (images,)
-        )
+        tokens, grid = embed_patches(visual, images)
         blocks = visual.transformer.resblocks
         outputs = []
         for block in blocks[:-1]:
@@ -294,17 +282,6 @@ def _accept_any_size(trunk: nn.Module) -> None:
 def _taps(depth: int) -> list[int]:
     """Blocks whose outputs are the first three stage maps of a ViT."""
     return [max(round((depth - 1) * part) - 1, 0) for part in (0.25, 0.5, 0.75)]
-
-
-class _PatchEmbed(nn.Module):
-    """Makes `visual._embeds` (patches, class token, positions) a module's forward."""
-
-    def __init__(self, visual: nn.Module):
-        super().__init__()
-        self.visual = visual
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.visual._embeds(images)
 
 
 def _value_path(block: nn.Module, tokens: Tensor) -> Tensor:

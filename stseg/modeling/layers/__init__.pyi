@@ -1,5 +1,6 @@
 from .attention_bias import AttentionBias
 from .class_context import ClassContext
+from .clip_block import add_attention, finish_block, is_plain_block, join_heads, project_heads
 from .dea import DEA
 from .deformable_attention import DeformableLayer, cell_centres
 from .folded_fusion import FoldedFusion
@@ -24,9 +25,14 @@ __all__ = [
     "RegionEmbedding",
     "SamGuidance",
     "UpBlock",
+    "add_attention",
     "build_mlp",
     "cell_centres",
+    "finish_block",
+    "is_plain_block",
+    "join_heads",
     "pool_in_masks",
+    "project_heads",
     "run_recomputed",
     "sine_embedding",
 ]

@@ -12,10 +12,11 @@ from functools import cached_property
 
 import open_clip
 import torch
-from open_clip.transformer import ResidualAttentionBlock, TextTransformer
+from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stseg.modeling.layers import finish_block, is_plain_block
 from stseg.modeling.text.prefix import PrefixTree
 
 
@@ -70,7 +71,7 @@ def is_plain(clip: nn.Module) -> bool:
     mask = text.attn_mask
     if mask is None or not torch.equal(mask, torch.full_like(mask, -torch.inf).triu(1)):
         return False
-    return all(_is_plain_block(block) for block in text.transformer.resblocks)
+    return all(is_plain_block(block) for block in text.transformer.resblocks)
 
 
 def _text_of(clip: nn.Module) -> nn.Module:
@@ -78,20 +79,12 @@ def _text_of(clip: nn.Module) -> nn.Module:
     return clip.text if type(clip) is open_clip.CustomTextCLIP else clip
 
 
-def _is_plain_block(block: nn.Module) -> bool:
-    if type(block) is not ResidualAttentionBlock or hasattr(block, "ln_1_kv"):
-        return False
-    attn = block.attn
-    usual = type(attn) is nn.MultiheadAttention and attn.in_proj_weight is not None
-    return usual and attn.bias_k is None and attn.bias_v is None and not attn.add_zero_attn
-
-
 def _run(block: nn.Module, x: Tensor, tree: PrefixTree) -> Tensor:
     """A block over all nodes, (M, C) in and out."""
     attn = block.attn
     qkv = F.linear(block.ln_1(x), attn.in_proj_weight, attn.in_proj_bias)
     seen = tree.attend(*qkv.chunk(3, dim=-1), attn.num_heads)
-    return _finish(block, x, seen)
+    return finish_block(block, x, seen)
 
 
 def _run_at_ends(block: nn.Module, x: Tensor, tree: PrefixTree) -> Tensor:
@@ -102,9 +95,4 @@ def _run_at_ends(block: nn.Module, x: Tensor, tree: PrefixTree) -> Tensor:
     query = F.linear(y[tree.ends], weight[:width], None if bias is None else bias[:width])
     kv = F.linear(y, weight[width:], None if bias is None else bias[width:])
     seen = tree.attend_at_ends(query, *kv.chunk(2, dim=-1), attn.num_heads)
-    return _finish(block, x[tree.ends], seen)
-
-
-def _finish(block: nn.Module, x: Tensor, seen: Tensor) -> Tensor:
-    x = x + block.ls_1(block.attn.out_proj(seen))
-    return x + block.ls_2(block.mlp(block.ln_2(x)))
+    return finish_block(block, x[tree.ends], seen)
