@@ -115,7 +115,7 @@ def _has_sam_guidance(shapes: Shapes) -> bool:
 def _templates(shapes: Shapes) -> list[str]:
     """The set that ships with so many; else words that no config takes, but people understand."""
     count = shapes["head.embed.weight"][1]
-    return {1: ["single"], 80: ["imagenet_80"]}.get(count, [f"{count} templates"])
+    return {1: ["single"], 14: ["vild_14"], 80: ["imagenet_80"]}.get(count, [f"{count} templates"])
 
 
 def _text_dims(shapes: Shapes) -> list[int] | None:

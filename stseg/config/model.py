@@ -117,7 +117,7 @@ def _add_encoders(cfg: CfgNode) -> None:
 
     cfg.MODEL.TEXT = CN()
     # Prompts that every name is put into: sets that ship, "imagenet_80" (the 80 of CLIP's ImageNet
-    # protocol, as published) and "single", or texts with one {} for the name.
+    # protocol, as published), "vild_14" (EBSeg) and "single", or texts with one {} for the name.
     cfg.MODEL.TEXT.TEMPLATES = ["imagenet_80"]
     # Several names of a class: "max" scores each and takes the best; "mean" averages their
     # embeddings, which is what SED's published figures were made with; "first" asks for the first

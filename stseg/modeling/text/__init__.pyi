@@ -4,12 +4,14 @@ from .encoder import CLIPTextEncoder, build_text_encoder
 from .experts import LatestExperts
 from .known_words import KnownWords
 from .lengths import cut_names
+from .rest_class import ClassifierWithRest
 from .templates import load_templates
 from .tower import TextTower
 
 __all__ = [
     "CLIPTextEncoder",
     "ClassEmbeddings",
+    "ClassifierWithRest",
     "KnownWords",
     "LatestExperts",
     "TextTower",

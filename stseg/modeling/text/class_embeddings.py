@@ -32,6 +32,10 @@ class ClassEmbeddings:
             self.num_classes,
         )
 
+    def mean_over_templates(self) -> Tensor:
+        """One vector per row, (S, C): the mean over the templates, made unit again (CLIP)."""
+        return F.normalize(self.embeds.mean(dim=1), dim=-1)
+
     def class_scores(self, name_scores: Tensor) -> Tensor:
         """A class scores as its best name.
 

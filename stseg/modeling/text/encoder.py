@@ -94,6 +94,11 @@ class CLIPTextEncoder(nn.Module):
         """Where the tower is."""
         return next(self.tower.parameters()).device
 
+    @property
+    def logit_scale(self) -> Tensor:
+        """What CLIP learnt to multiply a cosine with, a scalar; 100 where it was OpenAI's."""
+        return self.tower.clip.logit_scale.exp()
+
     # Not in inference mode even if the caller is: what is cached must serve training, too. And
     # names are looked up by Python, of which a compiler makes nothing.
     @torch._dynamo.disable

@@ -18,7 +18,8 @@ def load_templates(*entries: str) -> tuple[str, ...]:
 
     Args:
         entries: each a shipped set, "imagenet_80" (the 80 of CLIP's ImageNet protocol, used by the
-            paper) or "single", or a template, text with one "{}" for the name.
+            paper), "vild_14" (the 14 of ViLD, ICLR 2022, used by EBSeg) or "single", or a template,
+            text with one "{}" for the name.
 
     Returns:
         P templates, in order.
