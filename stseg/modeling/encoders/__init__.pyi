@@ -1,15 +1,19 @@
 from .clip import build_clip, build_image_encoder, create_clip
 from .convnext_mini import add_mini_configs
 from .efficientnet_photo import PHOTO_TRUNK
+from .query_attention import pool_bias
 from .sam import SAMImageEncoder, build_sam_encoder, check_sam_checkpoint, create_sam, decoder_parts
 from .sam_mini import build_sam_mini
 from .sam_pyramid import SAMPyramid, build_sam_pyramid
+from .split_vit import SplitViT
 from .towers import wrap_image_tower
+from .value_stream import embed_cells
 
 __all__ = [
     "PHOTO_TRUNK",
     "SAMImageEncoder",
     "SAMPyramid",
+    "SplitViT",
     "add_mini_configs",
     "build_clip",
     "build_image_encoder",
@@ -20,5 +24,7 @@ __all__ = [
     "create_clip",
     "create_sam",
     "decoder_parts",
+    "embed_cells",
+    "pool_bias",
     "wrap_image_tower",
 ]
