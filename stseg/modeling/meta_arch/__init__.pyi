@@ -2,6 +2,16 @@ from .base import OpenVocabSegmentor
 from .batch import Batch
 from .features import EncodedImage, Features
 from .graphs import export_graphs
+from .normalised import normalised_batch, rescaled
 from .stseg import STSeg
 
-__all__ = ["Batch", "EncodedImage", "Features", "OpenVocabSegmentor", "STSeg", "export_graphs"]
+__all__ = [
+    "Batch",
+    "EncodedImage",
+    "Features",
+    "OpenVocabSegmentor",
+    "STSeg",
+    "export_graphs",
+    "normalised_batch",
+    "rescaled",
+]

@@ -19,18 +19,20 @@ def resize(images: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(images, size=tuple(size), mode="bilinear", align_corners=False)
 
 
-def pad_to_batch(images: Sequence[Tensor], values: Tensor | float) -> Tensor:
+def pad_to_batch(images: Sequence[Tensor], values: Tensor | float, multiple: int = 1) -> Tensor:
     """Stack images of mixed sizes, padded at the right and the bottom.
 
     Args:
         images: tensors (C, H_i, W_i) or (H_i, W_i).
         values: what to pad with, a number or (C, 1, 1).
+        multiple: that H and W are to be of.
 
     Returns:
-        (B, C, H, W) or (B, H, W) with H and W the largest of the batch.
+        (B, C, H, W) or (B, H, W) with H and W the largest of the batch, or the next multiple.
     """
-    height = max(x.shape[-2] for x in images)
-    width = max(x.shape[-1] for x in images)
+    height, width = (
+        -(-max(x.shape[axis] for x in images) // multiple) * multiple for axis in (-2, -1)
+    )
     batch = images[0].new_empty(len(images), *images[0].shape[:-2], height, width)
     batch[:] = values
     for row, x in zip(batch, images, strict=True):
