@@ -89,6 +89,7 @@ def config_of(shapes: Shapes) -> dict[str, Any]:
 def _clip_name(shapes: Shapes) -> str | None:
     names = {
         (16, 2): "convnext_mini",
+        (192, 8): "vit_mini",
         (128, 4): "convnext_base_w_320",
         (192, 4): "convnext_large_d_320",
         (768, 32): "ViT-B-32",

@@ -103,7 +103,7 @@ def _add_encoders(cfg: CfgNode) -> None:
 
     cfg.MODEL.CLIP = CN()
     # Architecture, by its open_clip name: convnext_base_w_320, convnext_large_d_320, ViT-B-16 or
-    # another (projects/STSeg/README.md, "Towers"), or convnext_mini of this project.
+    # another (projects/STSeg/README.md, "Towers"), or convnext_mini or vit_mini of this project.
     cfg.MODEL.CLIP.NAME = "convnext_base_w_320"
     # Weights: a tag of open_clip (fetched from its hub), a local file, stseg:// or
     # weights://NAME; "random" for random ones, in trials.

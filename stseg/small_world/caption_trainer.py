@@ -8,17 +8,18 @@ import math
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from stseg.engine import StepwiseTrainer, build_adamw, lr_factor
 from stseg.small_world.caption_cells import cell_label_loss, matching_loss
 from stseg.small_world.clip_judging import (
+    MODELS,
     TEMPLATES,
     attribute_accuracy,
     build_model,
-    encode_cells,
+    encode_images,
     encode_texts,
     evaluate,
+    has_class_token,
     load_model,
     to_input,
 )
@@ -51,6 +52,12 @@ def _draw_phrases(said: list[np.ndarray], count: int, rng: np.random.Generator) 
     return np.unique(np.concatenate([codes, twins]), axis=0)
 
 
+def _precision(clip: nn.Module, device: torch.device) -> torch.autocast:
+    """bf16 for products of matrices, but for a ViT on a CPU, where they are slower in it."""
+    slow = device.type == "cpu" and has_class_token(clip)
+    return torch.autocast(device.type, torch.bfloat16, enabled=not slow)
+
+
 def caption_losses(
     clip: nn.Module,
     pool: PairPool,
@@ -76,8 +83,9 @@ def caption_losses(
     texts = [in_template(name, rng) for name in CLASS_NAMES]
     texts += [in_template(_phrase_words(code), rng) for code in phrases]
     texts += [pool.captions[i] for i in rows]
-    with torch.autocast(device.type, torch.bfloat16):
-        cells = encode_cells(clip, to_input(images, device)).flatten(1, 2)
+    with _precision(clip, device):
+        pictures, cells = encode_images(clip, to_input(images, device))
+        cells = cells.flatten(1, 2)
         embeds = encode_texts(clip, texts)
     scale = clip.logit_scale.exp().clamp(max=50.0)
     names = len(CLASS_NAMES)
@@ -88,7 +96,6 @@ def caption_losses(
     true, unknown = (torch.from_numpy(m).to(device) for m in match_phrases(said, phrases))
     best_cells = logits[..., names:].float().logsumexp(1)  # a soft maximum over them
     phrase = matching_loss(best_cells, true, unknown)
-    pictures = F.normalize(cells.mean(1), dim=-1)
     captions = [pool.captions[i] for i in rows]
     same = torch.tensor([[a == b for b in captions] for a in captions], device=device)
     scores = scale * (pictures @ embeds[names + len(phrases) :].T)
@@ -106,12 +113,13 @@ class CaptionTrainer(StepwiseTrainer):
 
     def __init__(self, recipe: CaptionRecipe, device: torch.device | str, workers: int = 2):
         torch.manual_seed(recipe.seed)
-        clip = build_model().to(device).train()
+        clip = build_model(recipe.model).to(device).train()
         clip.visual.to(memory_format=torch.channels_last)
         with torch.no_grad():
             clip.logit_scale.fill_(math.log(12.0))
         # Most rows of the token table are never used: no decay for them.
-        super().__init__("clip", clip, build_adamw(clip, recipe.lr, 0.05, ("embedding",)), recipe)
+        optimizer = build_adamw(clip, recipe.lr, 0.05, ("embedding",))
+        super().__init__(MODELS[recipe.model], clip, optimizer, recipe)
         kinds = ("object",) * 7 + ("stuff",)
         self.objects = build_pool(recipe.objects, recipe.object_size, kinds, recipe.seed, workers)
         self.scenes = build_pool(recipe.scenes, recipe.scene_size, ("scene",), recipe.seed, workers)

@@ -12,25 +12,43 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from stseg.modeling.encoders import add_mini_configs
+from stseg.checkpoint import read_state_dict
+from stseg.modeling.encoders import add_mini_configs, embed_cells
 from stseg.small_world.names import CLASS_NAMES, COLOURS, PATTERNS, STUFF_NAMES, UNSEEN_NAMES
 from stseg.small_world.scenes import SPLIT_SEEDS, render
 
-MODEL_NAME = "convnext_mini"
+#: Architectures, and what their files are called.
+MODELS = {"convnext_mini": "clip", "vit_mini": "clip_vit"}
+#: Blocks of the ViT in front of the stream that its cells are read from: a sixth, as in EBSeg.
+VALUES_FROM = 1
 TEMPLATES = tuple(f("{}") for f in open_clip.OPENAI_IMAGENET_TEMPLATES)
 _TOKENIZER = open_clip.get_tokenizer("ViT-B-32")
 
 
-def build_model() -> nn.Module:
-    """A CLIP-mini with fresh weights."""
+def build_model(name: str = "convnext_mini") -> nn.Module:
+    """A CLIP-mini with fresh weights.
+
+    Raises:
+        ValueError: for a name that is not one of `MODELS`.
+    """
+    if name not in MODELS:
+        raise ValueError(f"--model: expected {' or '.join(MODELS)}, got {name!r}.")
     add_mini_configs()
-    return open_clip.create_model(MODEL_NAME)
+    return open_clip.create_model(name)
 
 
 def load_model(weights: Path, device: torch.device) -> nn.Module:
-    """A CLIP-mini for use, with the weights of an exported file."""
+    """A CLIP-mini for use, with the weights of an exported file, whichever it holds."""
     add_mini_configs()
-    return open_clip.create_model(MODEL_NAME, pretrained=str(weights), device=device).eval()
+    name = (
+        "vit_mini" if "visual.class_embedding" in read_state_dict(str(weights)) else "convnext_mini"
+    )
+    return open_clip.create_model(name, pretrained=str(weights), device=device).eval()
+
+
+def has_class_token(clip: nn.Module) -> bool:
+    """Whether the image tower is the ViT."""
+    return hasattr(clip.visual, "class_embedding")
 
 
 @lru_cache(maxsize=200_000)
@@ -59,16 +77,27 @@ def encode_texts(clip: nn.Module, texts: list[str]) -> Tensor:
     return F.normalize((ends @ clip.text_projection).float(), dim=-1)
 
 
-def encode_cells(clip: nn.Module, images: Tensor) -> Tensor:
-    """Unit embedding (B, h, w, C) of every cell: head norm and projection at every position.
+def encode_images(clip: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit embeddings of pictures, (B, C), and of their cells, (B, h, w, C).
+
+    Of a ConvNeXt head norm and projection at every position, and the mean of the cells; of a ViT
+    the patches of the second stream, which EBSeg reads its dense map from, and the class token.
 
     Args:
-        clip: a CLIP with a ConvNeXt tower.
+        clip: a CLIP-mini.
         images: (B, 3, H, W), normalised.
     """
+    if has_class_token(clip):
+        return embed_cells(clip.visual, images, VALUES_FROM)
     trunk = clip.visual.trunk
     x = trunk.head.norm(trunk.forward_features(images)).permute(0, 2, 3, 1)
-    return F.normalize(clip.visual.head(x).float(), dim=-1)
+    cells = F.normalize(clip.visual.head(x).float(), dim=-1)
+    return F.normalize(cells.flatten(1, 2).mean(1), dim=-1), cells
+
+
+def encode_cells(clip: nn.Module, images: Tensor) -> Tensor:
+    """Unit embedding (B, h, w, C) of every cell, see `encode_images`."""
+    return encode_images(clip, images)[1]
 
 
 def to_input(images: np.ndarray, device: torch.device) -> Tensor:

@@ -1,8 +1,9 @@
 """Train CLIP-mini on image-caption pairs of the small world, on a CPU or a GPU.
 
-    python -m stseg.small_world.clip_training train --out DIR [--steps N --seed S]
+    python -m stseg.small_world.clip_training train --out DIR [--steps N --seed S --model vit_mini]
     python -m stseg.small_world.clip_training evaluate --weights FILE [--split dev --count N]
 
+The model is a ConvNeXt; `vit_mini` is a ViT for systems that put queries into CLIP, such as EBSeg.
 The training reads captions only; no mask is used. It starts with pictures of one large thing and
 goes on with scenes. Every step draws from a generator of its own, seeded by (seed, step), so a run
 that was killed goes on from its last checkpoint as if nothing had happened.

@@ -18,6 +18,7 @@ class CaptionRecipe:
     mixed_share: float = 0.35  # of the later steps: objects again
     lr: float = 2e-3
     phrases: int = 96
+    model: str = "convnext_mini"  # or vit_mini
 
 
 @dataclass(frozen=True)
