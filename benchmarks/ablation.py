@@ -221,8 +221,17 @@ def commit() -> str:
     return found.stdout.strip() if found.returncode == 0 else ""
 
 
-def tabulate(runs: Sequence[Run], plan: Plan) -> tuple[dict[str, Any], str]:
-    """Everything as plain values for JSON, and the tables in Markdown."""
+def tabulate(
+    runs: Sequence[Run], plan: Plan, module: str, pairs: Sequence[tuple[str, str]]
+) -> tuple[dict[str, Any], str]:
+    """Everything as plain values for JSON, and the tables in Markdown.
+
+    Args:
+        runs: done.
+        plan: of the runs; one row is the baseline.
+        module: whose command line this is.
+        pairs: rows to compare, where both were run: (row, the other).
+    """
     rows: dict[str, dict[int, dict[str, float]]] = {}
     verdicts: dict[str, Counter] = {}
     for run in runs:
@@ -232,13 +241,13 @@ def tabulate(runs: Sequence[Run], plan: Plan) -> tuple[dict[str, Any], str]:
     notes = {
         row: "; ".join(f"{n} x {v}" for v, n in found.items()) for row, found in verdicts.items()
     }
-    intervals = paired(rows, comparisons(list(rows)))
-    table = markdown(summary, {row: spec.title for row, spec in ROWS.items()}, notes)
+    intervals = paired(rows, [pair for pair in pairs if rows.keys() >= set(pair)])
+    table = markdown(summary, {row: spec.title for row, spec in plan.rows.items()}, notes)
     if intervals:
         table += "\nDifferences of runs of one seed, 95 % t intervals over seeds:\n\n"
         table += paired_markdown(intervals)
     content = {
-        "command": ["python", "-m", "benchmarks.ablation", *sys.argv[1:]],
+        "command": ["python", "-m", module, *sys.argv[1:]],
         "commit": commit(),
         "dataset": plan.dataset,
         "settings": {row: next(r for r in runs if r.row == row).settings() for row in rows},
@@ -267,7 +276,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         run_all(runs, args.jobs)
     except (FileNotFoundError, KeyError, ValueError, RuntimeError) as error:
         sys.exit(f"ablation: {error.args[0]}")
-    content, table = tabulate(runs, plan)
+    pairs = comparisons(list(dict.fromkeys(run.row for run in runs)))
+    content, table = tabulate(runs, plan, "benchmarks.ablation", pairs)
     name = "_".join(part for part in ("table", "dev" if args.dev else "val", args.variant) if part)
     text = json.dumps(without_nan(content), indent=1) + "\n"
     write_atomically(plan.folder / f"{name}.json", text.encode())

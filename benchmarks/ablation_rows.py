@@ -27,12 +27,16 @@ class Row:
         config: file in configs/mini.
         start: row whose weights it starts from, "" for stage 1.
         opts: keys and values in turn, besides those of all runs.
+        weights: of a row that is only evaluated, "" for one that is trained.
+        evaluation: keys and values in turn that hold in evaluation alone.
     """
 
     title: str
     config: str
     start: str = ""
     opts: tuple[str, ...] = ()
+    weights: str = ""
+    evaluation: tuple[str, ...] = ()
 
 
 def _remedy(name: str, title: str, *opts: str, rates: tuple[str, str] = ("", "")) -> dict[str, Row]:

@@ -84,9 +84,9 @@ class Run:
         return CONFIGS / self.spec.config
 
     @property
-    def weights(self) -> Path:
-        """What the run leaves behind."""
-        return self.folder / "model_final.pth"
+    def weights(self) -> str:
+        """What is evaluated: what the run leaves behind, unless nothing is trained."""
+        return self.spec.weights or str(self.folder / "model_final.pth")
 
     @property
     def results(self) -> Path:
@@ -114,10 +114,13 @@ class Run:
         done = self.folder / "done.json"
         if done.exists():
             return
+        if self.spec.weights:
+            write_json(str(done), {})
+            return
         opts = [*self.settings(), "DATASETS.TEST", "()", "OUTPUT_DIR", str(self.folder)]
         if self.spec.start:
             start = Run(self.plan, self.spec.start, self.seed)
-            opts += ["MODEL.WEIGHTS", str(start.weights)]
+            opts += ["MODEL.WEIGHTS", start.weights]
         seconds = self._call("--resume", opts)
         for checkpoint in self.folder.glob("model_[0-9]*.pth"):
             checkpoint.unlink()
@@ -134,7 +137,8 @@ class Run:
         if not self.results.exists():
             opts = [
                 *self.settings(),
-                *("MODEL.WEIGHTS", str(self.weights)),
+                *self.spec.evaluation,
+                *("MODEL.WEIGHTS", self.weights),
                 *("DATASETS.TEST", f"({self.plan.dataset!r},)"),
                 *("OUTPUT_DIR", str(self.results.parent)),
             ]
@@ -161,6 +165,8 @@ class Run:
         mine = flat_settings(setup_cfg(self.config, self.settings(), device="cpu"))
         if not self.spec.start:
             mine = {k: v for k, v in mine.items() if not k.startswith("SELF_TRAINING.")}
+        keys, values = self.spec.evaluation[::2], self.spec.evaluation[1::2]
+        mine |= {f"in evaluation: {k}": v for k, v in zip(keys, values, strict=True)}
         if path.exists():
             earlier = json.loads(path.read_text(encoding="utf-8"))
             changed = [k for k in mine if k in earlier and mine[k] != earlier[k]]
