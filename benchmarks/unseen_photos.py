@@ -55,7 +55,7 @@ ROWS = {
 PAIRS = (("st", "baseline"), ("dea", "baseline"), ("dea_st", "st"))
 #: Seeds of each row, and minutes of one core that a run takes.
 SEEDS = {"untrained": 1, "baseline": 3, "st": 3, "dea": 1, "dea_st": 1}
-MINUTES = {"untrained": 1, "baseline": 25, "st": 20, "dea": 25, "dea_st": 20}
+MINUTES = {"untrained": 2, "baseline": 10, "st": 20, "dea": 12, "dea_st": 22}
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -66,7 +66,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--camvid", type=Path, required=True, metavar="DIR")
     add("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="ROW")
-    add("--iters", type=int, default=300, help="of stage 1 (default: %(default)s)")
+    add("--iters", type=int, default=150, help="of stage 1 (default: %(default)s)")
     add("--seeds", type=int, default=3, help="at most, from 0 (default: %(default)s)")
     add("--out", type=Path, default=ROOT / "output" / "unseen_photos", metavar="DIR")
     add(

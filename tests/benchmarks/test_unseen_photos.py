@@ -83,7 +83,7 @@ def test_every_row_starts_where_it_should_and_the_table_tells_seen_from_unseen(
         if is_second:
             assert f"seed{opts['SEED']}/" in opts["MODEL.WEIGHTS"]
         else:
-            assert opts["DATASETS.TRAIN"] == "('camvid_seen',)" and opts["SOLVER.MAX_ITER"] == "300"
+            assert opts["DATASETS.TRAIN"] == "('camvid_seen',)" and opts["SOLVER.MAX_ITER"] == "150"
             assert "MODEL.STSEG.IMAGE_SIZE" not in opts  # but in evaluation
     sizes = {o["MODEL.STSEG.IMAGE_SIZE"] for flag, _, o in calls if flag == "--eval-only"}
     assert sizes == {"[576, 768]"}
