@@ -275,8 +275,15 @@ def adapts_another_projects_model(names, place):
         assert (place / "output" / "model_final.pth").is_file()
 
 
+def holds_the_image_tower_too(names, place):
+    """The file of the model for photographs as it is trained on."""
+    state = torch.load(place / "photo_start.pth", weights_only=True)["model"]
+    assert {name.split(".")[0] for name in state} >= {"head", "image_encoder"}
+
+
 #: A word of each Python block to what must be true after it has run.
 RUNS = {
+    "photo_start.pth": holds_the_image_tower_too,
     "Predictor(": segments_a_scene,
     "Background": lambda names, place: None,
     "boundary=True": takes_detectron2s_place,
@@ -293,7 +300,7 @@ PYTHON = [block for text in TEXTS.values() for block in blocks(text, "python")]
 
 
 def test_every_python_block_is_run_or_excused():
-    assert len(PYTHON) == len(RUNS) + len(NOT_RUN) == 8 and len(NOT_RUN) <= 1
+    assert len(PYTHON) == len(RUNS) + len(NOT_RUN) == 9 and len(NOT_RUN) <= 1
     for word in [*RUNS, *NOT_RUN]:
         assert sum(word in block for block in PYTHON) == 1, word
 
@@ -326,8 +333,10 @@ def test_the_first_block_runs_in_a_process_of_its_own(place):
 
 
 @pytest.mark.parametrize("word", RUNS)
-def test_python_blocks_do_what_the_page_says(word, place):
+def test_python_blocks_do_what_the_page_says(word, place, request):
     (block,) = [b for b in PYTHON if word in b]
+    if "photo-mini" in block:
+        request.getfixturevalue("photos_extra")
     write_scene(place)
     torch.manual_seed(0)
     known = {"nn": nn, "configurable": configurable, "partial": partial}
