@@ -8,6 +8,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.solver import build_lr_scheduler as build_d2_lr_scheduler
 from detectron2.solver import get_default_optimizer_params
+from detectron2.solver.build import reduce_param_groups
 from detectron2.solver.lr_scheduler import LRMultiplier, WarmupParamScheduler
 from fvcore.common.param_scheduler import PolynomialDecayParamScheduler
 from tabulate import tabulate
@@ -17,11 +18,11 @@ from torch import nn
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
     """AdamW over everything that learns, with the groups and factors of `cfg.SOLVER`.
 
-    Torch's normalisation layers get `WEIGHT_DECAY_NORM`, everything else `WEIGHT_DECAY`. The
-    model's own `lr_multipliers` scale the rate by name, and after them `LR_MULTIPLIERS`. Tensors
-    that share both sit in one group (SED has a group per tensor, which gives the same steps more
-    slowly). Clipping is part of the optimizer: it happens in `step`, so after a gradient scaler
-    has unscaled.
+    Torch's normalisation layers get `WEIGHT_DECAY_NORM`, the model's own `undecayed` none, and
+    everything else `WEIGHT_DECAY`. The model's `lr_multipliers` scale the rate by name, and after
+    them `LR_MULTIPLIERS`. Tensors that share both sit in one group (SED has a group per tensor,
+    which gives the same steps more slowly). Clipping is part of the optimizer: it happens in
+    `step`, so after a gradient scaler has unscaled.
 
     Args:
         cfg: the whole config.
@@ -43,6 +44,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
         # Detectron2 names a parameter of the root module ".name".
         lr_factor_func=lambda name: _factor(multipliers, name.lstrip(".")),
     )
+    groups = _without_decay(groups, model)
     if not groups:
         raise ValueError(
             "model: expected at least one parameter that learns, got none. "
@@ -52,6 +54,21 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
     if solver.CLIP_GRADIENTS.ENABLED:
         _add_clipping(optimizer, solver.CLIP_GRADIENTS)
     return optimizer
+
+
+def _without_decay(groups: list[dict], model: nn.Module) -> list[dict]:
+    """Groups in which the model's `undecayed` parameters have no weight decay."""
+    patterns = getattr(model, "undecayed", ())
+    spared = {p for n, p in model.named_parameters() if any(_matches(x, n) for x in patterns)}
+    if not spared:
+        return groups
+    return reduce_param_groups(
+        [
+            {**group, "params": [p], **({"weight_decay": 0.0} if p in spared else {})}
+            for group in groups
+            for p in group["params"]
+        ]
+    )
 
 
 class RoundLRMultiplier(LRMultiplier):

@@ -57,6 +57,15 @@ def test_groups_have_the_rates_and_decays_of_sed():
     assert found["text_encoder.weight"] is None
 
 
+def test_what_a_model_wants_undecayed_keeps_its_rate():
+    model = Model()
+    model.undecayed = ("image_encoder.0", "*mma")
+    found = settings(model, build_optimizer(make_cfg(), model))
+    assert found["image_encoder.0.weight"] == pytest.approx((2e-6, 0))
+    assert found["gamma"] == found["head.0.weight"] == (2e-4, 0)
+    assert found["head.1.weight"] == (2e-4, 1e-4)
+
+
 @pytest.mark.parametrize(
     "clip, expected",
     [

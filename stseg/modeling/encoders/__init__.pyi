@@ -5,7 +5,7 @@ from .query_attention import pool_bias
 from .sam import SAMImageEncoder, build_sam_encoder, check_sam_checkpoint, create_sam, decoder_parts
 from .sam_mini import build_sam_mini
 from .sam_pyramid import SAMPyramid, build_sam_pyramid
-from .split_vit import SplitViT
+from .split_vit import SplitViT, build_split_vit
 from .towers import wrap_image_tower
 from .value_stream import embed_cells
 
@@ -20,6 +20,7 @@ __all__ = [
     "build_sam_encoder",
     "build_sam_mini",
     "build_sam_pyramid",
+    "build_split_vit",
     "check_sam_checkpoint",
     "create_clip",
     "create_sam",

@@ -78,9 +78,10 @@ class SAMPyramid(nn.Module):
         return {name: _rescale(maps[self.sources[name]], scale) for name, scale in SCALES.items()}
 
 
-def build_sam_pyramid(cfg: CfgNode) -> SAMPyramid:
-    """The pyramid of `MODEL.SAM.NAME` and its file; its positions train."""
-    return SAMPyramid(create_sam(cfg.MODEL.SAM.NAME, cfg.MODEL.SAM.CHECKPOINT).image_encoder)
+def build_sam_pyramid(cfg: CfgNode, *, trained: Sequence[str] = ("pos_embed",)) -> SAMPyramid:
+    """The pyramid of `MODEL.SAM.NAME` and its file; see `SAMPyramid` for what trains."""
+    sam = create_sam(cfg.MODEL.SAM.NAME, cfg.MODEL.SAM.CHECKPOINT)
+    return SAMPyramid(sam.image_encoder, trained=trained)
 
 
 def _rescale(x: Tensor, scale: float) -> Tensor:

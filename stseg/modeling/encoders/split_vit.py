@@ -174,6 +174,26 @@ class SplitViT(nn.Module):
         return self.visual.transformer.resblocks[self.lower_depth :]
 
 
+def build_split_vit(visual: nn.Module, *, trained: Sequence[str] = ()) -> SplitViT:
+    """Split a tower of any depth where EBSeg splits ViT-B/16 and ViT-L/14.
+
+    Three quarters of the blocks are the lower part, which gives three maps at equal distances; the
+    second stream leaves out the first sixth of the blocks.
+
+    Args:
+        visual: image tower of an open_clip model, which is frozen.
+        trained: parameters of the tower that train.
+
+    Raises:
+        ValueError: see `SplitViT`.
+    """
+    _check_tower(visual)
+    depth = len(visual.transformer.resblocks)
+    lower = 3 * depth // 4
+    taps = [lower * third // 3 for third in (1, 2, 3)]
+    return SplitViT(visual, lower=lower, taps=taps, values_from=depth // 6, trained=trained)
+
+
 def _check_tower(visual: nn.Module) -> None:
     """Refuse a tower that has not what the two parts are made of."""
     reason = ""

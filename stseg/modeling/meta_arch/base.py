@@ -49,18 +49,22 @@ class OpenVocabSegmentor(nn.Module):
 
     #: Factors on the learning rate: (name, factor), as SOLVER.LR_MULTIPLIERS, which come after.
     lr_multipliers: tuple[tuple[str, float], ...] = ()
+    #: Names of parameters, written likewise, that weight decay leaves alone.
+    undecayed: tuple[str, ...] = ()
     #: Parts that have files of their own, by the config key that names each: a checkpoint may leave
     #: them out, each as a whole.
     own_files: Mapping[str, str] = {}
     #: Whether `logits` treats classes that had labels in training otherwise, and so asks for marks.
     asks_seen = False
+    #: Names of the classes that weights had labels for which do not say so.
+    assumed_classes: tuple[tuple[str, ...], ...] = ()
 
     def __init__(
         self,
         *,
         text_encoder: nn.Module,
         criterion: nn.Module,
-        image_size: tuple[int, int],
+        image_size: tuple[int, int] | None = None,
         tiles: Tiles | None = None,
         dtype: str = "fp32",
     ):
@@ -70,7 +74,8 @@ class OpenVocabSegmentor(nn.Module):
             text_encoder: `Vocabulary` -> `ClassEmbeddings`.
             criterion: score maps and labels -> dict of losses.
             image_size: (height, width) in pixels at which the network works; images are resized
-                to it whole, whatever their shape (paper, section 3: 768 x 768).
+                to it whole, whatever their shape (paper, section 3: 768 x 768). None for a system
+                with an `encode` of its own that works at the images' sizes.
             tiles: evaluate by windows, or None for the whole image as the paper.
             dtype: "fp32", "bf16" or "fp16", what evaluation computes in; training and the text
                 encoder have keys of their own.
@@ -81,7 +86,7 @@ class OpenVocabSegmentor(nn.Module):
         super().__init__()
         self.text_encoder = text_encoder
         self.criterion = criterion
-        self.image_size = tuple(image_size)
+        self.image_size = None if image_size is None else tuple(image_size)
         self.tiles = tiles
         self.dtype = check("MODEL.DTYPE", dtype)
         self.facts = WeightFacts()  # of the weights that are loaded next
@@ -173,8 +178,9 @@ class OpenVocabSegmentor(nn.Module):
         if not self.asks_seen:
             return None
         marks = vocabulary.seen
-        if marks is None and self.facts.trained_on:
-            marks = _marks(self.facts.trained_on, vocabulary.synonyms)
+        trained_on = self.facts.trained_on or self.assumed_classes
+        if marks is None and trained_on:
+            marks = _marks(trained_on, vocabulary.synonyms)
         return None if marks is None else torch.tensor(marks, device=self.device)
 
     def pad_value(self) -> Tensor | float:
