@@ -9,20 +9,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from stseg.config import data, model, self_training, solver
+from stseg.config import data, ebseg_keys, model, self_training, solver
 from stseg.config.rules import Rule
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
 
 #: Rule of every key that has a range.
-RULES: dict[str, Rule] = {**data.RULES, **model.RULES, **self_training.RULES, **solver.RULES}
+RULES: dict[str, Rule] = {
+    **data.RULES,
+    **model.RULES,
+    **ebseg_keys.RULES,
+    **self_training.RULES,
+    **solver.RULES,
+}
 
 
 def add_stseg_config(cfg: CfgNode) -> None:
     """Add stseg's keys, with defaults that run, to `detectron2.config.get_cfg()`'s config."""
     data.add_data_config(cfg)
     model.add_model_config(cfg)
+    ebseg_keys.add_ebseg_config(cfg)
     self_training.add_self_training_config(cfg)
     solver.add_solver_config(cfg)
 

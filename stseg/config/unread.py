@@ -29,6 +29,8 @@ _READERS = (
     ("MODEL.SEM_SEG_HEAD.", "MODEL.SEM_SEG_HEAD.NAME"),
     ("INPUT.", "INPUT.MAPPER_NAME"),
 )
+#: Systems that are ours and so read what is said to be read.
+_SYSTEMS = ("STSeg", "EBSeg")
 
 
 def unread_keys() -> list[str]:
@@ -44,7 +46,7 @@ def unread_changes(cfg: CfgNode) -> list[str]:
     plain = get_cfg()
     add_stseg_config(plain)
     default, given = dict(leaves(plain)), dict(leaves(cfg))
-    foreign = tuple(part for part, key in _READERS if given[key] != default[key])
+    foreign = tuple(part for part, key in _READERS if given[key] not in (default[key], *_SYSTEMS))
     return [
         f"{key}: {given[key]!r} changes nothing, for this key of Detectron2 is not read here."
         for key in unread_keys()

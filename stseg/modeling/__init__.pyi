@@ -1,3 +1,3 @@
-from .systems import STSeg, build_model
+from .systems import EBSeg, STSeg, build_model
 
-__all__ = ["STSeg", "build_model"]
+__all__ = ["EBSeg", "STSeg", "build_model"]

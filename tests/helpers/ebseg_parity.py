@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from stseg.checkpoint.ebseg import rename
+from stseg.checkpoint.ebseg_decoders import rename
 from stseg.modeling.losses import MaskTargets
 
 #: Largest difference, as a share of the largest reference value: what another order of summation

@@ -71,3 +71,16 @@ def tiny_cfg(**changes) -> CfgNode:
     for key, value in changes.items():
         cfg.merge_from_list([key.replace("__", "."), value])
     return cfg
+
+
+def tiny_ebseg_cfg(**changes) -> CfgNode:
+    """A config of EBSeg over the tiny encoders; see `tiny_cfg`."""
+    small = {
+        "MODEL__META_ARCHITECTURE": "EBSeg",
+        "MODEL__CLIP__NAME": VIT_NAME,
+        "MODEL__EBSEG__HIDDEN_DIM": 32,
+        "MODEL__EBSEG__NUM_QUERIES": 6,
+        "MODEL__EBSEG__NUM_LAYERS": 3,
+        "MODEL__EBSEG__NUM_PIXEL_LAYERS": 1,
+    }
+    return tiny_cfg(**{**small, **changes})

@@ -5,7 +5,7 @@ import csv
 import pytest
 import torch
 
-from stseg.checkpoint.ebseg import DERIVED, rename
+from stseg.checkpoint.ebseg_decoders import DERIVED, rename
 from stseg.modeling.heads import MaskDecoder, PixelDecoder
 from stseg.modeling.layers import MapFusion
 

@@ -14,7 +14,11 @@ from stseg.modeling.scores.label_map import LabelMap
 from stseg.structures import IGNORE_LABEL, Vocabulary
 from tests.helpers.tiny_model import CLIP_NAME, SAM_NAME, VIT_NAME, tiny_cfg
 
-CONFIGS = sorted((Path(stseg.__file__).parents[1] / "configs").rglob("*.yaml"))
+CONFIGS = sorted(
+    path
+    for folder in ("stseg", "mini")
+    for path in (Path(stseg.__file__).parents[1] / "configs" / folder).rglob("*.yaml")
+)
 VOCABULARY = Vocabulary.parse("sky; tree; cat, kitten; road")
 
 

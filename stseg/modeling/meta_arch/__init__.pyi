@@ -1,5 +1,6 @@
 from .base import OpenVocabSegmentor
 from .batch import Batch
+from .ebseg import EBSeg
 from .features import EncodedImage, Features
 from .graphs import export_graphs
 from .normalised import normalised_batch, rescaled
@@ -7,6 +8,7 @@ from .stseg import STSeg
 
 __all__ = [
     "Batch",
+    "EBSeg",
     "EncodedImage",
     "Features",
     "OpenVocabSegmentor",
