@@ -4,10 +4,29 @@ from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
-from stseg.checkpoint import sed
+from stseg.checkpoint import ebseg_decoders, ebseg_encoders, sed
 
-# Published system -> how its keys are called here.
-_READERS: dict[str, Callable[[str], str]] = {"SED": sed.rename}
+
+def _of_sed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {sed.rename(key): value for key, value in state.items()}
+
+
+def _of_ebseg(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without the constants that are made anew: weights of the loss, the text tower's mask."""
+    lower = ebseg_encoders.lower_depth(state)
+    made_anew = (*ebseg_decoders.DERIVED, ebseg_encoders.LEFT_OUT)
+    return {
+        ebseg_decoders.rename(ebseg_encoders.rename(key, lower)): value
+        for key, value in state.items()
+        if key not in made_anew
+    }
+
+
+# Published system -> its tensors under our names.
+_READERS: dict[str, Callable[[dict[str, Tensor]], dict[str, Tensor]]] = {
+    "SED": _of_sed,
+    "EBSeg": _of_ebseg,
+}
 _CURES = {
     "SAM": "Give it as MODEL.SAM.CHECKPOINT.",
     "an open_clip ConvNeXt": "Give it as MODEL.CLIP.PRETRAINED.",
@@ -19,6 +38,7 @@ _CURES = {
 _SIGNATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("stseg", ("image_encoder.visual.", "head.embed.", "head.stages.")),
     ("stseg", ("head.scale", "head.offset")),
+    ("stseg", ("image_encoder.visual.", "mask_decoder.query_feats.")),
     ("SED", ("sem_seg_head.predictor.transformer.decoder1.cnext.", "predictor.clip_model.visual.")),
     ("CAT-Seg", ("sem_seg_head.predictor.transformer.layers.0.", "predictor.clip_model.")),
     ("EBSeg", ("ov_classifier.", "sem_seg_head.")),
@@ -62,4 +82,4 @@ def our_names(state: dict[str, Tensor], where: str) -> tuple[dict[str, Tensor], 
             f"{kind} ({len(state)} keys, the first {next(iter(state), 'none')!r}). "
             f"{_CURES.get(kind, 'It cannot be loaded into this model.')}"
         )
-    return {_READERS[kind](key): value for key, value in state.items()}, kind
+    return _READERS[kind](state), kind

@@ -3,9 +3,18 @@
 import pytest
 import torch
 
-from stseg.checkpoint import identify, load_for_evaluation
+from stseg.checkpoint import (
+    LOADED_NEXT,
+    check_fit,
+    identify,
+    load_for_evaluation,
+    spare_encoder_files,
+)
+from stseg.checkpoint.published import our_names
 from stseg.checkpoint.sed import rename
-from tests.helpers.tiny_model import tiny_sam
+from stseg.config import setup_cfg
+from stseg.modeling import build_model
+from tests.helpers.tiny_model import register, tiny_ebseg_cfg, tiny_sam
 from tests.modeling.test_parity_model import build_sed
 
 TABLES = {
@@ -41,6 +50,36 @@ def test_every_key_of_seds_files_has_its_place_and_shape(shared_dir, monkeypatch
     assert {rename(key): shape for key, shape in table.items()} == {
         key: tuple(value.shape) for key, value in own.items()
     }
+
+
+@pytest.mark.parametrize("size", ["b", "l"])
+def test_every_key_of_ebsegs_files_has_its_place_and_shape(shared_dir, monkeypatch, size):
+    table = shapes(shared_dir / "fixtures" / "ebseg" / f"checkpoint_keys_{size}.tsv")
+    monkeypatch.setattr(torch.nn.Module, "to", lambda module, *args, **kwargs: module)
+    opts = ["MODEL.CLIP.PRETRAINED", LOADED_NEXT, "MODEL.SAM.CHECKPOINT", LOADED_NEXT]
+    with torch.device("meta"):
+        model = build_model(setup_cfg(f"ebseg_vit{size.upper()}", opts, device="meta"))
+    found, kind = our_names(zeros(table), "")
+    assert kind == "EBSeg" and len(table) - len(found) == 2 + 3  # made anew; there twice
+    assert {key: tuple(value.shape) for key, value in found.items()} == {
+        key: tuple(value.shape) for key, value in model.state_dict().items()
+    }
+
+
+def test_ebsegs_file_needs_no_encoders_beside_it(shared_dir, tmp_path):
+    table = shapes(shared_dir / "fixtures" / "ebseg" / "checkpoint_keys_b.tsv")
+    torch.save({"model": zeros(table)}, tmp_path / "ebseg.pth")
+    opts = ["MODEL.WEIGHTS", str(tmp_path / "ebseg.pth")]
+    cfg = spare_encoder_files(setup_cfg("ebseg_vitB", opts, device="cpu"))
+    assert cfg.MODEL.CLIP.PRETRAINED == cfg.MODEL.SAM.CHECKPOINT == LOADED_NEXT
+
+
+def test_our_own_ebseg_is_no_clip_and_fits(tmp_path):
+    register(tmp_path)
+    model = build_model(tiny_ebseg_cfg())
+    state = model.state_dict()
+    assert our_names(state, "") == (state, "")
+    check_fit(model, state, "", "")
 
 
 def test_the_wrong_size_is_named_and_nothing_is_loaded(shared_dir, tmp_path):

@@ -64,7 +64,7 @@ def test_every_published_benchmark_has_data():
     ("name", "data", "message"),
     [
         ("sed", [], "expected a name"),
-        ("ebseg-vitB", [], "not built here yet"),
+        ("catseg-vitB", [], "not built here yet"),
         ("sed-convnextB", ["ade"], r"--dataset: expected one of A-847 \(ade20k_847\)"),
         ("sed-convnextB", ["PAS-20b"], "expected a published figure on PAS-20b, got none"),
         ("stseg-mini", [], "Published are: none"),

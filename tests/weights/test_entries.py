@@ -33,7 +33,7 @@ def test_every_entry_is_whole(entry):
     assert all(0 < figure < 100 for figure in entry.figures.values())
     assert bool(entry.figures) == bool(entry.figures_by)
     if entry.config:
-        assert entry.config_file().is_file() and entry.system in ("SED", "STSeg")
+        assert entry.config_file().is_file() and entry.system in ("SED", "EBSeg", "STSeg")
 
 
 @pytest.mark.parametrize("size", "BL")
@@ -56,5 +56,5 @@ def test_a_wrong_name_is_told_the_nearest():
 def test_what_cannot_predict_says_what_it_is_for():
     with pytest.raises(ValueError, match=r"MODEL.SAM.CHECKPOINT weights://sam-vit-b\."):
         find("sam-vit-b").config_file()
-    with pytest.raises(ValueError, match="EBSeg, which can be fetched, but .* not built here yet"):
-        find("ebseg-vitB").config_file()
+    with pytest.raises(ValueError, match="CAT-Seg, which .* not built here yet"):
+        find("catseg-vitB").config_file()
