@@ -9,17 +9,20 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from stseg.modeling.meta_arch.ebseg import EBSeg
 from stseg.modeling.meta_arch.stseg import STSeg
 from stseg.modeling.text.class_embeddings import ClassEmbeddings
-from tests.helpers.tiny_model import VIT_NAME, tiny_cfg
+from tests.helpers.tiny_model import VIT_NAME, tiny_cfg, tiny_ebseg_cfg
 
 GPU = torch.device("cuda", 0)
 
 
 def on_fake_gpu(**changes):
     """A model, images (2, 3, 64, 64) and embeddings of 4 classes, one of them with a synonym."""
-    cfg = tiny_cfg(MODEL__SEM_SEG_HEAD__CHUNK_SIZE=2, **changes)
-    model = STSeg(cfg)
+    return faked(STSeg(tiny_cfg(MODEL__SEM_SEG_HEAD__CHUNK_SIZE=2, **changes)))
+
+
+def faked(model):
     with FakeTensorMode(), GPU:
         for module in model.modules():
             for tensors in (module._parameters, module._buffers):
@@ -69,6 +72,18 @@ def test_training_stays_on_one_device(recomputed):
     with images.fake_mode:
         scores = answer(model.train(), images, embeddings)
     assert len(scores) == 4 and {x.device for x in scores} == {GPU}
+
+
+@pytest.mark.parametrize("marks", [None, [True, False, True, False]])
+def test_queries_stay_on_one_device(marks):
+    model, images, embeddings = faked(EBSeg(tiny_ebseg_cfg()))
+    with images.fake_mode, torch.no_grad():
+        seen = None if marks is None else torch.tensor(marks, device=GPU)
+        masks, shares = model.eval().logits(model.encode(list(images)).tensors, embeddings, seen)
+    assert masks.device == shares.device == GPU and shares.shape == (2, 6, 4)
+    with images.fake_mode:
+        tensors = model.train().encode(list(images)).tensors
+    assert len(tensors) == 3 * 4 and {x.device for x in tensors.values()} == {GPU}
 
 
 def test_a_mixture_would_be_noticed():

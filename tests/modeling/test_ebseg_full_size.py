@@ -9,6 +9,7 @@ import torch
 
 from stseg.checkpoint import LOADED_NEXT, load_for_evaluation
 from stseg.config import setup_cfg
+from stseg.data import load_class_list
 from stseg.modeling import build_model
 from stseg.modeling.text import ClassEmbeddings
 from stseg.structures import Vocabulary
@@ -65,7 +66,9 @@ def test_vit_b_at_full_size(shared_dir, tmp_path):
     model = build_model(setup_cfg("ebseg_vitB", opts, device="cpu")).eval()
     load_for_evaluation(model, str(tmp_path / "EBSeg_base.pth"))
 
-    voc = Vocabulary.from_names([f"class {i}" for i in range(20)])
+    voc = Vocabulary.from_names([*load_class_list("voc_20")[:-1], "tv"])
+    classifier = model.classifier(model.embed(voc))
+    assert_within(classifier, arrays["class_embeddings_from_text"], TOLERANCE)
     given = tensor(arrays["class_embeddings"])[:20, None]
     embeddings = ClassEmbeddings(given, torch.arange(20), 20)
     assert_within(model.classifier(embeddings), arrays["class_embeddings"], TOLERANCE)
