@@ -105,7 +105,7 @@ class SplitViT(nn.Module):
 
         Returns:
             "block_<n>" of the taps: (B, C, h, w); "class_token": (B, C), between the parts;
-            "keys_<i>", "values_<i>": (B, heads, h, w, d) of the patches at upper block i, for
+            "keys_0", "values_0" and on: (B, heads, h, w, d) of the patches at upper blocks, for
             `ask`; if asked for "dense": (B, D, h, w), unit length along D.
         """
         streams, grid, features = self.run_lower(images, dense=dense)

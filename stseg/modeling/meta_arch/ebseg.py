@@ -124,7 +124,7 @@ class EBSeg(OpenVocabSegmentor):
         Returns:
             "mask_logits" (B, Q, h, w), and of the queries "class_embeds" (A of the paper, of one
             length) and "masked_embeds" (B, unit), (B, Q, E) each: of the last round. In evaluation
-            "frozen_embeds" (D), too; in training the others of round i with "_<i>" behind.
+            "frozen_embeds" (D), too; in training those of earlier rounds, with "_0" and on behind.
         """
         clip_mean, clip_std = self.image_encoder.pixel_mean, self.image_encoder.pixel_std
         small = rescaled(normalised_batch(images, clip_mean, clip_std, MULTIPLE), self.clip_scale)
