@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import subprocess
 import sys
 import time
@@ -45,6 +44,7 @@ from benchmarks.ablation_table import (
     read_figures,
     summarise,
 )
+from benchmarks.run_flags import add_jobs, check_counts, threads_of
 from stseg.utils import write_atomically
 
 # So short a training must not begin with every class half likely: in one of three seeds the last
@@ -98,19 +98,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--stage1-iters", type=int, default=200, help="(default: %(default)s)")
     add("--rounds", type=int, help="of stage 2 (default: the config's)")
     add("--round-iters", type=int, help="(default: the config's)")
-    add(
-        "--jobs",
-        type=int,
-        default=min(2, os.cpu_count() or 1),
-        help="runs at a time, which share the cores (default: %(default)s)",
-    )
+    add_jobs(parser)
     add("--variant", default="", help="name for runs of stage 2 with KEY VALUE; --dev only")
     add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys of stage 2")
     args = parser.parse_args(argv)  # fmt: skip
-    for flag in ("seeds", "extra_seeds", "scenes", "stage1_iters", "rounds", "round_iters", "jobs"):
-        value = getattr(args, flag)
-        if value is not None and value < 1:
-            parser.error(f"--{flag.replace('_', '-')}: expected 1 or more, got {value}.")
+    counts = ("seeds", "extra_seeds", "scenes", "stage1_iters", "rounds", "round_iters", "jobs")
+    check_counts(parser, args, counts)
     if len(args.opts) % 2:
         parser.error(f"KEY VALUE: expected pairs after all flags, got {args.opts}.")
     if bool(args.opts) != bool(args.variant):
@@ -133,9 +126,7 @@ def build_plan(args: argparse.Namespace) -> Plan:
         out=args.out.resolve(),
         data=data.expanduser().resolve(),
         dataset=f"small_world_target_{split}_sem_seg",
-        threads=int(
-            os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // args.jobs)
-        ),
+        threads=threads_of(args.jobs),
         stage1=("SOLVER.MAX_ITER", str(args.stage1_iters), *STAGE1_START, *size),
         stage2=tuple(map(str, [*rounds, *iters, *size, *args.opts])),
         setting="_".join(filter(None, (many, few))),

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,6 +24,7 @@ from typing import Any
 from benchmarks.ablation import run_all, without_nan
 from benchmarks.ablation_runs import ROOT, Plan, Row, Run
 from benchmarks.ablation_table import spread
+from benchmarks.run_flags import add_jobs, check_counts, threads_of
 from stseg.utils import write_atomically
 
 START, ADAPTED = "start", "adapted"
@@ -51,16 +51,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--seeds", type=int, default=3, help="how many, from 0 (default: %(default)s)")
     add("--iters", type=int, default=900, help="of a start (default: %(default)s)")
     add("--out", type=Path, default=ROOT / "output" / "photographs", metavar="DIR")
-    add(
-        "--jobs",
-        type=int,
-        default=min(2, os.cpu_count() or 1),
-        help="runs at a time, which share the cores (default: %(default)s)",
-    )
+    add_jobs(parser)
     args = parser.parse_args(argv)
-    for flag in ("seeds", "iters", "jobs"):
-        if getattr(args, flag) < 1:
-            parser.error(f"--{flag}: expected 1 or more, got {getattr(args, flag)}.")
+    check_counts(parser, args, ("seeds", "iters", "jobs"))
     for folder in (args.camvid, args.facades):
         if not (folder / "names.json").is_file():
             parser.error(f"{folder}: expected a folder with names.json, got none there.")
@@ -79,9 +72,7 @@ def build_plan(args: argparse.Namespace) -> Plan:
         out=args.out.resolve(),
         data=args.out.resolve(),
         dataset="facades",
-        threads=int(
-            os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // args.jobs)
-        ),
+        threads=threads_of(args.jobs),
         stage1=(*shared, "SOLVER.MAX_ITER", str(args.iters)),
         stage2=(
             *shared,

@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.ablation import run_all, tabulate, without_nan
 from benchmarks.ablation_runs import ROOT, Plan, Row, Run
+from benchmarks.run_flags import add_jobs, check_counts, threads_of
 from stseg.utils import write_atomically
 
 #: Names without masks, and the words beside them under which ImageNet has such things.
@@ -69,16 +69,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--iters", type=int, default=150, help="of stage 1 (default: %(default)s)")
     add("--seeds", type=int, default=3, help="at most, from 0 (default: %(default)s)")
     add("--out", type=Path, default=ROOT / "output" / "unseen_photos", metavar="DIR")
-    add(
-        "--jobs",
-        type=int,
-        default=min(2, os.cpu_count() or 1),
-        help="runs at a time, which share the cores (default: %(default)s)",
-    )
+    add_jobs(parser)
     args = parser.parse_args(argv)
-    for flag in ("iters", "seeds", "jobs"):
-        if getattr(args, flag) < 1:
-            parser.error(f"--{flag}: expected 1 or more, got {getattr(args, flag)}.")
+    check_counts(parser, args, ("iters", "seeds", "jobs"))
     if not (args.camvid / "names.json").is_file():
         parser.error(f"{args.camvid}: expected a folder with names.json, got none there.")
     return args
@@ -114,9 +107,7 @@ def build_plan(args: argparse.Namespace) -> Plan:
         out=out,
         data=out,
         dataset="camvid_val",
-        threads=int(
-            os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // args.jobs)
-        ),
+        threads=threads_of(args.jobs),
         stage1=(*shared, "DATASETS.TRAIN", "('camvid_seen',)", *iters),
         stage2=(
             *shared,
