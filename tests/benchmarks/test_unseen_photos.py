@@ -2,6 +2,7 @@
 
 import json
 from ast import literal_eval
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -97,3 +98,14 @@ def test_every_row_starts_where_it_should_and_the_table_tells_seen_from_unseen(
     assert unseen_photos.main(flags) == 0
     assert not calls
     assert "About 0 minutes" in capsys.readouterr().out
+
+
+def test_figures_at_one_size_are_not_taken_for_those_at_another(
+    camvid, calls, tmp_path, monkeypatch
+):
+    flags = ["--camvid", str(camvid), "--out", str(tmp_path / "out"), "--rows", "baseline"]
+    assert unseen_photos.main(flags) == 0
+    other = replace(unseen_photos.ROWS["baseline"], evaluation=("MODEL.STSEG.IMAGE_SIZE", "[9, 9]"))
+    monkeypatch.setitem(unseen_photos.ROWS, "baseline", other)
+    with pytest.raises(SystemExit, match=r"IMAGE_SIZE \[576, 768\] \(now \[9, 9\]\)"):
+        unseen_photos.main(flags)

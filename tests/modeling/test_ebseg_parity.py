@@ -6,10 +6,13 @@ import pytest
 import torch
 
 from stseg.checkpoint import ebseg_decoders, ebseg_encoders, load_for_evaluation
+from stseg.data import load_class_list
+from stseg.modeling import build_model
 from stseg.structures import Vocabulary
 from tests.helpers.ebseg_arrays import assert_within, ebseg_arrays, tensor
 from tests.helpers.ebseg_parity import RecordedPoints, targets_of
 from tests.helpers.small_ebseg import published_state, small_ebseg
+from tests.helpers.tiny_model import tiny_ebseg_cfg
 
 TOLERANCE = 1e-4  # of an array's maximum, for the whole model
 #: Published loss by ours.
@@ -99,3 +102,21 @@ def test_gradients(arrays, trained):
         published = key.removeprefix("train_grad/")
         ours = ebseg_decoders.rename(ebseg_encoders.rename(published, 4))
         assert_within(parameters[ours].grad, arrays[key], TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("names", "of_file", "differ"),
+    [
+        ("ade20k_847", "ade20k_full_sem_seg_val", 24),
+        ("pascal_context_459_spaced", "pcontext_full_sem_seg_val", 14),
+        ("ade20k_150", "ade20k_sem_seg_val", 11),
+        ("pascal_context_59", "pcontext_sem_seg_val", 7),
+        ("voc_20", "voc_sem_seg_val", 0),
+    ],
+)
+def test_seen_marks_by_name_differ_from_the_published_lists_as_the_readme_says(
+    ebseg_fixture, names, of_file, differ
+):
+    vocabulary = Vocabulary.from_names(load_class_list(names), allow_shared_names=True)
+    found = build_model(tiny_ebseg_cfg()).seen_marks(vocabulary).numpy()
+    assert (found != ebseg_fixture("seen_class_maps")[of_file].astype(bool)).sum() == differ

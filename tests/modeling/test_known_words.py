@@ -37,9 +37,17 @@ def test_of_many_unknown_names_the_first_are_told_and_the_others_counted():
 
 def test_the_list_lies_beside_the_weights_and_most_weights_have_none(tmp_path):
     (tmp_path / "clip.words.txt").write_text("cat\nhot dog\n", encoding="utf-8")
+    (tmp_path / "clip.pt").touch()
     found = KnownWords.of(str(tmp_path / "clip.pt"))
     assert found is not None and found.words == ("cat", "hot dog")
     assert found.file == str(tmp_path / "clip.words.txt")
     for other in ("", "openai", "laion2b_s34b_b88k", "hf-hub:laion/x", "weights://clip-convnextB"):
         assert KnownWords.of(other) is None
+    for other in (".", "..", str(tmp_path), str(tmp_path / "none.pt"), "weights://clip-mini"):
+        assert KnownWords.of(other) is None
     assert KnownWords.of("stseg://small_world/clip_mini.pt") is None
+
+
+def test_what_ships_is_known_by_its_name_and_by_its_place():
+    by_name, by_place = map(KnownWords.of, ("weights://clip-photo", "stseg://photos/clip_photo.pt"))
+    assert by_name.words == by_place.words and by_name.knows("street sign")

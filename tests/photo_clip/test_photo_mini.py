@@ -42,6 +42,11 @@ def test_words_that_it_does_not_know_are_told_once_and_those_it_knows_are_not(pr
     from stseg.structures import Vocabulary
 
     assert predictor.notes(Vocabulary.parse("cat; red car; street sign")) == []
+    both = Vocabulary.from_names(
+        [["cat", "pet"], ["dog", "pet"], ["pavement"]], allow_shared_names=True
+    )
+    shared, unknown = predictor.notes(both)
+    assert "'pet'" in shared and "'pavement'" in unknown
     for _ in range(2):
         predictor(np.zeros((32, 32, 3), np.uint8), "cat; pavement")
     assert caplog.text.count("'pavement' (nearest: ") == 1

@@ -109,7 +109,7 @@ class SAMImageEncoder(nn.Module):
                 patch size. SAM was trained at 1024 (SAM-mini at 128); smaller is faster and has
                 its positions interpolated (768 suits the paper's crop).
             outputs: what `forward` gives: "sam" is the neck's output, "global_0" and on the
-                residual stream after each block with global attention (EBSeg takes all four).
+                residual stream after each block with global attention.
             trained: parameters of the encoder that train, such as "pos_embed"; only with some of
                 them does `forward` keep a gradient.
 

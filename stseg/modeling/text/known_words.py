@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from stseg.utils import read_text
-from stseg.weights import resolve
+from stseg.weights import find, resolve, whereabouts
 
-_SHIPS = "stseg://"
+_SHIPS, _BY_NAME = "stseg://", "weights://"
 _PROMPT = "a photo of a {}."
 _SHOWN = 10
 
@@ -46,14 +46,20 @@ class KnownWords:
         """The list of weights of a CLIP.
 
         Args:
-            pretrained: as MODEL.CLIP.PRETRAINED: a file, one that ships, or a name, which has none.
+            pretrained: as MODEL.CLIP.PRETRAINED: a file, stseg://, weights:// (nothing is fetched),
+                or a tag of open_clip, which has no list.
 
         Returns:
             None where no list lies beside the file: the tower is taken to know all words.
         """
-        file = resolve(pretrained) if pretrained.startswith(_SHIPS) else pretrained
-        path = Path(file).with_suffix(cls.SUFFIX) if file else None
-        if path is None or not path.is_file():
+        if pretrained.startswith(_BY_NAME):
+            file = whereabouts(find(pretrained.removeprefix(_BY_NAME)))
+        else:
+            file = resolve(pretrained) if pretrained.startswith(_SHIPS) else pretrained
+        if not file or not Path(file).is_file():
+            return None
+        path = Path(file).with_suffix(cls.SUFFIX)
+        if not path.is_file():
             return None
         return cls(read_text(path, str(path)).splitlines(), str(path))
 
