@@ -242,6 +242,7 @@ def tabulate(
         "commit": commit(),
         "dataset": plan.dataset,
         "settings": {row: next(r for r in runs if r.row == row).settings() for row in rows},
+        "in_evaluation": {row: list(plan.rows[row].evaluation) for row in rows},
         "per_seed": rows,
         "summary": summary,
         "differences": intervals,

@@ -29,6 +29,7 @@ class Row:
         opts: keys and values in turn, besides those of all runs.
         weights: of a row that is only evaluated, "" for one that is trained.
         evaluation: keys and values in turn that hold in evaluation alone.
+        trained: False for one that evaluates its start in another way.
     """
 
     title: str
@@ -37,6 +38,12 @@ class Row:
     opts: tuple[str, ...] = ()
     weights: str = ""
     evaluation: tuple[str, ...] = ()
+    trained: bool = True
+
+    @property
+    def adapts(self) -> bool:
+        """A row of stage 2."""
+        return bool(self.start) and self.trained
 
 
 def _remedy(name: str, title: str, *opts: str, rates: tuple[str, str] = ("", "")) -> dict[str, Row]:

@@ -70,7 +70,7 @@ class Run:
     @property
     def folder(self) -> Path:
         """Where all of it lives."""
-        suffix = f"@{self.plan.variant}" if self.spec.start and self.plan.variant else ""
+        suffix = f"@{self.plan.variant}" if self.spec.adapts and self.plan.variant else ""
         return self.plan.folder / f"seed{self.seed}" / f"{self.row}{suffix}"
 
     @property
@@ -86,6 +86,8 @@ class Run:
     @property
     def weights(self) -> str:
         """What is evaluated: what the run leaves behind, unless nothing is trained."""
+        if not self.spec.trained:
+            return Run(self.plan, self.spec.start, self.seed).weights
         return self.spec.weights or str(self.folder / "model_final.pth")
 
     @property
@@ -100,7 +102,7 @@ class Run:
 
     def settings(self) -> list[str]:
         """Keys and values that make the run what it is; paths are not among them."""
-        of_stage = self.plan.stage2 if self.spec.start else self.plan.stage1
+        of_stage = self.plan.stage2 if self.spec.adapts else self.plan.stage1
         return [*of_stage, *self.spec.opts, "SEED", str(self.seed)]
 
     def train(self) -> None:
@@ -114,7 +116,7 @@ class Run:
         done = self.folder / "done.json"
         if done.exists():
             return
-        if self.spec.weights:
+        if self.spec.weights or not self.spec.trained:
             write_json(str(done), {})
             return
         opts = [*self.settings(), "DATASETS.TEST", "()", "OUTPUT_DIR", str(self.folder)]
@@ -163,7 +165,7 @@ class Run:
 
         path = self.folder / "run.json"
         mine = flat_settings(setup_cfg(self.config, self.settings(), device="cpu"))
-        if not self.spec.start:
+        if not self.spec.adapts:
             mine = {k: v for k, v in mine.items() if not k.startswith("SELF_TRAINING.")}
         keys, values = self.spec.evaluation[::2], self.spec.evaluation[1::2]
         mine |= {f"in evaluation: {k}": v for k, v in zip(keys, values, strict=True)}

@@ -72,6 +72,8 @@ RULES = {
     "MODEL.STSEG.DEA.FFN_RATIO": POSITIVE,
     "MODEL.STSEG.DEA.INIT": one_of(DEA_INITS),
     "MODEL.STSEG.DEA.PULL_WEIGHT": NOT_NEGATIVE,
+    "MODEL.STSEG.ENSEMBLE.ALPHA": SHARE_BELOW_1,
+    "MODEL.STSEG.ENSEMBLE.BETA": SHARE_BELOW_1,
     "TEST.SLIDING_WINDOW.SIZE": SIZE,
     "TEST.SLIDING_WINDOW.OVERLAP": SHARE_BELOW_1,
 }
@@ -235,6 +237,13 @@ def _add_stseg(cfg: CfgNode) -> None:
     # The control of an ablation: zeros in the place of SAM's features, so that what DEA gains then
     # is the gain of more weights, and not of SAM. Of no use elsewhere.
     cfg.MODEL.STSEG.DEA.SAM_ZEROED = False
+    cfg.MODEL.STSEG.ENSEMBLE = CN()
+    # Weights in [0, 1) of CLIP's own answer in evaluation (FC-CLIP's geometric ensemble: 0.4 and
+    # 0.8): ALPHA for classes that had masks in training, BETA for all others, of which a decoder
+    # that was trained with few classes knows little. Which are which the weights say, or the marks
+    # of a data set. 0 and 0 = the decoder alone, as published. CLIP's map is DEA's input.
+    cfg.MODEL.STSEG.ENSEMBLE.ALPHA = 0.0
+    cfg.MODEL.STSEG.ENSEMBLE.BETA = 0.0
 
 
 def _add_test(cfg: CfgNode) -> None:

@@ -88,10 +88,27 @@ def test_every_row_starts_where_it_should_and_the_table_tells_seen_from_unseen(
             assert "MODEL.STSEG.IMAGE_SIZE" not in opts  # but in evaluation
     sizes = {o["MODEL.STSEG.IMAGE_SIZE"] for flag, _, o in calls if flag == "--eval-only"}
     assert sizes == {"[576, 768]"}
+    key = "MODEL.STSEG.ENSEMBLE.BETA"
+    evaluated = {
+        (config, opts.get(key, "0"), opts["SEED"], Path(opts["MODEL.WEIGHTS"]).parent.name)
+        for flag, config, opts in calls
+        if flag == "--eval-only" and config != "photo_mini"
+    }
+    for seed in "012":
+        for config, beta, weights in (
+            ("camvid_photo", "0.8", "baseline"),
+            ("camvid_photo", "0", "baseline"),
+            ("adapt_camvid_photo", "0.8", "st"),
+            ("camvid_photo", "0", "st"),
+        ):
+            assert (config, beta, seed, weights) in evaluated
+    assert {key in opts for config, opts in trained if config == "adapt_camvid_photo"} == {True}
     (alone,) = [o for _, config, o in calls if config == "photo_mini"]
     assert alone["MODEL.WEIGHTS"] == "stseg://photos/photo_mini.pth"
     content = json.loads((tmp_path / "out" / "table.json").read_text())
     assert content["differences"]["st - baseline"]["unseen"]["mean"] == pytest.approx(5.0)
+    assert content["in_evaluation"]["baseline_decoder"] == list(unseen_photos.LARGE)
+    assert content["in_evaluation"]["baseline"][-2:] == ["MODEL.STSEG.ENSEMBLE.BETA", "0.8"]
     assert content["command"][2] == "benchmarks.unseen_photos"
     assert "CLIP-photo alone" in capsys.readouterr().out
     calls.clear()

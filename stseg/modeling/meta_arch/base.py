@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from stseg.checkpoint import WeightFacts
 from stseg.config import check
-from stseg.data import known_classes
+from stseg.data import known_classes, load_class_list
 from stseg.modeling.meta_arch.batch import Batch, common_vocabulary, images_of, wanted_sizes
 from stseg.modeling.meta_arch.features import EncodedImage, Features
 from stseg.modeling.scores import (
@@ -280,6 +280,12 @@ class OpenVocabSegmentor(nn.Module):
         """What evaluation computes in; training, and a caller's own autocast, are left alone."""
         dtype = None if self.training else evaluation_dtype(self.dtype, self.device.type)
         return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
+
+
+@lru_cache(maxsize=1)
+def published_classes() -> tuple[tuple[str, ...], ...]:
+    """Names that the published weights, which do not say so, had labels for: COCO-Stuff's."""
+    return Vocabulary.from_names(load_class_list("coco_stuff_171")).synonyms
 
 
 @lru_cache(maxsize=8)

@@ -19,7 +19,6 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from stseg.config import check
-from stseg.data import load_class_list
 from stseg.modeling.heads import EmbeddingBalance, frozen_embeddings
 from stseg.modeling.losses import (
     MaskTargets,
@@ -28,7 +27,7 @@ from stseg.modeling.losses import (
     masks_of_labels,
     structure_consistency,
 )
-from stseg.modeling.meta_arch.base import OpenVocabSegmentor
+from stseg.modeling.meta_arch.base import OpenVocabSegmentor, published_classes
 from stseg.modeling.meta_arch.batch import Batch
 from stseg.modeling.meta_arch.ebseg_parts import build_ebseg_parts
 from stseg.modeling.meta_arch.features import Features
@@ -41,8 +40,6 @@ from stseg.structures import IGNORE_LABEL, Vocabulary
 MULTIPLE = 32
 #: Weights of the losses by name; both class losses come with the same assignment.
 LOSS_WEIGHTS = {"loss_ce": 1.5, "loss_ce_masked": 1.5, "loss_mask": 5.0, "loss_dice": 5.0}
-#: Names that the published weights, which do not say so, had labels for.
-PUBLISHED_CLASSES = "coco_stuff_171"
 
 
 @META_ARCH_REGISTRY.register()
@@ -101,8 +98,7 @@ class EBSeg(OpenVocabSegmentor):
         self.clip_scale = check("MODEL.EBSEG.CLIP_SCALE", clip_scale)
         self.ssc_weight = check("MODEL.EBSEG.SSC_WEIGHT", ssc_weight)
         self.own_files = self._files_of_frozen_parts()
-        names = Vocabulary.from_names(load_class_list(PUBLISHED_CLASSES))
-        self.assumed_classes = names.synonyms
+        self.assumed_classes = published_classes()
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:

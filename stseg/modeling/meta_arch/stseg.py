@@ -17,10 +17,10 @@ from stseg.config import check
 from stseg.modeling.encoders import build_clip, build_image_encoder, build_sam_encoder
 from stseg.modeling.heads import CosineHead as _cosine  # noqa: F401  only registration
 from stseg.modeling.heads import CostAwareDecoder as _decoder  # noqa: F401  likewise
-from stseg.modeling.heads import CostVolume
+from stseg.modeling.heads import CostVolume, GeometricEnsemble
 from stseg.modeling.layers import DEA, SamGuidance
 from stseg.modeling.losses import SegmentationCriterion
-from stseg.modeling.meta_arch.base import OpenVocabSegmentor
+from stseg.modeling.meta_arch.base import OpenVocabSegmentor, published_classes
 from stseg.modeling.meta_arch.batch import Batch
 from stseg.modeling.meta_arch.features import Features
 from stseg.modeling.scores import build_tiles
@@ -55,6 +55,7 @@ class STSeg(OpenVocabSegmentor):
         guidance_detached: bool = True,
         sam_zeroed: bool = False,
         pull_weight: float = 0.0,
+        ensemble: GeometricEnsemble | None = None,
         **shared,
     ):
         """Wire the parts.
@@ -68,6 +69,7 @@ class STSeg(OpenVocabSegmentor):
             guidance_detached: the image tower learns through the cost volume only (published).
             sam_zeroed: a control, see the key MODEL.STSEG.DEA.SAM_ZEROED.
             pull_weight: of the loss 1 - cos(F_cv, F_c), at least 0.
+            ensemble: of CLIP's own answer with the decoder's in evaluation, or None.
             **shared: keywords of `OpenVocabSegmentor`.
 
         Raises:
@@ -90,6 +92,10 @@ class STSeg(OpenVocabSegmentor):
         self._experts = LatestExperts()
         self.sam_zeroed = sam_zeroed
         self.pull_weight = check("MODEL.STSEG.DEA.PULL_WEIGHT", pull_weight)
+        self.ensemble = ensemble
+        if ensemble is not None:
+            self.asks_seen = True
+            self.assumed_classes = published_classes()
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -112,6 +118,7 @@ class STSeg(OpenVocabSegmentor):
             "head": head_class(cfg, {**shape, "cost": cost}),
             "criterion": SegmentationCriterion(cfg),
             "guidance_detached": cfg.MODEL.STSEG.GUIDANCE_DETACHED,
+            "ensemble": _ensemble_of(cfg),
             "image_size": cfg.MODEL.STSEG.IMAGE_SIZE,
             "tiles": build_tiles(cfg),
             "dtype": cfg.MODEL.DTYPE,
@@ -142,7 +149,7 @@ class STSeg(OpenVocabSegmentor):
         features |= {"dense": self.dea(clip, shown), "sam": sam}
         if self.sam_guidance is not None:
             features |= self.sam_guidance(features, shown)
-        if self.training and self.pull_weight:
+        if self.pull_weight if self.training else self.ensemble:
             features["clip"] = clip
         return features
 
@@ -161,9 +168,13 @@ class STSeg(OpenVocabSegmentor):
         embeddings: ClassEmbeddings,
         seen: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        """Score every class at every cell; see `OpenVocabSegmentor.logits`."""
-        del seen  # it treats all alike
-        return self._decoded(features, embeddings)
+        """Score every class at every cell; see `OpenVocabSegmentor.logits`.
+
+        Seen and unseen classes are alike, but for the ensemble, which takes all for unseen where
+        `seen` is None.
+        """
+        final, *coarse = self._decoded(features, embeddings)
+        return self._mixed(final, features, embeddings, seen), *coarse
 
     def answer(
         self,
@@ -172,9 +183,9 @@ class STSeg(OpenVocabSegmentor):
         seen: Tensor | None = None,
     ) -> Tensor:
         """In chunks of classes, where the head has a way to."""
-        del seen
         in_chunks = {"in_chunks": True} if getattr(self.head, "has_chunks", False) else {}
-        return self._decoded(features, embeddings, **in_chunks)[0]
+        final = self._decoded(features, embeddings, **in_chunks)[0]
+        return self._mixed(final, features, embeddings, seen)
 
     def _decoded(
         self, features: Mapping[str, Tensor], embeddings: ClassEmbeddings, **how: bool
@@ -183,6 +194,26 @@ class STSeg(OpenVocabSegmentor):
         guidance = [features[name] for name in GUIDANCE]
         outputs = self.head(cost, guidance, embeddings.embeds, **how)
         return tuple(embeddings.class_scores(scores) for scores in outputs)
+
+    def _mixed(
+        self,
+        final: Tensor,
+        features: Mapping[str, Tensor],
+        embeddings: ClassEmbeddings,
+        seen: Tensor | None,
+    ) -> Tensor:
+        if self.ensemble is None or self.training:
+            return final
+        clip = features.get("clip", features["dense"])
+        similar = CostVolume(clip, embeddings.embeds).mean()
+        own = embeddings.class_scores(self.text_encoder.logit_scale * similar)
+        return self.ensemble(final, own, seen)
+
+
+def _ensemble_of(cfg: CfgNode) -> GeometricEnsemble | None:
+    ensemble = cfg.MODEL.STSEG.ENSEMBLE
+    weights = (ensemble.ALPHA, ensemble.BETA)
+    return GeometricEnsemble(*weights) if any(weights) else None
 
 
 def _check_size(cfg: CfgNode, stride: int) -> None:
