@@ -1,10 +1,12 @@
 """Adaptation without labels on photographs: from CamVid to facades, over separately trained starts.
 
     python -m benchmarks.photographs --camvid DIR --facades DIR
+    python -m benchmarks.photographs --camvid DIR --facades DIR --world photos
 
-Every seed trains a start on CamVid (11 classes of street scenes, from CLIP-mini, which has seen
-drawn scenes only), evaluates it on CamVid's validation images and on the labelled facades (8 names,
-three of which CamVid has not), adapts it to the unlabelled ones, and evaluates that. A start
+Every seed trains a start on CamVid (11 classes of street scenes; from CLIP-mini, which has seen
+drawn scenes only, or from CLIP-photo of the extra `stseg[photos]`, which has seen photographs),
+evaluates it on CamVid's validation images and on the labelled facades (8 names, three of which
+CamVid has not), adapts it to the unlabelled ones, and evaluates that. A start
 that is sure of nothing is not adapted, and keeps its figures. The labels of the facades are used
 for nothing else. Finished runs are kept and an interrupted one resumes, so the
 same command goes on after a stop. DIR of CamVid holds images/{train,val}, labels/{train,val} and
@@ -28,16 +30,22 @@ from benchmarks.run_flags import add_jobs, check_counts, threads_of
 from stseg.utils import write_atomically
 
 START, ADAPTED = "start", "adapted"
-ROWS = {
-    START: Row("start, trained on CamVid", "camvid.yaml"),
-    ADAPTED: Row("adapted to facades", "adapt_camvid.yaml", START),
+#: By what the network had seen before: the config of a start, and that of its adaptation.
+WORLDS = {
+    "drawings": ("camvid.yaml", "adapt_camvid.yaml"),
+    "photos": ("camvid_photo.yaml", "adapt_camvid_photo.yaml"),
 }
 METRICS = ("mIoU", "fwIoU", "pACC")
 #: How a run ends whose start passes the gate nowhere, and what the table calls it.
 REFUSED = "SELF_TRAINING.GATE.THRESH: expected at least one class above"
 NOTHING_SURE = "not adapted: no class above the gate"
+#: Iterations of a start where the config's are not taken.
+ITERS = {"drawings": 900}
 #: Minutes of one core that a run of each row took, for the estimate.
-MINUTES = {START: 27, ADAPTED: 9}
+MINUTES = {
+    "drawings": {START: 27, ADAPTED: 9},
+    "photos": {START: 60, ADAPTED: 15},
+}
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -49,11 +57,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--camvid", type=Path, required=True, metavar="DIR")
     add("--facades", type=Path, required=True, metavar="DIR")
     add("--seeds", type=int, default=3, help="how many, from 0 (default: %(default)s)")
-    add("--iters", type=int, default=900, help="of a start (default: %(default)s)")
-    add("--out", type=Path, default=ROOT / "output" / "photographs", metavar="DIR")
+    add("--world", choices=list(WORLDS), default="drawings", help="what the network had seen"
+        " before CamVid (default: %(default)s)")  # fmt: skip
+    add("--iters", type=int, help="of a start (default: 900, or of photos the config's)")
+    add("--out", type=Path, metavar="DIR", help="(default: output/photographs, for photos another)")
     add_jobs(parser)
     args = parser.parse_args(argv)
     check_counts(parser, args, ("seeds", "iters", "jobs"))
+    name = "photographs" if args.world == "drawings" else f"photographs_{args.world}"
+    args.out = args.out or ROOT / "output" / name
+    args.iters = args.iters or ITERS.get(args.world)
     for folder in (args.camvid, args.facades):
         if not (folder / "names.json").is_file():
             parser.error(f"{folder}: expected a folder with names.json, got none there.")
@@ -68,19 +81,24 @@ def build_plan(args: argparse.Namespace) -> Plan:
         _entry("facades", facades, "train"),
     ]
     shared = ("DATASETS.FOLDERS", repr(folders), "SOLVER.AMP.ENABLED", "False")
+    start, adapted = WORLDS[args.world]
+    iters = ("SOLVER.MAX_ITER", str(args.iters)) if args.iters else ()
     return Plan(
         out=args.out.resolve(),
         data=args.out.resolve(),
         dataset="facades",
         threads=threads_of(args.jobs),
-        stage1=(*shared, "SOLVER.MAX_ITER", str(args.iters)),
+        stage1=(*shared, *iters),
         stage2=(
             *shared,
             *("SELF_TRAINING.IMAGES", str(facades / "images" / "unlabelled")),
             *("SELF_TRAINING.VOCABULARY", str(facades / "names.json")),
             *("SELF_TRAINING.SOURCE_VOCABULARY", str(camvid / "names.json")),
         ),
-        rows=ROWS,
+        rows={
+            START: Row("start, trained on CamVid", start),
+            ADAPTED: Row("adapted to facades", adapted, START),
+        },
     )
 
 
@@ -174,9 +192,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run, print and write the table."""
     args = parse_args(argv)
     plan = build_plan(args)
-    runs = [Run(plan, row, seed) for row in ROWS for seed in range(args.seeds)]
+    runs = [Run(plan, row, seed) for row in plan.rows for seed in range(args.seeds)]
     todo = [run for run in runs if not (run.results.exists() or is_refused(run))]
-    cost = sum(MINUTES[run.row] for run in todo)
+    cost = sum(MINUTES[args.world][run.row] for run in todo)
     print(f"{len(todo)} of {len(runs)} runs to do, about {cost} minutes of one core.", flush=True)
     try:
         for run in runs:

@@ -84,6 +84,17 @@ def test_every_seed_has_a_start_of_its_own_and_the_table_tells_the_spread(
     assert not calls and "0 of 6 runs to do, about 0 minutes" in capsys.readouterr().out
 
 
+def test_another_world_has_other_configs_and_a_folder_of_its_own(sets, calls, tmp_path):
+    args = photographs.parse_args([*sets, "--world", "photos"])
+    assert args.out.name == "photographs_photos"
+    assert photographs.parse_args(sets).out.name == "photographs"
+    flags = [*sets, "--world", "photos", "--out", str(tmp_path / "out"), "--seeds", "1"]
+    assert photographs.main(flags) == 0
+    trained = {config: opts for flag, config, opts in calls if flag == "--resume"}
+    assert set(trained) == {"camvid_photo", "adapt_camvid_photo"}
+    assert "SOLVER.MAX_ITER" not in trained["camvid_photo"]  # the config's
+
+
 def test_folders_without_names_are_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         photographs.parse_args(["--camvid", str(tmp_path), "--facades", str(tmp_path)])
