@@ -68,6 +68,9 @@ RULES = {
     "MODEL.LOSS.KIND": one_of(LOSS_KINDS),
     "MODEL.LOSS.IGNORED": one_of(IGNORED_KINDS),
     "MODEL.STSEG.IMAGE_SIZE": SIZE,
+    "MODEL.STSEG.IMAGE_SIZE_TEST": Rule(
+        f"{SIZE.text}, or []", lambda size: not len(size) or SIZE.is_good(size)
+    ),
     "MODEL.STSEG.DEA.NUM_HEADS": WHOLE_FROM_1,
     "MODEL.STSEG.DEA.FFN_RATIO": POSITIVE,
     "MODEL.STSEG.DEA.INIT": one_of(DEA_INITS),
@@ -195,7 +198,7 @@ def _add_head(cfg: CfgNode) -> None:
 
     cfg.MODEL.LOSS = CN()
     # "bce": binary cross entropy per class and pixel (SED). "softmax": cross entropy over classes
-    # (eq. 6 read literally).
+    # (eq. 6 read literally); then the confidences of a pixel are 1 together, too.
     cfg.MODEL.LOSS.KIND = "bce"
     # Unlabelled pixels under "bce": "negative" = of no class, as SED is trained; "masked" = left
     # out, the rule of stage 2: rounds of self-training refuse "negative", which would train away
@@ -208,6 +211,9 @@ def _add_stseg(cfg: CfgNode) -> None:
     cfg.MODEL.STSEG = CN()
     # Working size of the network, pixels (H, W): every image is resized to it whole (paper: 768).
     cfg.MODEL.STSEG.IMAGE_SIZE = [768, 768]
+    # The same in evaluation and for pseudo-labels; [] = IMAGE_SIZE. Training with crops of larger
+    # images costs less, and shows small things as large as they are here.
+    cfg.MODEL.STSEG.IMAGE_SIZE_TEST = []
     # Keep the decoder's gradient out of the stage maps that guide it, as SED does to spare a
     # pretrained tower. A tower that starts from random weights learns faster with it.
     cfg.MODEL.STSEG.GUIDANCE_DETACHED = True

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks import ablation_runs, unseen_photos
-from stseg.config import parse_entry
+from stseg.config import parse_entry, setup_cfg
 from stseg.structures import Vocabulary
 from tests.helpers.result_files import write_figures
 
@@ -79,36 +79,33 @@ def test_every_row_starts_where_it_should_and_the_table_tells_seen_from_unseen(
     trained = [(config, opts) for flag, config, opts in calls if flag == "--resume"]
     assert len(trained) == 3 + 3 + 1 + 1  # what CLIP-photo says by itself is not trained
     for config, opts in trained:
-        is_second = config == "adapt_camvid_photo"
+        is_second = config == "adapt_camvid_unseen"
         assert ("SELF_TRAINING.IMAGES" in opts) == is_second
         if is_second:
             assert f"seed{opts['SEED']}/" in opts["MODEL.WEIGHTS"]
         else:
-            assert opts["DATASETS.TRAIN"] == "('camvid_seen',)" and opts["SOLVER.MAX_ITER"] == "150"
-            assert "MODEL.STSEG.IMAGE_SIZE" not in opts  # but in evaluation
-    sizes = {o["MODEL.STSEG.IMAGE_SIZE"] for flag, _, o in calls if flag == "--eval-only"}
-    assert sizes == {"[576, 768]"}
+            assert opts["DATASETS.TRAIN"] == "('camvid_seen',)"
+            assert "SOLVER.MAX_ITER" not in opts  # the config's
     key = "MODEL.STSEG.ENSEMBLE.BETA"
     evaluated = {
-        (config, opts.get(key, "0"), opts["SEED"], Path(opts["MODEL.WEIGHTS"]).parent.name)
+        (config, opts.get(key, ""), opts["SEED"], Path(opts["MODEL.WEIGHTS"]).parent.name)
         for flag, config, opts in calls
         if flag == "--eval-only" and config != "photo_mini"
     }
     for seed in "012":
         for config, beta, weights in (
-            ("camvid_photo", "0.8", "baseline"),
-            ("camvid_photo", "0", "baseline"),
-            ("adapt_camvid_photo", "0.8", "st"),
-            ("camvid_photo", "0", "st"),
+            ("camvid_unseen", "", "baseline"),
+            ("camvid_unseen", "0.0", "baseline"),
+            ("adapt_camvid_unseen", "", "st"),
+            ("camvid_unseen", "0.0", "st"),
         ):
             assert (config, beta, seed, weights) in evaluated
-    assert {key in opts for config, opts in trained if config == "adapt_camvid_photo"} == {True}
+    assert all(key not in opts for _, opts in trained)
     (alone,) = [o for _, config, o in calls if config == "photo_mini"]
     assert alone["MODEL.WEIGHTS"] == "stseg://photos/photo_mini.pth"
     content = json.loads((tmp_path / "out" / "table.json").read_text())
     assert content["differences"]["st - baseline"]["unseen"]["mean"] == pytest.approx(5.0)
-    assert content["in_evaluation"]["baseline_decoder"] == list(unseen_photos.LARGE)
-    assert content["in_evaluation"]["baseline"][-2:] == ["MODEL.STSEG.ENSEMBLE.BETA", "0.8"]
+    assert content["in_evaluation"]["baseline_decoder"] == [key, "0.0"]
     assert content["command"][2] == "benchmarks.unseen_photos"
     assert "CLIP-photo alone" in capsys.readouterr().out
     calls.clear()
@@ -117,12 +114,22 @@ def test_every_row_starts_where_it_should_and_the_table_tells_seen_from_unseen(
     assert "About 0 minutes" in capsys.readouterr().out
 
 
-def test_figures_at_one_size_are_not_taken_for_those_at_another(
+def test_every_row_looks_at_pictures_of_one_size_and_gives_clip_one_weight():
+    for row in unseen_photos.ROWS.values():
+        cfg = setup_cfg(ablation_runs.CONFIGS / row.config, [*row.opts], device="cpu")
+        looked_at = cfg.MODEL.STSEG.IMAGE_SIZE_TEST or cfg.MODEL.STSEG.IMAGE_SIZE
+        assert list(looked_at) == [576, 768]
+        assert cfg.MODEL.CLIP.FINETUNE == "none"
+        assert cfg.MODEL.STSEG.ENSEMBLE.BETA == (0.8 if "camvid" in row.config else 0)
+
+
+def test_figures_of_one_weight_are_not_taken_for_those_of_another(
     camvid, calls, tmp_path, monkeypatch
 ):
-    flags = ["--camvid", str(camvid), "--out", str(tmp_path / "out"), "--rows", "baseline"]
+    flags = ["--camvid", str(camvid), "--out", str(tmp_path / "out"), "--rows", "baseline_decoder"]
     assert unseen_photos.main(flags) == 0
-    other = replace(unseen_photos.ROWS["baseline"], evaluation=("MODEL.STSEG.IMAGE_SIZE", "[9, 9]"))
-    monkeypatch.setitem(unseen_photos.ROWS, "baseline", other)
-    with pytest.raises(SystemExit, match=r"IMAGE_SIZE \[576, 768\] \(now \[9, 9\]\)"):
+    key = "MODEL.STSEG.ENSEMBLE.BETA"
+    other = replace(unseen_photos.ROWS["baseline_decoder"], evaluation=(key, "0.4"))
+    monkeypatch.setitem(unseen_photos.ROWS, "baseline_decoder", other)
+    with pytest.raises(SystemExit, match=r"ENSEMBLE.BETA 0.0 \(now 0.4\)"):
         unseen_photos.main(flags)

@@ -225,6 +225,42 @@ def test_the_decoder_is_as_deep_as_the_model_has_templates():
 def test_a_working_size_that_the_tower_cannot_divide_is_refused():
     with pytest.raises(ValueError, match=r"IMAGE_SIZE: expected multiples of 16.*Set \(48, 64\)"):
         STSeg(tiny_cfg(MODEL__CLIP__NAME=VIT_NAME, MODEL__STSEG__IMAGE_SIZE=[60, 64]))
+    with pytest.raises(
+        ValueError, match=r"IMAGE_SIZE_TEST: expected multiples of .*Set \(64, 64\)"
+    ):
+        build(MODEL__STSEG__IMAGE_SIZE_TEST=[90, 64])
+    with pytest.raises(ValueError, match=r"IMAGE_SIZE_TEST: expected \[height, width\].* or \[\]"):
+        setup_cfg(opts=["MODEL.STSEG.IMAGE_SIZE_TEST", "[64]"])
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5])
+def test_what_was_trained_by_a_softmax_answers_by_one(beta):
+    changes = {"MODEL__STSEG__ENSEMBLE__BETA": beta}
+    plain, exclusive = build(**changes), build(MODEL__LOSS__KIND="softmax", **changes)
+    (item,) = inputs((64, 64), labels=False)
+    seen = torch.tensor([True, True, True, True])
+    with torch.no_grad():
+        features = plain.eval().encode([item["image"].float()]).tensors
+        embeddings = plain.embed(VOCABULARY)
+        raw = plain.logits(features, embeddings, seen)[0]
+        for way in (exclusive.eval().logits, exclusive.answer):
+            found = way(features, embeddings, seen)
+            found = found[0] if isinstance(found, tuple) else found
+            torch.testing.assert_close(found.sigmoid(), raw.softmax(1), atol=1e-5, rtol=1e-4)
+    for one, two in zip(
+        *(m.train().logits(features, embeddings) for m in (plain, exclusive)), strict=True
+    ):
+        assert torch.equal(one, two)
+
+
+def test_evaluation_may_have_a_working_size_of_its_own():
+    small, large = build(), build(MODEL__STSEG__IMAGE_SIZE_TEST=[96, 128])
+    (item,) = inputs((80, 100))
+    assert small.train()([item]) == large.train()([item])
+    whole = build(MODEL__STSEG__IMAGE_SIZE=[96, 128])
+    with torch.no_grad():
+        answers = [model.eval()([item])[0]["sem_seg"] for model in (small, large, whole)]
+    assert torch.equal(answers[1], answers[2]) and not torch.equal(answers[0], answers[1])
 
 
 def test_a_config_from_before_templates_were_the_models_is_still_read(tmp_path):

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-#: Greatest logarithm of a probability that a logit can be told of in float32.
-_MOST = -1e-7
+from stseg.modeling.heads.odds import log_odds
 
 
 @dataclass(frozen=True)
@@ -48,5 +47,5 @@ class GeometricEnsemble:
         clip = F.interpolate(
             similar.float().log_softmax(1), logits.shape[-2:], mode="bilinear", align_corners=False
         )
-        mixed = ((1 - weight) * F.logsigmoid(logits) + weight * clip).clamp(max=_MOST)
-        return torch.where(weight > 0, mixed - torch.log(-torch.expm1(mixed)), logits)
+        mixed = log_odds((1 - weight) * F.logsigmoid(logits) + weight * clip)
+        return torch.where(weight > 0, mixed, logits)

@@ -65,6 +65,7 @@ class OpenVocabSegmentor(nn.Module):
         text_encoder: nn.Module,
         criterion: nn.Module,
         image_size: tuple[int, int] | None = None,
+        image_size_test: tuple[int, int] | None = None,
         tiles: Tiles | None = None,
         dtype: str = "fp32",
     ):
@@ -76,6 +77,7 @@ class OpenVocabSegmentor(nn.Module):
             image_size: (height, width) in pixels at which the network works; images are resized
                 to it whole, whatever their shape (paper, section 3: 768 x 768). None for a system
                 with an `encode` of its own that works at the images' sizes.
+            image_size_test: the same in evaluation, `image_size` if None or empty.
             tiles: evaluate by windows, or None for the whole image as the paper.
             dtype: "fp32", "bf16" or "fp16", what evaluation computes in; training and the text
                 encoder have keys of their own.
@@ -87,6 +89,7 @@ class OpenVocabSegmentor(nn.Module):
         self.text_encoder = text_encoder
         self.criterion = criterion
         self.image_size = None if image_size is None else tuple(image_size)
+        self.image_size_test = tuple(image_size_test) if image_size_test else self.image_size
         self.tiles = tiles
         self.dtype = check("MODEL.DTYPE", dtype)
         self.facts = WeightFacts()  # of the weights that are loaded next
@@ -109,13 +112,13 @@ class OpenVocabSegmentor(nn.Module):
             images: (3, H, W) float RGB in [0, 255] each, of any sizes.
 
         Returns:
-            Features of images resized to the working size; in training, where labels are padded
-            alike, after padding to a common size.
+            Features of images resized to the working size, of which evaluation may have its own;
+            in training, where labels are padded alike, after padding to a common size.
         """
         if self.training:
             batch = resize(pad_to_batch(images, self.pad_value()), self.image_size)
         else:
-            batch = torch.cat([resize(x[None], self.image_size) for x in images])
+            batch = torch.cat([resize(x[None], self.image_size_test) for x in images])
         with self._precision():
             tensors = self.extract(batch)
         return Features(tensors, tuple((x.shape[-2], x.shape[-1]) for x in images))

@@ -17,7 +17,7 @@ from stseg.config import check
 from stseg.modeling.encoders import build_clip, build_image_encoder, build_sam_encoder
 from stseg.modeling.heads import CosineHead as _cosine  # noqa: F401  only registration
 from stseg.modeling.heads import CostAwareDecoder as _decoder  # noqa: F401  likewise
-from stseg.modeling.heads import CostVolume, GeometricEnsemble
+from stseg.modeling.heads import CostVolume, GeometricEnsemble, log_odds
 from stseg.modeling.layers import DEA, SamGuidance
 from stseg.modeling.losses import SegmentationCriterion
 from stseg.modeling.meta_arch.base import OpenVocabSegmentor, published_classes
@@ -56,6 +56,7 @@ class STSeg(OpenVocabSegmentor):
         sam_zeroed: bool = False,
         pull_weight: float = 0.0,
         ensemble: GeometricEnsemble | None = None,
+        exclusive: bool = False,
         **shared,
     ):
         """Wire the parts.
@@ -70,6 +71,8 @@ class STSeg(OpenVocabSegmentor):
             sam_zeroed: a control, see the key MODEL.STSEG.DEA.SAM_ZEROED.
             pull_weight: of the loss 1 - cos(F_cv, F_c), at least 0.
             ensemble: of CLIP's own answer with the decoder's in evaluation, or None.
+            exclusive: the decoder's probabilities are a softmax over the classes, as it was trained
+                by cross entropy over them, in place of a sigmoid each.
             **shared: keywords of `OpenVocabSegmentor`.
 
         Raises:
@@ -92,7 +95,7 @@ class STSeg(OpenVocabSegmentor):
         self._experts = LatestExperts()
         self.sam_zeroed = sam_zeroed
         self.pull_weight = check("MODEL.STSEG.DEA.PULL_WEIGHT", pull_weight)
-        self.ensemble = ensemble
+        self.ensemble, self.exclusive = ensemble, exclusive
         if ensemble is not None:
             self.asks_seen = True
             self.assumed_classes = published_classes()
@@ -119,7 +122,9 @@ class STSeg(OpenVocabSegmentor):
             "criterion": SegmentationCriterion(cfg),
             "guidance_detached": cfg.MODEL.STSEG.GUIDANCE_DETACHED,
             "ensemble": _ensemble_of(cfg),
+            "exclusive": cfg.MODEL.LOSS.KIND == "softmax",
             "image_size": cfg.MODEL.STSEG.IMAGE_SIZE,
+            "image_size_test": cfg.MODEL.STSEG.IMAGE_SIZE_TEST,
             "tiles": build_tiles(cfg),
             "dtype": cfg.MODEL.DTYPE,
         }
@@ -174,7 +179,9 @@ class STSeg(OpenVocabSegmentor):
         `seen` is None.
         """
         final, *coarse = self._decoded(features, embeddings)
-        return self._mixed(final, features, embeddings, seen), *coarse
+        if self.training:
+            return final, *coarse
+        return self._told(final, features, embeddings, seen), *coarse
 
     def answer(
         self,
@@ -185,7 +192,7 @@ class STSeg(OpenVocabSegmentor):
         """In chunks of classes, where the head has a way to."""
         in_chunks = {"in_chunks": True} if getattr(self.head, "has_chunks", False) else {}
         final = self._decoded(features, embeddings, **in_chunks)[0]
-        return self._mixed(final, features, embeddings, seen)
+        return self._told(final, features, embeddings, seen)
 
     def _decoded(
         self, features: Mapping[str, Tensor], embeddings: ClassEmbeddings, **how: bool
@@ -195,14 +202,17 @@ class STSeg(OpenVocabSegmentor):
         outputs = self.head(cost, guidance, embeddings.embeds, **how)
         return tuple(embeddings.class_scores(scores) for scores in outputs)
 
-    def _mixed(
+    def _told(
         self,
         final: Tensor,
         features: Mapping[str, Tensor],
         embeddings: ClassEmbeddings,
         seen: Tensor | None,
     ) -> Tensor:
-        if self.ensemble is None or self.training:
+        """The decoder's scores as logits of what is answered."""
+        if self.exclusive:
+            final = log_odds(final.float().log_softmax(1))
+        if self.ensemble is None:
             return final
         clip = features.get("clip", features["dense"])
         similar = CostVolume(clip, embeddings.embeds).mean()
@@ -217,13 +227,14 @@ def _ensemble_of(cfg: CfgNode) -> GeometricEnsemble | None:
 
 
 def _check_size(cfg: CfgNode, stride: int) -> None:
-    size = tuple(cfg.MODEL.STSEG.IMAGE_SIZE)
-    if any(side % stride for side in size):
-        near = tuple(max(side // stride, 1) * stride for side in size)
-        raise ValueError(
-            f"MODEL.STSEG.IMAGE_SIZE: expected multiples of {stride}, the coarsest stride of "
-            f"{cfg.MODEL.CLIP.NAME}, got {size}. Set {near}."
-        )
+    for key in ("IMAGE_SIZE", "IMAGE_SIZE_TEST"):
+        size = tuple(cfg.MODEL.STSEG[key])
+        if any(side % stride for side in size):
+            near = tuple(max(side // stride, 1) * stride for side in size)
+            raise ValueError(
+                f"MODEL.STSEG.{key}: expected multiples of {stride}, the coarsest stride of "
+                f"{cfg.MODEL.CLIP.NAME}, got {size}. Set {near}."
+            )
 
 
 def build_sam_side(cfg: CfgNode, shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
