@@ -94,7 +94,7 @@ def test_without_a_gpu_the_cpu_is_used(monkeypatch):
 def test_every_config_loads_and_names_data_sets_that_exist(path):
     cfg = setup_cfg(path)
     assert path.read_text().startswith("# ")
-    if path.stem in ("camvid", "camvid_photo", "camvid_unseen"):  # their folders come with the command line
+    if path.stem in ("camvid", "camvid_photo", "camvid_unseen"):  # folders of the command line
         return
     assert set(cfg.DATASETS.TRAIN) | set(cfg.DATASETS.TEST) <= set(DatasetCatalog)
 
