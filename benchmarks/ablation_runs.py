@@ -96,9 +96,14 @@ class Run:
         return self.folder / "eval" / self.plan.dataset / "results.json"
 
     @property
+    def is_trained(self) -> bool:
+        """Trained by an earlier call."""
+        return (self.folder / "done.json").exists()
+
+    @property
     def is_done(self) -> bool:
         """Trained and evaluated by an earlier call."""
-        return (self.folder / "done.json").exists() and self.results.exists()
+        return self.is_trained and self.results.exists()
 
     def settings(self) -> list[str]:
         """Keys and values that make the run what it is; paths are not among them."""
@@ -113,9 +118,9 @@ class Run:
         """
         from stseg.checkpoint import write_json
 
-        done = self.folder / "done.json"
-        if done.exists():
+        if self.is_trained:
             return
+        done = self.folder / "done.json"
         if self.spec.weights or not self.spec.trained:
             write_json(str(done), {})
             return

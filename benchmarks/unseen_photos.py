@@ -21,8 +21,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from benchmarks.ablation import run_all, tabulate, without_nan
 from benchmarks.ablation_runs import ROOT, Plan, Row, Run
@@ -90,8 +91,7 @@ def build_plan(args: argparse.Namespace) -> Plan:
     seen = [name for name in names if name not in UNSEEN]
     out.mkdir(parents=True, exist_ok=True)
     marked = out / "names.json"
-    asked = [[name, *UNSEEN.get(name, ())] for name in names]
-    write_atomically(marked, json.dumps({"classes": asked, "seen": seen, "ignore": 255}).encode())
+    write_names(names, marked)
     kept = {names.index(name): place for place, name in enumerate(seen)}
     train = {
         "name": "camvid_seen",
@@ -101,14 +101,8 @@ def build_plan(args: argparse.Namespace) -> Plan:
         "values": [list(pair) for pair in kept.items()],
         "ignore": [*(i for i in range(len(names)) if i not in kept), 255],
     }
-    val = {
-        "name": "camvid_val",
-        "images": str(camvid / "images" / "val"),
-        "labels": str(camvid / "labels" / "val"),
-        "names": str(marked),
-    }
     iters = ("SOLVER.MAX_ITER", str(args.iters)) if args.iters else ()
-    shared = ("DATASETS.FOLDERS", repr([train, val]))
+    shared = ("DATASETS.FOLDERS", repr([train, val_entry(camvid, marked)]))
     return Plan(
         out=out,
         data=out,
@@ -122,6 +116,31 @@ def build_plan(args: argparse.Namespace) -> Plan:
         ),
         rows=ROWS,
     )
+
+
+def write_names(
+    names: Sequence[str], path: Path, wrong: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Write a names file with marks and the words beside unseen names.
+
+    Args:
+        names: of all classes.
+        path: of the file.
+        wrong: names to go by in the place of some; stage 1 had no masks of such a name.
+    """
+    asked = [[wrong[n]] if n in wrong else [n, *UNSEEN.get(n, ())] for n in names]
+    seen = [n for n in names if n not in {*UNSEEN, *wrong}]
+    write_atomically(path, json.dumps({"classes": asked, "seen": seen, "ignore": 255}).encode())
+
+
+def val_entry(camvid: Path, names: Path) -> dict[str, str]:
+    """CamVid's labelled images of val under the names of a file, for DATASETS.FOLDERS."""
+    return {
+        "name": "camvid_val",
+        "images": str(camvid / "images" / "val"),
+        "labels": str(camvid / "labels" / "val"),
+        "names": str(names),
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,20 +11,14 @@ import pytest
 from benchmarks import ablation_runs, unseen_photos
 from stseg.config import parse_entry, setup_cfg
 from stseg.structures import Vocabulary
+from tests.helpers.camvid import NAMES, write_camvid
 from tests.helpers.result_files import write_figures
-
-NAMES = ["sky", "building", "pole", "road", "pavement", "tree"]
-NAMES += ["sign symbol", "fence", "car", "pedestrian", "bicyclist"]
 
 
 @pytest.fixture
 def camvid(tmp_path):
     """A folder that looks like the data set."""
-    root = tmp_path / "camvid"
-    for part in ("images/train", "images/val", "labels/train", "labels/val"):
-        (root / part).mkdir(parents=True)
-    (root / "names.json").write_text(json.dumps({"classes": NAMES, "ignore": 255}))
-    return root
+    return write_camvid(tmp_path / "camvid")
 
 
 @pytest.fixture
