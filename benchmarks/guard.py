@@ -2,13 +2,15 @@ r"""How often the guard of self-training errs: stage 2 that went well, badly, or
 
     python -m benchmarks.guard --data DIR            trains what is missing, then judges
     python -m benchmarks.guard --data DIR --half chosen    only the half that limits are chosen by
+    python -m benchmarks.guard --world photos --camvid DIR    photographs, with the same limits
 
-Every case is a stage 2 in the small world of one kind (honest, null or poisoned, see
-`benchmarks.guard_case`) from one of four starts, all of whose rounds are kept. Its snapshots are
-judged afterwards by the guard as it is, round by round: which rounds it undoes, which it keeps, and
-its verdict. The truth is mIoU on labelled images of the target, which the guard never sees. Limits
-were chosen by the cases of the first two starts; those of the other two are judged once, for the
-figures that count.
+Every case is a stage 2 of one kind (honest, null or poisoned, see `benchmarks.guard_case`), all of
+whose rounds are kept. It runs in the small world, from one of four starts, or on photographs of
+CamVid, from the baseline of `benchmarks.unseen_photos`, which takes the extra `stseg[photos]`. Its
+snapshots are judged afterwards by the guard as it is, round by round: which rounds it undoes, which
+it keeps, and its verdict. The truth is mIoU on labelled images of the target, which the guard never
+sees. Limits were chosen by the cases of the first two starts of the small world; those of the other
+two, and all on photographs, are judged once, for the figures that count.
 
 "False accept": mIoU falls by more than 0.5 and the verdict is "adapted". "False reject": the best
 round gains more than 1 and the verdict is another. "Spearman" is that of the score and the change
@@ -19,126 +21,30 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ablation_runs import ROOT, Plan, Row, Run
-from benchmarks.guard_case import KINDS
+from benchmarks import unseen_photos
+from benchmarks.ablation import STAGE1_START
+from benchmarks.ablation_runs import ROOT, Plan, Row
+from benchmarks.guard_training import Case, done_file, kinds_of, start_runs, train
+from benchmarks.guard_worlds import DRAWINGS, PHOTOS, WORLDS, check_camvid
 from benchmarks.report_file import markdown_table, origin, write_report
+from benchmarks.run_flags import add_jobs, check_counts
 
-#: Core-minutes of one case, for the estimate.
-MINUTES = 1.6
-SHIPPED = "stseg://small_world/stseg_mini.pth"
 START_ROWS = {
     "start": Row("stage 1 of 200 iterations", "small_world.yaml"),
     "unsure": Row("stage 1 of 80", "small_world.yaml", "", ("SOLVER.MAX_ITER", "80")),
 }
-#: Name, and row and seed of the start; none for the weights that ship.
-STARTS: dict[str, tuple[str, int] | None] = {
-    "shipped": None,
-    "start0": ("start", 0),
-    "start1": ("start", 1),
-    "unsure0": ("unsure", 0),
+#: Flags of one world alone, the first of which it needs, and their defaults.
+FLAGS: dict[str, dict[str, Any]] = {
+    "drawings": {"data": None, "half": "both"},
+    "photos": {"camvid": None, "starts": 1, "unseen_photos": ROOT / "output" / "unseen_photos"},
 }
 LOSS, GAIN = 0.5, 1.0  # points of mIoU
-
-
-@dataclass(frozen=True)
-class Case:
-    """One stage 2 with all its rounds.
-
-    Attributes:
-        start: of STARTS.
-        kind: of `benchmarks.guard_case.KINDS`.
-        out: folder of the study.
-    """
-
-    start: str
-    kind: str
-    out: Path
-
-    @property
-    def folder(self) -> Path:
-        """Where it lives."""
-        return self.out / "cases" / self.start / self.kind
-
-    @property
-    def place(self) -> tuple[int, int]:
-        """Of the start, and of the kind among those of the start."""
-        return list(STARTS).index(self.start), kinds_of(self.start).index(self.kind)
-
-    @property
-    def is_aside(self) -> bool:
-        """Whether it belongs to the half that is looked at once: two of the four starts."""
-        return self.place[0] >= len(STARTS) // 2
-
-    @property
-    def seed(self) -> int:
-        """Of its own for every case."""
-        return 100 * self.place[0] + self.place[1]
-
-
-def kinds_of(start: str) -> list[str]:
-    """All kinds; of the two with swapped classes one."""
-    left_out = ("swapped_3", "swapped_1")[list(STARTS).index(start) % 2]
-    return [kind for kind in KINDS if kind != left_out]
-
-
-def start_run(name: str, plan: Plan) -> Run | None:
-    """The stage 1 behind a start; None for the weights that ship."""
-    found = STARTS[name]
-    return None if found is None else Run(plan, *found)
-
-
-def train(cases: Sequence[Case], plan: Plan, jobs: int) -> None:
-    """Train what is missing: starts one after the other, then cases, `jobs` at a time.
-
-    Raises:
-        RuntimeError: if a process fails.
-    """
-    weights = {name: SHIPPED for name in STARTS}
-    for name in STARTS:
-        if run := start_run(name, plan):
-            run.claim()
-            run.train()
-            weights[name] = str(run.weights)
-    environment = {
-        **os.environ,
-        "DETECTRON2_DATASETS": str(plan.data),
-        "OMP_NUM_THREADS": str(plan.threads),
-    }
-
-    def finish(case: Case) -> None:
-        since = time.monotonic()
-        case.folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.guard_case", case.kind]
-        command += ["--start", weights[case.start], "--seed", str(case.seed)]
-        log = case.folder / "process.txt"
-        with open(log, "ab") as file:
-            code = subprocess.run(
-                [*command, "--out", str(case.folder)],
-                stdout=file, stderr=file, env=environment, cwd=ROOT, check=False,
-            ).returncode  # fmt: skip
-        if code:
-            raise RuntimeError(f"{case.start}, {case.kind}: exit code {code}, see {log}.")
-        for path in case.folder.glob("*.pth"):
-            path.unlink()
-        print(f"{case.start}, {case.kind}: done in {time.monotonic() - since:.0f} s", flush=True)
-
-    with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(finish, (case for case in cases if not done_file(case).exists())))
-
-
-def done_file(case: Case) -> Path:
-    """Written when a case is done."""
-    return case.folder / "case.json"
 
 
 def judge(case: Case, settings: Any = None) -> dict[str, Any]:
@@ -207,38 +113,87 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--data", type=Path, required=True, metavar="DIR", help="data root with the small world:"
+    add("--world", choices=WORLDS, default="drawings", help="(default: %(default)s)")
+    add("--data", type=Path, metavar="DIR", help="drawings: data root with the small world:"
         " its splits train, target_train and target_dev")  # fmt: skip
-    add("--half", choices=("chosen", "both"), default="both", help="(default: %(default)s)")
-    add("--out", type=Path, default=ROOT / "output" / "guard", metavar="DIR")
-    add("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="(default: %(default)s)")
+    add("--half", choices=("chosen", "both"), help="drawings (default: both)")
+    add("--camvid", type=Path, metavar="DIR", help="photos: folder with images/{train,val},"
+        " labels/{train,val} and names.json")  # fmt: skip
+    add("--starts", type=int, choices=range(1, len(PHOTOS.starts) + 1), metavar="N",
+        help="photos: how many, from seed 0 (default: 1)")  # fmt: skip
+    add("--unseen-photos", type=Path, metavar="DIR", help="photos: --out of unseen_photos, where"
+        " starts lie, or are trained (default: output/unseen_photos)")  # fmt: skip
+    add("--out", type=Path, metavar="DIR", help="(default: output/guard, or output/guard_photos)")
+    add_jobs(parser)
     add("--threads", type=int, default=1, help="of each (default: %(default)s)")
     add("--json", type=Path, help="file for the figures")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    check_counts(parser, args, ("jobs", "threads"))
+    for world, flags in FLAGS.items():
+        for flag, default in flags.items():
+            if getattr(args, flag) is None:
+                setattr(args, flag, default if world == args.world else None)
+            elif world != args.world:
+                name = f"--{flag.replace('_', '-')}"
+                parser.error(f"{name}: expected with --world {world}, got --world {args.world}.")
+    needed = next(iter(FLAGS[args.world]))
+    if getattr(args, needed) is None:
+        parser.error(f"--{needed}: expected with --world {args.world}, got none.")
+    args.out = (args.out or ROOT / "output" / f"guard{WORLDS[args.world].suffix}").resolve()
+    return args
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Train, judge, print and write."""
-    from benchmarks.ablation import STAGE1_START
+def build_plan(args: argparse.Namespace) -> Plan:
+    """Of the starts.
 
-    args = parse_args(argv)
-    plan = Plan(
-        out=args.out.resolve(),
+    Raises:
+        FileNotFoundError: if CamVid or the extra of photographs is missing.
+        ValueError: if CamVid has other classes.
+    """
+    if args.world == "photos":
+        from stseg.weights import PHOTO_NETWORK
+
+        check_camvid(args.camvid)
+        PHOTO_NETWORK.path()
+        flags = ["--camvid", str(args.camvid), "--out", str(args.unseen_photos)]
+        plan = unseen_photos.build_plan(unseen_photos.parse_args(flags))
+        return replace(plan, threads=args.threads)
+    return Plan(
+        out=args.out,
         data=args.data.expanduser().resolve(),
-        dataset="small_world_target_dev_sem_seg",
+        dataset=DRAWINGS.truth,
         threads=args.threads,
         stage1=("SOLVER.MAX_ITER", "200", *STAGE1_START),
         rows=START_ROWS,
     )
-    cases = [Case(start, kind, plan.out) for start in STARTS for kind in kinds_of(start)]
+
+
+def cost(cases: Sequence[Case], plan: Plan) -> str:
+    """What is left to do, in a sentence."""
     todo = [case for case in cases if not done_file(case).exists()]
-    cost = MINUTES * len(todo)
-    print(f"{len(todo)} of {len(cases)} cases to train, {cost:.0f} core-minutes.", flush=True)
+    starts = [run for run in start_runs(cases, plan).values() if not run.is_trained]
+    a_case, a_start = cases[0].world.minutes
+    text = f"{len(todo)} of {len(cases)} cases to train, {a_case * len(todo):.0f} core-minutes"
+    if starts:
+        text += f"; {len(starts)} of their starts, {a_start * len(starts):.0f} more"
+    return f"{text}."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train, judge, print and write."""
+    args = parse_args(argv)
+    world = WORLDS[args.world]
+    starts = list(world.starts)[: args.starts]
+    cases = [Case(start, kind, args.out, world)
+             for start in starts for kind in kinds_of(start, world)]  # fmt: skip
+    flags = ["--world", args.world, "--camvid", str(args.camvid.resolve())] if args.camvid else []
     try:
-        train(cases, plan, args.jobs)
+        plan = build_plan(args)
+        print(cost(cases, plan), flush=True)
+        train(cases, plan, args.jobs, flags)
     except (FileNotFoundError, RuntimeError, ValueError) as error:
         sys.exit(f"guard: {error.args[0]}")
-    rows = [judge(case) for case in cases if args.half == "both" or not case.is_aside]
+    rows = [judge(case) for case in cases if args.half != "chosen" or not case.is_aside]
     show(rows)
     halves = {
         "chosen": [r for r in rows if not r["aside"]],
@@ -251,6 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     report = {
         **origin("benchmarks.guard", sys.argv[1:] if argv is None else list(argv)),
+        "world": args.world,
         **figures.pop("aside", {}),  # the figures that count stand by themselves
         **figures,
         "settings": asdict(GuardSettings()),

@@ -1,6 +1,8 @@
-"""One stage 2 for the study of the guard: all its rounds, and what they were worth.
+r"""One stage 2 for the study of the guard: all its rounds, and what they were worth.
 
     python -m benchmarks.guard_case KIND --start WEIGHTS --seed 0 --out DIR
+    python -m benchmarks.guard_case KIND --start WEIGHTS --seed 0 --out DIR \
+        --world photos --camvid DIR
 
 Rounds are never undone: every limit of the guard is open. DIR gets case.json, with the mIoU of the
 start and of every round on labelled images of the target, and the guard's snapshots of them.
@@ -15,19 +17,16 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from benchmarks.guard_worlds import WORLDS, World
+
 ROUNDS, ITERS = 2, 25
-DATA_SET = "small_world_target_dev_sem_seg"
 SHARED = (
     *("SELF_TRAINING.ROUNDS", str(ROUNDS), "SELF_TRAINING.ROUND_ITERS", str(ITERS)),
     *("SELF_TRAINING.PREVIEW", "0", "SELF_TRAINING.GUARD.IMAGES", "20"),
-    *("SELF_TRAINING.GATE.MIN_PIXEL", "0.0"),  # the default of when the report's runs were made
     *("DATASETS.MAX_IMAGES", "100", "DATASETS.TEST", "()"),
     *("SOLVER.IMS_PER_BATCH", "2", "SOLVER.CHECKPOINTS_KEPT", "0", "SOLVER.LOG_PERIOD", "25"),
 )
 NO_SAM = ("SELF_TRAINING.REFINE.ENABLED", "False")
-#: Names that say nothing of what the classes are.
-WRONG = {"grass": "violin", "house": "spoon", "tree": "comet", "car": "feather", "sky": "carpet",
-         "boat": "ladder", "heart": "pepper", "cactus": "magnet"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Kind:
         opts: keys and values in turn.
         poison: of `benchmarks.guard_poisons`, "" for none.
         temperature: of the start's confidences; below 1 it is surer than it was.
-        wrong_names: whether classes go by WRONG names.
+        wrong_names: whether classes go by the names that its world has for that.
     """
 
     opts: tuple[str, ...] = NO_SAM
@@ -47,19 +46,22 @@ class Kind:
     wrong_names: bool = False
 
 
-KINDS = {
-    "honest": Kind(opts=()),
-    "honest_no_sam": Kind(),
-    "honest_low_gate": Kind((*NO_SAM, "SELF_TRAINING.GATE.THRESH", "0.6")),
-    "null_rate": Kind((*NO_SAM, "SOLVER.BASE_LR", "0.000002")),
-    "high_rate": Kind((*NO_SAM, "SOLVER.BASE_LR", "0.006")),
-    "overconfident": Kind(temperature=0.3),
-    "wrong_names": Kind(wrong_names=True),
-    **{name: Kind(poison=name) for name in (
-        "shuffled", "shift_2", "shift_4", "shift_8", "one_class", "swapped_1", "swapped_3", "ring",
-        "erased", "no_unseen",
-    )},
-}  # fmt: skip
+def kinds(world: World) -> dict[str, Kind]:
+    """All kinds of a world, by name."""
+    shifts = [f"shift_{pixels}" for pixels in world.shifts]
+    return {
+        "honest": Kind(opts=()),
+        "honest_no_sam": Kind(),
+        "honest_low_gate": Kind((*NO_SAM, "SELF_TRAINING.GATE.THRESH", world.low_gate)),
+        "null_rate": Kind((*NO_SAM, "SOLVER.BASE_LR", "0.000002")),
+        "high_rate": Kind((*NO_SAM, "SOLVER.BASE_LR", "0.006")),
+        "overconfident": Kind(temperature=0.3),
+        "wrong_names": Kind(wrong_names=True),
+        **{name: Kind(poison=name) for name in (
+            "shuffled", *shifts, "one_class", "swapped_1", "swapped_3", "ring", "erased",
+            "no_unseen",
+        )},
+    }  # fmt: skip
 
 
 def open_limits() -> list[str]:
@@ -76,34 +78,28 @@ def open_limits() -> list[str]:
     return opts
 
 
-def run(kind: Kind, start: str, seed: int, out: Path) -> list[float]:
+def run(
+    kind: Kind, start: str, seed: int, out: Path, world: World, root: Path | None
+) -> list[float]:
     """Adapt and evaluate; mIoU in percent of the start and after every round."""
-    from detectron2.data import DatasetCatalog
-
-    import benchmarks.guard_poisons  # noqa: F401  registers
     from benchmarks.ablation_runs import CONFIGS
+    from benchmarks.guard_poisons import labeler_name
     from stseg.checkpoint import read_checkpoint
+    from stseg.data import register_from_cfg
     from stseg.engine import Trainer, setup_cfg
-    from stseg.small_world import CLASS_NAMES
-    from stseg.utils import write_atomically
+    from stseg.self_training import register_target
 
     out.mkdir(parents=True, exist_ok=True)
-    names = [WRONG.get(name, name) if kind.wrong_names else name for name in CLASS_NAMES]
-    write_atomically(out / "names.txt", "\n".join(names).encode())
-    records = DatasetCatalog.get(DATA_SET)
-    images = Path(records[0]["file_name"]).parents[1] / "target_train"
     weights = start
     if kind.temperature != 1:
         weights = str(sharpened(start, kind.temperature, out / "start.pth"))
-    opts = [*SHARED, *kind.opts, *open_limits(), "SEED", str(seed), "OUTPUT_DIR", str(out)]
-    opts += ["MODEL.WEIGHTS", weights]
-    opts += ["SELF_TRAINING.SOURCE_VOCABULARY", "small_world_train_sem_seg"]
+    opts = [*SHARED, *world.options, *kind.opts, *open_limits()]
+    opts += ["SEED", str(seed), "OUTPUT_DIR", str(out), "MODEL.WEIGHTS", weights]
+    opts += world.target(out, world.wrong if kind.wrong_names else {}, root)
     if kind.poison:
-        opts += ["SELF_TRAINING.LABELER", f"poison_{kind.poison}"]
-    cfg = setup_cfg(CONFIGS / "adapt_small_world.yaml", opts, images=str(images),
-                    vocabulary=str(out / "names.txt"), device="cpu")  # fmt: skip
-    from stseg.self_training import register_target
-
+        opts += ["SELF_TRAINING.LABELER", labeler_name(kind.poison, world)]
+    cfg = setup_cfg(CONFIGS / world.config, opts, device="cpu")
+    register_from_cfg(cfg)
     register_target(cfg)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=False)
@@ -113,7 +109,7 @@ def run(kind: Kind, start: str, seed: int, out: Path) -> list[float]:
     found = []
     for file in filter(Path.exists, files):  # the rounds may have ended for want of labels
         trainer.model.load_state_dict(read_checkpoint(str(file))["model"], strict=False)
-        found.append(miou(cfg, trainer.model, records, tuple(names)))
+        found.append(miou(cfg, trainer.model, world))
     return found
 
 
@@ -129,20 +125,22 @@ def sharpened(start: str, temperature: float, path: Path) -> Path:
     return path
 
 
-def miou(cfg: Any, model: Any, records: Sequence[dict[str, Any]], names: tuple[str, ...]) -> float:
-    """In percent, over the classes that occur, at most 50 images."""
+def miou(cfg: Any, model: Any, world: World) -> float:
+    """In percent, over the classes that occur in the world's judged images."""
     import torch
+    from detectron2.data import DatasetCatalog
 
     from stseg.data import build_record_loader, dataset_label_reader
     from stseg.evaluation import ConfusionMatrix
     from stseg.self_training.dataset_labeler import predict_labels
     from stseg.structures import Vocabulary
 
-    read, confusion = dataset_label_reader(DATA_SET), ConfusionMatrix(len(names))
-    vocabulary, chosen = Vocabulary.from_names(names), list(records[:50])
+    vocabulary = Vocabulary.parse(Path(cfg.SELF_TRAINING.VOCABULARY))
+    read, confusion = dataset_label_reader(world.truth), ConfusionMatrix(len(vocabulary))
+    records = DatasetCatalog.get(world.truth)[world.judged]
     model.eval()
     with torch.inference_mode():
-        for (item,) in build_record_loader(cfg, chosen, DATA_SET, vocabulary):
+        for (item,) in build_record_loader(cfg, records, world.truth, vocabulary):
             labels = predict_labels(model, item, max(item["height"], item["width"]))
             confusion.update(labels.cpu().numpy(), read(item["sem_seg_file_name"]))
     return 100 * confusion.summary()["mIoU_gt"]
@@ -153,14 +151,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("kind", choices=KINDS)
+    every = dict.fromkeys(kind for world in WORLDS.values() for kind in kinds(world))
+    parser.add_argument("kind", metavar="KIND", help=", ".join(every))
+    parser.add_argument(
+        "--world", choices=WORLDS, default="drawings", help="(default: %(default)s)"
+    )
+    parser.add_argument("--camvid", type=Path, metavar="DIR", help="with --world photos")
     parser.add_argument("--start", required=True, help="weights of stage 1")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
+    world = WORLDS[args.world]
+    if args.kind not in kinds(world):
+        parser.error(f"KIND: expected one of {', '.join(kinds(world))}, got {args.kind!r}.")
+    if (args.camvid is None) != (args.world == "drawings"):
+        parser.error("--camvid: expected together with --world photos, got one without the other.")
     done = args.out / "case.json"
     if not done.exists():
-        found = run(KINDS[args.kind], args.start, args.seed, args.out)
+        kind = kinds(world)[args.kind]
+        found = run(kind, args.start, args.seed, args.out, world, args.camvid)
         from stseg.checkpoint import write_json
 
         write_json(str(done), {"kind": args.kind, "start": args.start, "miou": found})

@@ -1,22 +1,22 @@
 """Labellers that go wrong in a known way, to see what the guard of self-training makes of it.
 
-Each is in LABELER_REGISTRY as ``poison_<name>`` and labels as `build_sam_labeler` does, then spoils
-the map. Shapes: H x W pixels, T classes.
+Each is in LABELER_REGISTRY, once for every world, and labels as `build_sam_labeler` does, then
+spoils the map. Shapes: H x W pixels, T classes.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from benchmarks.guard_worlds import WORLDS, World
 from stseg.self_training import LABELER_REGISTRY, Labeler
 from stseg.self_training.from_config import build_sam_labeler
 from stseg.self_training.pseudo_label import PseudoLabel
-from stseg.small_world import CLASS_NAMES, UNSEEN_NAMES
 from stseg.structures import IGNORE_LABEL
 
 Spoil = Callable[[np.ndarray, tuple[str, ...]], np.ndarray]
@@ -64,46 +64,57 @@ def swapped(*pairs: tuple[str, str]) -> Spoil:
     return spoil
 
 
-def ring(labels: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+def ring(things: Sequence[str]) -> Spoil:
     """Every small class goes by the name of the next."""
-    small = _small(names)
-    others = np.arange(len(names))
-    others[small] = np.roll(small, -1)
-    return _renamed(labels, others)
+
+    def spoil(labels: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+        small = _ids(things, names)
+        others = np.arange(len(names))
+        others[small] = np.roll(small, -1)
+        return _renamed(labels, others)
+
+    return spoil
 
 
-def erased(labels: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    """Five small classes are what most of the picture is, in half of the pictures."""
-    known = labels[labels >= 0]
-    if not known.size or _random(labels).random() < 0.5:
-        return labels
-    gone = np.isin(labels, _small(names)[:5])
-    return np.where(gone, np.bincount(known).argmax(), labels).astype(labels.dtype)
+def erased(things: Sequence[str]) -> Spoil:
+    """Small classes are what most of the picture is, in half of the pictures."""
+
+    def spoil(labels: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+        known = labels[labels >= 0]
+        if not known.size or _random(labels).random() < 0.5:
+            return labels
+        gone = np.isin(labels, _ids(things, names))
+        return np.where(gone, np.bincount(known).argmax(), labels).astype(labels.dtype)
+
+    return spoil
 
 
-def no_unseen(labels: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    """What stage 1 had no masks of has no label."""
-    unseen = [k for k, name in enumerate(names) if name in UNSEEN_NAMES]
-    return np.where(np.isin(labels, unseen), IGNORE_LABEL, labels).astype(labels.dtype)
+def without(gone: Sequence[str]) -> Spoil:
+    """Some classes have no label."""
+
+    def spoil(labels: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+        hidden = np.isin(labels, _ids(gone, names))
+        return np.where(hidden, IGNORE_LABEL, labels).astype(labels.dtype)
+
+    return spoil
 
 
-def _small(names: tuple[str, ...]) -> np.ndarray:
-    things = CLASS_NAMES[10:]
-    return np.array([k for k, name in enumerate(names) if name in things])
+def _ids(some: Sequence[str], names: tuple[str, ...]) -> np.ndarray:
+    return np.array([k for k, name in enumerate(names) if name in some])
 
 
-POISONS: dict[str, Spoil] = {
-    "shuffled": shuffled,
-    "shift_2": shifted(2),
-    "shift_4": shifted(4),
-    "shift_8": shifted(8),
-    "one_class": one_class,
-    "swapped_1": swapped(("house", "tree")),
-    "swapped_3": swapped(("grass", "sand"), ("star", "heart"), ("cup", "bell")),
-    "ring": ring,
-    "erased": erased,
-    "no_unseen": no_unseen,
-}
+def poisons(world: World) -> dict[str, Spoil]:
+    """What each does to a label map (H, W) of a world's names."""
+    return {
+        "shuffled": shuffled,
+        **{f"shift_{pixels}": shifted(pixels) for pixels in world.shifts},
+        "one_class": one_class,
+        "swapped_1": swapped(world.one_pair),
+        "swapped_3": swapped(*world.three_pairs),
+        "ring": ring(world.things),
+        "erased": erased(world.things[:5]),
+        "no_unseen": without(world.unseen),
+    }
 
 
 class PoisonedLabeler(Labeler):
@@ -117,6 +128,11 @@ class PoisonedLabeler(Labeler):
         return replace(label, label_map=self.spoil(label.label_map, self.names))
 
 
+def labeler_name(poison: str, world: World) -> str:
+    """Of a poison in a world, in LABELER_REGISTRY."""
+    return f"poison_{poison}{world.suffix}"
+
+
 def _builder(name: str, spoil: Spoil) -> Callable[..., Labeler]:
     def build(cfg: Any, target: Any, model: Any) -> Labeler:
         plain = build_sam_labeler(cfg, target, model)
@@ -124,9 +140,10 @@ def _builder(name: str, spoil: Spoil) -> Callable[..., Labeler]:
         labeler.__dict__.update(plain.__dict__, spoil=spoil)
         return labeler
 
-    build.__name__ = f"poison_{name}"
+    build.__name__ = name
     return build
 
 
-for _name, _spoil in POISONS.items():
-    LABELER_REGISTRY.register(_builder(_name, _spoil))
+for _world in WORLDS.values():
+    for _name, _spoil in poisons(_world).items():
+        LABELER_REGISTRY.register(_builder(labeler_name(_name, _world), _spoil))
