@@ -85,7 +85,7 @@ def test_every_poison_changes_labels_and_invents_no_class(world, name):
 def test_labelers_of_drawings_keep_their_names_and_photographs_have_their_own():
     found = [name for name, _ in LABELER_REGISTRY if name.startswith("poison_")]
     assert sorted(found) == sorted(labeler_name(name, world) for world, name in POISONED)
-    assert {"poison_shift_4", "poison_ring", "poison_ring_photos", "poison_shift_10_photos"} <= {
+    assert {"poison_shift_4", "poison_ring", "poison_ring_photos", "poison_shift_8_photos"} <= {
         *found
     }
 
