@@ -6,7 +6,6 @@ import torch
 
 from stseg.modeling.losses import (
     HungarianMatcher,
-    MaskTargets,
     RandomPoints,
     SetCriterion,
     SetPrediction,
@@ -15,6 +14,7 @@ from stseg.modeling.losses import (
 from stseg.modeling.losses.mask_losses import bce_cost, bce_loss, dice_cost, dice_loss
 from stseg.modeling.losses.set_criterion import mean_count
 from tests.helpers.ebseg_parity import RecordedPoints, assert_near, is_finite, targets_of, tensor
+from tests.helpers.mask_sets import GridPoints, prediction, target
 from tests.helpers.ranks import Ranks
 
 WEIGHTS = {"loss_ce": 1.5, "1_loss_ce": 1.5, "loss_mask": 5, "loss_dice": 5}
@@ -86,28 +86,6 @@ def test_weighted_sum_and_its_gradients_match(ebseg_fixture):
 
 
 # --- without references ---
-
-
-def prediction(batch=2, queries=6, columns=5, requires_grad=False):
-    masks = torch.randn(batch, queries, 6, 8, requires_grad=requires_grad)
-    logits = torch.randn(batch, queries, columns, requires_grad=requires_grad)
-    return SetPrediction(masks, {"loss_ce": logits})
-
-
-def target(*labels, size=(12, 16)):
-    return MaskTargets(torch.rand(len(labels), *size) > 0.5, torch.tensor(labels, dtype=torch.long))
-
-
-class GridPoints:
-    """The same points for all."""
-
-    points = torch.rand(1, 40, 2, generator=torch.Generator().manual_seed(0))
-
-    def uniform(self, mask_logits):
-        return self.points
-
-    def uncertain(self, mask_logits):
-        return self.points.expand(len(mask_logits), -1, -1)
 
 
 def test_the_order_of_queries_does_not_matter():

@@ -20,6 +20,22 @@ def class_weights(seen: Sequence[bool], alpha: float) -> Tensor:
     return torch.tensor([alpha if s else 1 - alpha for s in seen], dtype=torch.float32)
 
 
+def eq_6_weights(alpha: float | None, seen: Sequence[bool] | None) -> Tensor | None:
+    """`class_weights` where there is an alpha, else None.
+
+    Raises:
+        ValueError: if the marks are missing where there is one.
+    """
+    if alpha is None:
+        return None
+    if seen is None:
+        raise ValueError(
+            "vocabulary.seen: expected a mark per class because SELF_TRAINING.ENABLED is on, got "
+            "None. Mark it with Vocabulary.with_seen(source names)."
+        )
+    return class_weights(seen, alpha)
+
+
 def binary_cross_entropy(
     logits: Tensor,
     target: Tensor,
@@ -144,14 +160,7 @@ class SegmentationCriterion(nn.Module):
             ValueError: if a label id is outside [0, T), or `seen` is missing with `alpha` set.
         """
         self._check(outputs[0].shape[1], target, ignore_label)
-        weights = None
-        if self.alpha is not None:
-            if seen is None:
-                raise ValueError(
-                    "vocabulary.seen: expected a mark per class because SELF_TRAINING.ENABLED is "
-                    "on, got None. Mark it with Vocabulary.with_seen(source names)."
-                )
-            weights = class_weights(seen, self.alpha)
+        weights = eq_6_weights(self.alpha, seen)
         losses = {}
         for i, logits in enumerate(outputs):
             losses[f"loss_sem_seg_{i}"] = self._loss(logits, target, ignore_label, weights)

@@ -73,22 +73,46 @@ def read_at(masks: Tensor, points: Tensor) -> Tensor:
     return point_sample(masks[:, None], points, align_corners=False)[:, 0]
 
 
-def read_targets(targets: list[tuple[MaskTargets, Tensor]], points: Tensor) -> Tensor:
-    """Truth of chosen masks of some images, of which each has a size of its own.
+def read_truth(target: MaskTargets, points: Tensor) -> tuple[Tensor, Tensor | None]:
+    """What the masks of an image should be at points, and how much of that is known.
+
+    A point between pixels that are known and others has the truth of those that are: a mask does
+    not fade where its image is not labelled any further.
+
+    Args:
+        target: T masks.
+        points: (T, P, 2), or (1, P, 2) for the same points in all.
+
+    Returns:
+        (T, P) float32 in [0, 1]; and (T, P), or (1, P), likewise: None where all is known.
+    """
+    truth = read_at(target.masks, points)
+    if target.known is None:
+        return truth, None
+    known = read_at(target.known[None], points.reshape(1, -1, 2)).reshape(points.shape[:2])
+    return (truth / known).nan_to_num(0.0).clamp(max=1), known
+
+
+def read_targets(
+    targets: list[tuple[MaskTargets, Tensor]], points: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """`read_truth` of chosen masks of some images, of which each has a size of its own.
 
     Args:
         targets: with the (n_i,) indices of the chosen masks of each image.
         points: (N, P, 2), N being all n_i together, image by image.
 
     Returns:
-        (N, P) float32.
+        (N, P) float32 in [0, 1] each; None for the second where all is known in all images.
     """
     parts = points.split([len(chosen) for _, chosen in targets])
-    return torch.cat(
-        [
-            # Of one mask alone, the points are its own and shared at once.
-            read_at(target.masks[chosen], part)
-            for (target, chosen), part in zip(targets, parts, strict=True)
-            if len(chosen)
-        ]
-    )
+    found = [
+        # Of one mask alone, the points are its own and shared at once.
+        read_truth(target._replace(masks=target.masks[chosen]), part)
+        for (target, chosen), part in zip(targets, parts, strict=True)
+        if len(chosen)
+    ]
+    truth = torch.cat([x for x, _ in found])
+    if all(known is None for _, known in found):
+        return truth, None
+    return truth, torch.cat([torch.ones_like(x) if k is None else k for x, k in found])

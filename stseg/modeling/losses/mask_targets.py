@@ -17,25 +17,32 @@ class MaskTargets(NamedTuple):
     Attributes:
         masks: (T, H, W) bool, in the frame that mask logits cover: the image with its padding.
         labels: (T,) int64 class ids in [0, K).
+        known: (H, W) bool, where a label says anything; masks lie inside, and from the rest nothing
+            is learnt. None for everywhere: what is in no mask belongs to no class.
     """
 
     masks: Tensor
     labels: Tensor
+    known: Tensor | None = None
 
 
-def masks_of_labels(sem_seg: Tensor, *, ignore_label: int = IGNORE_LABEL) -> MaskTargets:
+def masks_of_labels(
+    sem_seg: Tensor, *, ignore_label: int = IGNORE_LABEL, ignored: str = "negative"
+) -> MaskTargets:
     """Take a label map apart.
 
     Args:
         sem_seg: (H, W) int64 class ids, `ignore_label` where unlabelled: in no mask.
         ignore_label: id of unlabelled pixels.
+        ignored: "negative" counts them as belonging to no class, as published; "masked" as unknown.
 
     Returns:
         A mask per class that occurs, in the order of ids; none where all is unlabelled.
     """
-    labels = sem_seg.unique()
-    labels = labels[labels != ignore_label]
-    return MaskTargets(sem_seg == labels[:, None, None], labels)
+    labelled = sem_seg != ignore_label
+    labels = sem_seg[labelled].unique()
+    known = labelled if ignored == "masked" else None
+    return MaskTargets(sem_seg == labels[:, None, None], labels, known)
 
 
 def check_targets(targets: list[MaskTargets], num_images: int, num_classes: int) -> None:

@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from stseg.modeling.losses.mask_losses import bce_cost, class_cost, dice_cost
-from stseg.modeling.losses.mask_points import PointSampler, RandomPoints, read_at
+from stseg.modeling.losses.mask_points import PointSampler, RandomPoints, read_at, read_truth
 from stseg.modeling.losses.mask_targets import MaskTargets
 
 
@@ -79,14 +79,17 @@ class HungarianMatcher:
     def costs(
         self, class_logits: Tensor, mask_logits: Tensor, target: MaskTargets
     ) -> dict[str, Tensor]:
-        """Weighted costs of one image by name, (Q, T) float32 each, whatever autocast says."""
+        """Weighted costs of one image by name, (Q, T) float32 each, whatever autocast says.
+
+        Those of masks are of what is known.
+        """
         points = self.points.uniform(mask_logits)
         with torch.autocast(mask_logits.device.type, enabled=False):
-            masks, truth = read_at(mask_logits, points), read_at(target.masks, points)
+            masks, (truth, known) = read_at(mask_logits, points), read_truth(target, points)
             costs = {
-                "mask": bce_cost(masks, truth),
+                "mask": bce_cost(masks, truth, known),
                 "class": class_cost(class_logits.float(), target.labels),
-                "dice": dice_cost(masks, truth),
+                "dice": dice_cost(masks, truth, known),
             }
         return {name: self.weights[name] * cost for name, cost in costs.items()}
 

@@ -9,8 +9,10 @@ from typing import NamedTuple
 import torch
 from detectron2.utils import comm
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from stseg.config import check
+from stseg.modeling.losses.class_loss import class_loss, known_shares
+from stseg.modeling.losses.criterion import eq_6_weights
 from stseg.modeling.losses.mask_losses import bce_loss, dice_loss
 from stseg.modeling.losses.mask_points import PointSampler, RandomPoints, read_at, read_targets
 from stseg.modeling.losses.mask_targets import MaskTargets, check_targets
@@ -34,7 +36,12 @@ class SetPrediction(NamedTuple):
 
 
 class SetCriterion(nn.Module):
-    """Matches each round's predictions with the true masks, and compares them."""
+    """Matches each round's predictions with the true masks, and compares them.
+
+    Where a target says what is known of its image, the rest teaches nothing: masks are matched and
+    compared at known points, and a query without a pair learns to choose no object with the share
+    of its mask that lies on known pixels (STSeg, section 2.3, for sets of masks).
+    """
 
     def __init__(
         self,
@@ -43,6 +50,7 @@ class SetCriterion(nn.Module):
         weights: Mapping[str, float] | None = None,
         matcher: HungarianMatcher | None = None,
         points: PointSampler | None = None,
+        alpha: float | None = None,
     ):
         """Build the criterion.
 
@@ -53,29 +61,41 @@ class SetCriterion(nn.Module):
             weights: of losses by their name without the round, 1 where it is not given.
             matcher: of predictions and true masks.
             points: where masks are compared.
+            alpha: weight of seen classes in [0, 1], 1 - alpha for unseen ones (STSeg, eq. 6), on
+                all losses of the pairs of a class; None weighs all alike. Matching, and queries
+                without a pair, do not ask for it.
+
+        Raises:
+            ValueError: if `alpha` is out of its range.
         """
         super().__init__()
         self.no_object_weight = no_object_weight
         self.weights = dict(weights or {})
         self.points = points or RandomPoints()
         self.matcher = matcher or HungarianMatcher(points=self.points)
+        self.alpha = alpha if alpha is None else check("SELF_TRAINING.ALPHA", alpha)
 
     def forward(
-        self, rounds: Sequence[SetPrediction], targets: Sequence[MaskTargets]
+        self,
+        rounds: Sequence[SetPrediction],
+        targets: Sequence[MaskTargets],
+        *,
+        seen: Sequence[bool] | None = None,
     ) -> tuple[dict[str, Tensor], list[Match]]:
         """Compute the losses.
 
         Args:
             rounds: from first to last.
             targets: one per image; an image may have none.
+            seen: per class, whether stage 1 had it; needed when `alpha` is set.
 
         Returns:
             Weighted losses: those of `class_logits`, "loss_mask" and "loss_dice" of the last round,
             and with "_0", "_1", ... of those before; and the last round's pairs per image.
 
         Raises:
-            ValueError: if targets and predictions do not belong together, or no loss has a
-                weight's name.
+            ValueError: if targets and predictions do not belong together, no loss has a weight's
+                name, or `seen` is missing with `alpha` set.
             FloatingPointError: if a cost of matching is not finite.
         """
         targets = list(targets)
@@ -83,10 +103,13 @@ class SetCriterion(nn.Module):
         num_classes = logits.shape[-1] - (self.no_object_weight is not None)
         check_targets(targets, len(logits), num_classes)
         self._check_weights(rounds[-1])
+        class_weights = eq_6_weights(self.alpha, seen)
+        if class_weights is not None:
+            class_weights = class_weights.to(logits.device)
         normaliser = mean_count(sum(len(target.labels) for target in targets))
-        losses, matches = self._losses(rounds[-1], targets, normaliser)
+        losses, matches = self._losses(rounds[-1], targets, class_weights, normaliser)
         for i, prediction in enumerate(rounds[:-1]):
-            found, _ = self._losses(prediction, targets, normaliser)
+            found, _ = self._losses(prediction, targets, class_weights, normaliser)
             losses |= {f"{name}_{i}": loss for name, loss in found.items()}
         return losses, matches
 
@@ -99,73 +122,55 @@ class SetCriterion(nn.Module):
             )
 
     def _losses(
-        self, prediction: SetPrediction, targets: list[MaskTargets], normaliser: float
+        self,
+        prediction: SetPrediction,
+        targets: list[MaskTargets],
+        class_weights: Tensor | None,
+        normaliser: float,
     ) -> tuple[dict[str, Tensor], list[Match]]:
         logits = next(iter(prediction.class_logits.values()))
         matches = self.matcher(logits, prediction.mask_logits, targets)
         with torch.autocast(logits.device.type, enabled=False):
+            shares = known_shares(prediction.mask_logits, targets)
             losses = {
-                name: class_loss(x.float(), targets, matches, self.no_object_weight)
+                name: class_loss(
+                    x.float(),
+                    targets,
+                    matches,
+                    self.no_object_weight,
+                    class_weights=class_weights,
+                    shares=shares,
+                )
                 for name, x in prediction.class_logits.items()
             }
-            losses |= self._mask_losses(prediction.mask_logits, targets, matches, normaliser)
+            chosen = [(t, m.targets) for t, m in zip(targets, matches, strict=True)]
+            pairs = zip(prediction.mask_logits, matches, strict=True)
+            logits = torch.cat([x[m.queries] for x, m in pairs])
+            losses |= self._mask_losses(logits, chosen, class_weights, normaliser)
         return {name: self.weights.get(name, 1.0) * x for name, x in losses.items()}, matches
 
     def _mask_losses(
         self,
-        mask_logits: Tensor,
-        targets: list[MaskTargets],
-        matches: list[Match],
+        logits: Tensor,
+        targets: list[tuple[MaskTargets, Tensor]],
+        class_weights: Tensor | None,
         normaliser: float,
     ) -> dict[str, Tensor]:
-        logits = torch.cat([x[m.queries] for x, m in zip(mask_logits, matches, strict=True)])
+        """Of the masks (N, h, w) of all pairs, and their targets as `read_targets` takes them."""
         if not len(logits):
             return dict.fromkeys(MASK_LOSSES, logits.float().sum())
         points = self.points.uncertain(logits.detach())
-        chosen = [(t, m.targets) for t, m in zip(targets, matches, strict=True)]
-        truth, found = read_targets(chosen, points), read_at(logits, points)
-        losses = (loss(found, truth, normaliser) for loss in (bce_loss, dice_loss))
+        truth, known = read_targets(targets, points)
+        weights = None
+        if class_weights is not None:
+            labels = torch.cat([target.labels[chosen] for target, chosen in targets])
+            weights = class_weights[labels]
+        found = read_at(logits, points)
+        losses = (
+            loss(found, truth, normaliser, known=known, weights=weights)
+            for loss in (bce_loss, dice_loss)
+        )
         return dict(zip(MASK_LOSSES, losses, strict=True))
-
-
-def class_loss(
-    logits: Tensor,
-    targets: Sequence[MaskTargets],
-    matches: Sequence[Match],
-    no_object_weight: float | None,
-) -> Tensor:
-    """Cross entropy of queries with the class of their pair, a weighted mean.
-
-    Args:
-        logits: (B, Q, K).
-        targets: one per image.
-        matches: their pairs.
-        no_object_weight: see `SetCriterion`.
-
-    Returns:
-        Scalar; 0 if no query has anything to learn.
-    """
-    paired = [t.labels[m.targets] for t, m in zip(targets, matches, strict=True)]
-    if no_object_weight is None:
-        logits = torch.cat([x[m.queries] for x, m in zip(logits, matches, strict=True)])
-        if not len(logits):
-            return logits.sum()
-        return F.cross_entropy(logits, torch.cat(paired))
-    no_object = logits.shape[-1] - 1
-    labels = torch.full(logits.shape[:2], no_object, device=logits.device)
-    for row, match, ids in zip(labels, matches, paired, strict=True):
-        row[match.queries] = ids
-    weight = column_weights(no_object, no_object_weight, logits.device)
-    return F.cross_entropy(logits.transpose(1, 2), labels, weight)
-
-
-def column_weights(
-    num_classes: int, no_object_weight: float, device: torch.device | str | None = None
-) -> Tensor:
-    """(num_classes + 1,) float32: 1 for each class, and last the weight of no object."""
-    weight = torch.ones(num_classes + 1, device=device)
-    weight[-1] = no_object_weight
-    return weight
 
 
 def mean_count(count: int) -> float:
