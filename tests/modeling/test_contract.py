@@ -212,6 +212,19 @@ def test_a_batch_without_a_label_teaches_nothing_and_breaks_nothing(name):
     sum(losses.values()).backward()
 
 
+@pytest.mark.parametrize("name", ["STSeg", "EBSeg"])
+@pytest.mark.parametrize("labelled", [0, 1])
+def test_a_batch_that_lacks_label_maps_is_refused(name, labelled):
+    batch = items(FEW, (40, 56), (40, 56), labels=True)
+    for item in batch[labelled:]:
+        del item["sem_seg"]
+    with pytest.raises(ValueError) as caught:
+        build(name).train()(batch)
+    message = str(caught.value)
+    assert message.startswith("batched_inputs: expected 'sem_seg', a label map, in every input")
+    assert f"got it in {labelled} of 2 inputs" in message and "model.eval()" in message
+
+
 @pytest.mark.parametrize("vocabulary", [ONE, FEW, MANY], ids=len)
 def test_answers_are_confidences_of_the_wanted_size_image_by_image(name, vocabulary):
     model = build(name).eval()

@@ -167,11 +167,11 @@ class OpenVocabSegmentor(nn.Module):
         return [CellScores(scores, torch.sigmoid) for scores in final]
 
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
-        """Scalars to descend on, by name."""
+        """Scalars to descend on, by name; see `Batch.labels` for a batch that has no label maps."""
         vocabulary = batch.vocabulary
         marks = self.seen_marks(vocabulary)
         outputs = self.logits(features.tensors, self.embed(vocabulary), marks)
-        return self.criterion(outputs, batch.sem_seg, seen=vocabulary.seen)
+        return self.criterion(outputs, batch.labels, seen=vocabulary.seen)
 
     def seen_marks(self, vocabulary: Vocabulary) -> Tensor | None:
         """(T,) bool for `logits`: the vocabulary's own marks, else by the weights' training names.
@@ -208,7 +208,8 @@ class OpenVocabSegmentor(nn.Module):
             (T, height, width) float32 confidences in [0, 1].
 
         Raises:
-            ValueError: if the batch has no common vocabulary, or a label is outside it.
+            ValueError: if the batch has no common vocabulary, a label is outside it, or one is
+                missing that the system learns from.
         """
         if self.training:
             batch = Batch.of(batched_inputs, self.device)

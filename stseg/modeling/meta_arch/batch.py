@@ -27,6 +27,22 @@ class Batch:
     sem_seg: Tensor | None = None
     items: tuple[dict[str, Any], ...] = ()
 
+    @property
+    def labels(self) -> Tensor:
+        """`sem_seg`, for what learns from label maps alone.
+
+        Raises:
+            ValueError: if an image has none.
+        """
+        labelled = sum("sem_seg" in item for item in self.items)
+        if self.sem_seg is None or labelled < len(self.items):
+            raise ValueError(
+                "batched_inputs: expected 'sem_seg', a label map, in every input that is trained "
+                f"on, got it in {labelled} of {len(self.items)} inputs. The mapper reads it from a "
+                "data set with labels; for an answer without them call model.eval() first."
+            )
+        return self.sem_seg
+
     @classmethod
     def of(cls, batched_inputs: Sequence[dict[str, Any]], device: torch.device) -> "Batch":
         """Gather a batch of one vocabulary.

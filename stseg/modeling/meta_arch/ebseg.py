@@ -199,10 +199,13 @@ class EBSeg(OpenVocabSegmentor):
         Args:
             features: of `encode` in training.
             batch: with `sem_seg`.
+
+        Raises:
+            ValueError: if label maps are missing.
         """
+        targets = self.targets(batch)
         embeddings = self.embed(batch.vocabulary)
         tensors = features.tensors
-        targets = self.targets(batch)
         earlier = [f"_{i}" for i in range(len(self.mask_decoder.layers))]
         rounds = [self._prediction(tensors, embeddings, suffix) for suffix in (*earlier, "")]
         losses, matches = self.criterion(rounds, targets)
@@ -218,7 +221,7 @@ class EBSeg(OpenVocabSegmentor):
 
     def targets(self, batch: Batch) -> list[MaskTargets]:
         """One mask per class that an image shows, in the frame of the padded batch."""
-        labels = pad_to_batch(list(batch.sem_seg), IGNORE_LABEL, MULTIPLE)
+        labels = pad_to_batch(list(batch.labels), IGNORE_LABEL, MULTIPLE)
         return [masks_of_labels(x) for x in labels]
 
     def _prediction(
