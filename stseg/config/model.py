@@ -200,9 +200,9 @@ def _add_head(cfg: CfgNode) -> None:
     # "bce": binary cross entropy per class and pixel (SED). "softmax": cross entropy over classes
     # (eq. 6 read literally); then the confidences of a pixel are 1 together, too.
     cfg.MODEL.LOSS.KIND = "bce"
-    # Unlabelled pixels under "bce": "negative" = of no class, as SED is trained; "masked" = left
-    # out, the rule of stage 2: rounds of self-training refuse "negative", which would train away
-    # every class that fails the gate.
+    # Unlabelled pixels under "bce", and under EBSeg's losses: "negative" = of no class, as SED and
+    # EBSeg are trained; "masked" = left out, the rule of stage 2: rounds of self-training refuse
+    # "negative", which would train away every class that fails the gate.
     cfg.MODEL.LOSS.IGNORED = "negative"
 
 

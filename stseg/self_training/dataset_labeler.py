@@ -24,7 +24,7 @@ from stseg.modeling.scores import label_maps
 from stseg.self_training.corrections import corrected
 from stseg.self_training.gate import initial_masks
 from stseg.self_training.label_changes import count_changes
-from stseg.self_training.labeler import Labeler, SamBranch
+from stseg.self_training.labeler import Labeler, SamBranch, own_sam_encoder
 from stseg.self_training.pseudo_label import PseudoLabel
 from stseg.self_training.sam_features import SamFeatures
 from stseg.self_training.store import PseudoLabelStore
@@ -178,7 +178,7 @@ class DatasetLabeler:
 
         For images that come again in every round; not for what is drawn at random.
         """
-        encoder = getattr(model, "sam_encoder", None)
+        encoder = own_sam_encoder(model)
         if self.labeler.sam:  # its encoder is another only where the model has none
             encoder = self.labeler.sam.encoder
         if self._features is None or encoder is None:

@@ -25,7 +25,7 @@ from stseg.modeling.encoders import SAMImageEncoder, create_sam, decoder_parts
 from stseg.self_training.dataset_labeler import DatasetLabeler, predict_labels, sam_digest
 from stseg.self_training.guard import GuardSettings
 from stseg.self_training.hook import SamPseudoLabelHook
-from stseg.self_training.labeler import LABELER_REGISTRY, Labeler, SamBranch
+from stseg.self_training.labeler import LABELER_REGISTRY, Labeler, SamBranch, own_sam_encoder
 from stseg.self_training.probe import take_snapshot
 from stseg.self_training.refiner import PromptSettings
 from stseg.self_training.region_vote import RegionSettings
@@ -108,7 +108,7 @@ def build_dataset_labeler(cfg: CfgNode, target: Target, model: nn.Module) -> Dat
         items=partial(_items, cfg, target.name, target.vocabulary),
         settings={
             **labelling_keys(cfg),
-            "sam": sam_digest(sam, getattr(model, "sam_encoder", None)) if sam else "",
+            "sam": sam_digest(sam, own_sam_encoder(model)) if sam else "",
             "target": target.name,  # whose metadata a mapper of one's own may ask for
             "thresholds": labeler.thresholds.tolist(),
             "vetoed": sorted(target.vetoed),
@@ -147,14 +147,14 @@ def build_sam_labeler(cfg: CfgNode, target: Target, model: nn.Module) -> Labeler
 def build_sam_branch(cfg: CfgNode, model: nn.Module) -> SamBranch:
     """SAM's decoder as SELF_TRAINING.REFINE.* asks for it, on the model's device.
 
-    The image encoder is the model's own where it has one.
+    The image encoder is the model's own where that serves.
     """
     refine = cfg.SELF_TRAINING.REFINE
     sam, size = create_sam(cfg.MODEL.SAM.NAME, cfg.MODEL.SAM.CHECKPOINT), cfg.MODEL.SAM.INPUT_SIZE
     device = next(model.parameters()).device
     prompt_encoder, mask_decoder = decoder_parts(sam, size)
     parts = [part.to(device) for part in (prompt_encoder, mask_decoder)]
-    encoder = getattr(model, "sam_encoder", None)
+    encoder = own_sam_encoder(model)
     if encoder is None:
         encoder = SAMImageEncoder(sam.image_encoder, input_size=size).to(device).eval()
     vote = RegionSettings(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from detectron2.utils.registry import Registry
 from segment_anything.modeling import MaskDecoder, PromptEncoder
-from torch import Tensor
+from torch import Tensor, nn
 
 from stseg.modeling.encoders import SAMImageEncoder
 from stseg.self_training.frame import Frame
@@ -66,6 +66,15 @@ class SamBranch:
         if self.frame == "padded":
             return self.encoder.encode_padded(image)
         return self.encoder(image[None].float())["sam"] if given is None else given
+
+
+def own_sam_encoder(model: nn.Module) -> SAMImageEncoder | None:
+    """The model's own encoder of SAM, where it has one that gives what SAM's decoder takes.
+
+    EBSeg's is none: it has no neck, and its positions train.
+    """
+    encoder = getattr(model, "sam_encoder", None)
+    return encoder if isinstance(encoder, SAMImageEncoder) else None
 
 
 class Labeler:

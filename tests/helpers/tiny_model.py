@@ -73,14 +73,18 @@ def tiny_cfg(**changes) -> CfgNode:
     return cfg
 
 
+#: What makes an EBSeg of a small STSeg.
+EBSEG_KEYS = {
+    "MODEL.META_ARCHITECTURE": "EBSeg",
+    "MODEL.CLIP.NAME": VIT_NAME,
+    "MODEL.EBSEG.HIDDEN_DIM": 32,
+    "MODEL.EBSEG.NUM_QUERIES": 6,
+    "MODEL.EBSEG.NUM_LAYERS": 3,
+    "MODEL.EBSEG.NUM_PIXEL_LAYERS": 1,
+}
+
+
 def tiny_ebseg_cfg(**changes) -> CfgNode:
     """A config of EBSeg over the tiny encoders; see `tiny_cfg`."""
-    small = {
-        "MODEL__META_ARCHITECTURE": "EBSeg",
-        "MODEL__CLIP__NAME": VIT_NAME,
-        "MODEL__EBSEG__HIDDEN_DIM": 32,
-        "MODEL__EBSEG__NUM_QUERIES": 6,
-        "MODEL__EBSEG__NUM_LAYERS": 3,
-        "MODEL__EBSEG__NUM_PIXEL_LAYERS": 1,
-    }
+    small = {key.replace(".", "__"): value for key, value in EBSEG_KEYS.items()}
     return tiny_cfg(**{**small, **changes})

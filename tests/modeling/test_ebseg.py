@@ -17,6 +17,7 @@ from tests.helpers.tiny_model import CLIP_NAME, SAM_NAME, VIT_NAME, tiny_ebseg_c
 from tests.modeling.test_stseg import VOCABULARY, inputs
 
 CONFIGS = sorted((Path(stseg.__file__).parents[1] / "configs" / "ebseg").glob("*.yaml"))
+MARKED = VOCABULARY.with_seen("sky; cat")
 POSITIONS = {"image_encoder.visual.positional_embedding", "sam_encoder.encoder.pos_embed"}
 
 
@@ -34,7 +35,7 @@ def test_every_shipped_config_builds_and_runs(path):
     model = build_model(setup_cfg(str(path), changes)).eval()
     assert isinstance(model, EBSeg) and model.tiles is None
     assert len(model.text_encoder.templates) == 14 and model.text_encoder.synonyms == "verbatim"
-    (item,) = inputs((64, 64))
+    (item,) = inputs((64, 64), vocabulary=MARKED)
     with torch.no_grad():
         (out,) = model([item])
     assert out["sem_seg"].shape == (4, 64, 64) and out["sem_seg"].std(dim=(1, 2)).min() > 0
@@ -43,7 +44,7 @@ def test_every_shipped_config_builds_and_runs(path):
 
 
 def test_the_named_configs_are_shipped():
-    assert {"ebseg_vitB", "ebseg_vitL"} <= {path.stem for path in CONFIGS}
+    assert {"ebseg_vitB", "ebseg_vitL", "adapt_folder_vitB"} <= {path.stem for path in CONFIGS}
 
 
 def test_the_published_parts_train():
@@ -125,8 +126,9 @@ def test_structure_is_that_of_the_batchs_words_whatever_was_asked_before():
     assert "loss_ssc" not in build(MODEL__EBSEG__SSC_WEIGHT=0.0).train()(items)
 
 
-def test_masks_lie_in_the_frame_of_the_padded_batch():
-    model, seen = build().train(), []
+@pytest.mark.parametrize("ignored", ["negative", "masked"])
+def test_masks_lie_in_the_frame_of_the_padded_batch(ignored):
+    model, seen = build(MODEL__LOSS__IGNORED=ignored).train(), []
     model.criterion.register_forward_pre_hook(lambda _, args: seen.append(args))
     items = inputs((64, 50), (40, 100))
     model(items)
@@ -137,6 +139,29 @@ def test_masks_lie_in_the_frame_of_the_padded_batch():
         assert target.masks.shape == (4, 64, 128) and target.labels.tolist() == [0, 1, 2, 3]
         assert torch.equal(target.masks[2, :height, :width], item["sem_seg"] == 2)
         assert not target.masks[:, height:].any() and not target.masks[:, :, width:].any()
+        if ignored == "negative":
+            assert target.known is None
+            continue
+        assert torch.equal(target.known[:height, :width], item["sem_seg"] != IGNORE_LABEL)
+        assert not target.known[height:].any() and not target.known[:, width:].any()
+
+
+def test_stage_2_weighs_masks_by_whether_stage_1_saw_their_class():
+    (item,) = inputs((64, 64), vocabulary=MARKED)
+    found = []
+    for enabled in (False, True):
+        changes = {"SELF_TRAINING__ENABLED": enabled, "SELF_TRAINING__ALPHA": 0.5}
+        model = build(**changes).train()
+        torch.manual_seed(3)
+        found.append(model([item]))
+    for name, loss in found[0].items():
+        factor = 0.5 if name.startswith(("loss_mask", "loss_dice")) else 1
+        if name == "loss_ssc" or factor < 1:
+            torch.testing.assert_close(found[1][name], factor * loss)
+        else:
+            assert found[1][name] != loss
+    with pytest.raises(ValueError, match=r"vocabulary.seen.*with_seen"):
+        model(inputs((64, 64)))
 
 
 def test_seen_marks_change_the_answer_and_come_with_the_weights():
@@ -188,11 +213,6 @@ def test_windows_serve_large_pictures():
 def test_a_tower_that_is_no_plain_vit_is_refused():
     with pytest.raises(ValueError, match=r"MODEL.CLIP.NAME: expected a ViT of CLIP"):
         build(MODEL__CLIP__NAME=CLIP_NAME)
-
-
-def test_labels_with_gaps_are_refused():
-    with pytest.raises(ValueError, match=r"MODEL.LOSS.IGNORED: expected 'negative'.*got 'masked'"):
-        build(MODEL__LOSS__IGNORED="masked")
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from stseg.modeling.losses import (
 )
 from stseg.modeling.meta_arch.base import OpenVocabSegmentor, published_classes
 from stseg.modeling.meta_arch.batch import Batch
-from stseg.modeling.meta_arch.ebseg_parts import build_ebseg_parts
+from stseg.modeling.meta_arch.ebseg_parts import build_ebseg_parts, files_of_frozen_parts
 from stseg.modeling.meta_arch.features import Features
 from stseg.modeling.meta_arch.normalised import normalised_batch, rescaled
 from stseg.modeling.scores import QueryScores, Scores, build_tiles, pad_to_batch
@@ -68,6 +68,7 @@ class EBSeg(OpenVocabSegmentor):
         balance: EmbeddingBalance,
         clip_scale: float = 0.5,
         ssc_weight: float = 10.0,
+        ignored: str = "negative",
         **shared,
     ):
         """Wire the parts.
@@ -82,10 +83,11 @@ class EBSeg(OpenVocabSegmentor):
             balance: of the three embeddings.
             clip_scale: factor in (0, 1] on the padded image's sides for CLIP.
             ssc_weight: of structure consistency, at least 0.
+            ignored: what unlabelled pixels are to the losses, see `losses`.
             **shared: keywords of `OpenVocabSegmentor`; the criterion is a `SetCriterion`.
 
         Raises:
-            ValueError: for a factor or a weight out of range.
+            ValueError: if a value is out of its range.
         """
         super().__init__(**shared)
         self.image_encoder = image_encoder
@@ -97,19 +99,25 @@ class EBSeg(OpenVocabSegmentor):
         self.balance = balance
         self.clip_scale = check("MODEL.EBSEG.CLIP_SCALE", clip_scale)
         self.ssc_weight = check("MODEL.EBSEG.SSC_WEIGHT", ssc_weight)
-        self.own_files = self._files_of_frozen_parts()
+        self.ignored = check("MODEL.LOSS.IGNORED", ignored)
+        self.own_files = files_of_frozen_parts(self)
         self.assumed_classes = published_classes()
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        """Read `MODEL.EBSEG.*` of the answer and the losses; the parts read their own keys."""
-        own = cfg.MODEL.EBSEG
+        """Read `MODEL.EBSEG.*` of the answer and the losses; the parts read their own keys.
+
+        And, as `SegmentationCriterion` does, what stage 2 asks of losses.
+        """
+        own, st = cfg.MODEL.EBSEG, cfg.SELF_TRAINING
+        alpha = st.ALPHA if st.ENABLED else None
         return {
             **build_ebseg_parts(cfg),
             "balance": EmbeddingBalance(own.ALPHA, own.BETA, own.GAMMA),
             "clip_scale": own.CLIP_SCALE,
             "ssc_weight": own.SSC_WEIGHT,
-            "criterion": SetCriterion(weights=LOSS_WEIGHTS),
+            "ignored": cfg.MODEL.LOSS.IGNORED,
+            "criterion": SetCriterion(weights=LOSS_WEIGHTS, alpha=alpha),
             "tiles": build_tiles(cfg),
             "dtype": cfg.MODEL.DTYPE,
         }
@@ -193,22 +201,23 @@ class EBSeg(OpenVocabSegmentor):
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
         """Set losses of every round, and structure consistency of the last ("loss_ssc").
 
-        What is unlabelled belongs to no object, as published: an image without any label teaches
-        all queries to say so, and its masks nothing.
+        With `ignored` "negative", what is unlabelled belongs to no object, as published: an image
+        without any label teaches all queries to say so, and its masks nothing. With "masked" it is
+        unknown, and such an image teaches nothing at all.
 
         Args:
             features: of `encode` in training.
-            batch: with `sem_seg`.
+            batch: with `sem_seg`; where the criterion has an alpha, with marks of seen classes.
 
         Raises:
-            ValueError: if label maps are missing.
+            ValueError: if label maps or marks are missing.
         """
         targets = self.targets(batch)
         embeddings = self.embed(batch.vocabulary)
         tensors = features.tensors
         earlier = [f"_{i}" for i in range(len(self.mask_decoder.layers))]
         rounds = [self._prediction(tensors, embeddings, suffix) for suffix in (*earlier, "")]
-        losses, matches = self.criterion(rounds, targets)
+        losses, matches = self.criterion(rounds, targets, seen=batch.vocabulary.seen)
         if self.ssc_weight:
             pairs = list(zip(tensors["class_embeds"], targets, matches, strict=True))
             vectors = embeddings.mean_over_synonyms().mean_over_templates()
@@ -222,7 +231,7 @@ class EBSeg(OpenVocabSegmentor):
     def targets(self, batch: Batch) -> list[MaskTargets]:
         """One mask per class that an image shows, in the frame of the padded batch."""
         labels = pad_to_batch(list(batch.labels), IGNORE_LABEL, MULTIPLE)
-        return [masks_of_labels(x) for x in labels]
+        return [masks_of_labels(x, ignored=self.ignored) for x in labels]
 
     def _prediction(
         self, tensors: Mapping[str, Tensor], embeddings: ClassEmbeddings, suffix: str
@@ -240,16 +249,3 @@ class EBSeg(OpenVocabSegmentor):
             names = self.text_encoder.logit_scale * embeds.float() @ vectors.T
         classes = embeddings.class_scores(names[..., :-1].mT[..., None])[..., 0].mT
         return torch.cat([classes, names[..., -1:]], dim=-1)
-
-    def _files_of_frozen_parts(self) -> dict[str, str]:
-        files = {
-            "image_encoder.": "MODEL.CLIP.PRETRAINED",
-            "text_encoder.": "MODEL.CLIP.PRETRAINED",
-            "sam_encoder.": "MODEL.SAM.CHECKPOINT",
-        }
-        learning = tuple(name for name, p in self.named_parameters() if p.requires_grad)
-        return {
-            part: key
-            for part, key in files.items()
-            if not any(name.startswith(part) for name in learning)
-        }

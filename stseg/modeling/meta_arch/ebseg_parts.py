@@ -21,10 +21,8 @@ def build_ebseg_parts(cfg: CfgNode) -> dict[str, nn.Module]:
     """Both encoders, the text encoder and what learns, as keywords of `EBSeg`.
 
     Raises:
-        ValueError: for labels with gaps, which the masks cannot learn from, or a CLIP without a
-            plain ViT.
+        ValueError: for a CLIP without a plain ViT.
     """
-    _check_ignored(cfg)
     trained = cfg.MODEL.EBSEG.POSITIONS_TRAINED
     clip = build_clip(cfg)
     image_encoder = build_split_vit(
@@ -36,6 +34,21 @@ def build_ebseg_parts(cfg: CfgNode) -> dict[str, nn.Module]:
         "sam_encoder": sam_encoder,
         "text_encoder": build_text_encoder(cfg, clip),
         **_build_decoders(cfg, image_encoder, sam_encoder),
+    }
+
+
+def files_of_frozen_parts(model: nn.Module) -> dict[str, str]:
+    """The encoders in which nothing learns, by the config key of the file that each comes from."""
+    files = {
+        "image_encoder.": "MODEL.CLIP.PRETRAINED",
+        "text_encoder.": "MODEL.CLIP.PRETRAINED",
+        "sam_encoder.": "MODEL.SAM.CHECKPOINT",
+    }
+    learning = tuple(name for name, p in model.named_parameters() if p.requires_grad)
+    return {
+        part: key
+        for part, key in files.items()
+        if not any(name.startswith(part) for name in learning)
     }
 
 
@@ -65,12 +78,3 @@ def _build_decoders(
         ),
         "classifier": ClassifierWithRest(class_dim),
     }
-
-
-def _check_ignored(cfg: CfgNode) -> None:
-    if cfg.MODEL.LOSS.IGNORED != "negative":
-        raise ValueError(
-            "MODEL.LOSS.IGNORED: expected 'negative' for MODEL.META_ARCHITECTURE EBSeg, whose "
-            f"masks take unlabelled pixels for outside, got {cfg.MODEL.LOSS.IGNORED!r}. Leave the "
-            "key out, or take STSeg for what learns from labels with gaps, such as pseudo-labels."
-        )
