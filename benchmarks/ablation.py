@@ -23,7 +23,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -160,25 +160,27 @@ def prepare_data(root: Path, scenes: Mapping[str, int]) -> None:
 
 
 def run_all(runs: Sequence[Run], jobs: int) -> None:
-    """Train and evaluate, stage 1 first, `jobs` at a time; the first failure ends it."""
+    """Train and evaluate, starts first, `jobs` at a time; the first failure ends it."""
     clock = time.monotonic()
-    waiting: dict[tuple[str, int], Future[None]] = {}
 
     def finish(run: Run) -> None:
-        if run.spec.start:  # submitted before, so it is done or a neighbour is at it
-            waiting[run.spec.start, run.seed].result()
         start = time.monotonic()
         run.train()
         run.evaluate()
         spent, since = time.monotonic() - start, time.monotonic() - clock
         print(f"[{since / 60:5.1f} min] {run.title}: done in {spent:.0f} s", flush=True)
 
+    waiting, running = list(runs), dict[Future[None], Run]()
     with ThreadPoolExecutor(jobs) as pool:
-        for run in sorted(runs, key=lambda run: bool(run.spec.start)):
-            waiting[run.row, run.seed] = pool.submit(finish, run)
         try:
-            for future in waiting.values():
-                future.result()
+            while waiting or running:
+                unfinished = {(run.row, run.seed) for run in (*waiting, *running.values())}
+                ready = [run for run in waiting if (run.spec.start, run.seed) not in unfinished]
+                running |= {pool.submit(finish, run): run for run in ready}
+                waiting = [run for run in waiting if run not in ready]
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    del running[future]
+                    future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

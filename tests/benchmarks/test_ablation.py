@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -290,6 +291,34 @@ def test_stage_2_starts_from_the_weights_of_its_own_seed_after_stage_1(workspace
         earlier = [c["config"] for c in calls[: calls.index(one)]
                    if c["opts"]["SEED"] == one["opts"]["SEED"]]  # fmt: skip
         assert "small_world_dea.yaml" in earlier
+
+
+def test_a_run_whose_start_is_not_done_keeps_no_core_from_others():
+    other_began, order = threading.Event(), []
+
+    class Stub(SimpleNamespace):
+        title = "a run"
+
+        def train(self):
+            order.append((self.row, self.seed))
+            if self.row == "start" and self.seed == 0:
+                assert other_began.wait(timeout=20)
+            if self.seed == 1:
+                other_began.set()
+
+        def evaluate(self):
+            pass
+
+    first = {"start": "", "then": "start"}
+    runs = [
+        Stub(row=row, seed=seed, spec=SimpleNamespace(start=first[row]))
+        for seed in (0, 1)
+        for row in first
+    ]
+    ablation.run_all(runs, jobs=2)
+    assert sorted(order) == sorted((run.row, run.seed) for run in runs)
+    for seed in (0, 1):
+        assert order.index(("start", seed)) < order.index(("then", seed))
 
 
 def test_other_rows_than_the_paper_s_have_fewer_seeds(workspace):
