@@ -219,14 +219,18 @@ class Predictor:
     def notes(self, vocabulary: Vocabulary) -> list[str]:
         """What is legal but most likely not meant, a sentence each, and words that say nothing.
 
-        Only weights that come with a list of the words they know are asked about these.
+        Only weights that come with a list of the words they know are asked about these; names
+        that training had masks of are known, too.
         """
         found = vocabulary.notes()
         if self._known_words is None:
             return found
-        names = [name for group in vocabulary.synonyms for name in group]
-        encode = self.model.text_encoder.encode_prompts
-        return found + self._known_words.notes(names + list(vocabulary.background.names), encode)
+        learnt = {name for group in self.model.facts.trained_on for name in group}
+        names = [
+            name for group in vocabulary.synonyms if learnt.isdisjoint(group) for name in group
+        ]
+        names += [name for name in vocabulary.background.names if name not in learnt]
+        return found + self._known_words.notes(names, self.model.text_encoder.encode_prompts)
 
     def _parsed(self, source: VocabularyLike) -> Vocabulary:
         """The names; what they probably do not mean is said once, but of no Vocabulary given."""

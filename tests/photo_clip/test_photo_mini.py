@@ -50,3 +50,14 @@ def test_words_that_it_does_not_know_are_told_once_and_those_it_knows_are_not(pr
     for _ in range(2):
         predictor(np.zeros((32, 32, 3), np.uint8), "cat; pavement")
     assert caplog.text.count("'pavement' (nearest: ") == 1
+
+
+def test_a_word_that_training_had_masks_of_is_known(predictor, monkeypatch):
+    from stseg.checkpoint import WeightFacts
+    from stseg.structures import Vocabulary
+
+    facts = WeightFacts(trained_on=(("pavement", "walkway"), ("cat",)))
+    monkeypatch.setattr(predictor.model, "facts", facts)
+    assert predictor.notes(Vocabulary.parse("walkway; cat; street sign")) == []
+    (note,) = predictor.notes(Vocabulary.parse("pavement; pedestrian"))
+    assert "'pedestrian'" in note and "'pavement'" not in note
