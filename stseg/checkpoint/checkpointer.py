@@ -16,6 +16,7 @@ from stseg.checkpoint.fit import check_fit
 from stseg.checkpoint.frozen_parts import FrozenParts
 from stseg.checkpoint.published import our_names
 from stseg.checkpoint.reading import LOADED_NEXT, RANDOM, read_checkpoint, read_state_dict
+from stseg.config import has_clip_beside
 from stseg.utils import phase, write_atomically
 
 logger = logging.getLogger(__name__)
@@ -187,7 +188,7 @@ def spare_encoder_files(cfg: CfgNode, save_dir: str = "") -> CfgNode:
     cfg.defrost()
     if "sam_encoder" in parts:
         cfg.MODEL.SAM.CHECKPOINT = LOADED_NEXT
-    if {"image_encoder", "text_encoder"} <= parts:
+    if {"image_encoder", "text_encoder"} <= parts and not has_clip_beside(cfg):
         cfg.MODEL.CLIP.PRETRAINED = LOADED_NEXT
     cfg.freeze()
     return cfg

@@ -9,6 +9,7 @@ from .data_entries import (
     parse_flag,
 )
 from .entry_keys import split_keys, typed_keys
+from .model import has_clip_beside
 from .rules import SHARE
 from .self_training import IMAGES_NAME, check_ignored
 from .table import add_stseg_config, check, check_values, leaves
@@ -24,6 +25,7 @@ __all__ = [
     "check_ignored",
     "check_values",
     "existing_path",
+    "has_clip_beside",
     "is_entry_of_texts",
     "is_folder",
     "split_keys",

@@ -82,6 +82,12 @@ RULES = {
 }
 
 
+def has_clip_beside(cfg: CfgNode) -> bool:
+    """Whether a tower as MODEL.CLIP.PRETRAINED has it answers beside one that learns."""
+    ensemble = cfg.MODEL.STSEG.ENSEMBLE
+    return cfg.MODEL.CLIP.FINETUNE == "full" and (ensemble.ALPHA > 0 or ensemble.BETA > 0)
+
+
 def add_model_config(cfg: CfgNode) -> None:
     """Add `MODEL.*` and `TEST.SLIDING_WINDOW.*` to a Detectron2 config."""
     cfg.MODEL.META_ARCHITECTURE = "STSeg"
@@ -247,7 +253,8 @@ def _add_stseg(cfg: CfgNode) -> None:
     # Weights in [0, 1) of CLIP's own answer in evaluation (FC-CLIP's geometric ensemble: 0.4 and
     # 0.8): ALPHA for classes that had masks in training, BETA for all others, of which a decoder
     # that was trained with few classes knows little. Which are which the weights say, or the marks
-    # of a data set. 0 and 0 = the decoder alone, as published. CLIP's map is DEA's input.
+    # of a data set. 0 and 0 = the decoder alone, as published. CLIP is as MODEL.CLIP.PRETRAINED has
+    # it: where the image tower learns, a second one that does not looks at every image.
     cfg.MODEL.STSEG.ENSEMBLE.ALPHA = 0.0
     cfg.MODEL.STSEG.ENSEMBLE.BETA = 0.0
 

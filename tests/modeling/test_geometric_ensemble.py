@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from stseg.checkpoint import WeightFacts
+from stseg.checkpoint import Checkpointer, WeightFacts, load_for_evaluation, spare_encoder_files
 from stseg.config import setup_cfg
 from stseg.modeling.heads import CostVolume, GeometricEnsemble
 from stseg.modeling.meta_arch import STSeg, export_graphs
@@ -136,11 +136,55 @@ def test_training_does_not_know_of_it():
     assert losses[0] == losses[1]
 
 
+def test_clip_answers_as_it_was_before_the_tower_learnt():
+    model, image = build(), item()["image"].float()
+    with torch.no_grad():
+        before = model.encode([image]).tensors
+        for parameter in model.image_encoder.parameters():
+            parameter.mul_(1.1)
+        after = model.encode([image]).tensors
+    assert torch.equal(before["clip"], after["clip"])
+    assert not torch.equal(before["dense"], after["dense"])
+    assert not any(p.requires_grad for p in model.clip_encoder.parameters())
+    frozen = build(MODEL__CLIP__FINETUNE="none")  # it is what answers itself
+    assert frozen.clip_encoder is None
+    assert torch.equal(frozen.encode([image]).tensors["clip"], before["clip"])
+
+
+def test_a_checkpoint_has_no_second_tower_and_needs_none(tmp_path):
+    model, plain = build(), build(beta=0.0)
+    assert model.state_dict().keys() == plain.state_dict().keys()
+    Checkpointer(plain, str(tmp_path)).save("plain")
+    with torch.no_grad():
+        for parameter in model.image_encoder.parameters():
+            parameter.zero_()
+    clip = next(model.clip_encoder.parameters()).clone()
+    load_for_evaluation(model, str(tmp_path / "plain.pth"))
+    assert torch.equal(clip, next(model.clip_encoder.parameters()))
+    for one, two in zip(
+        model.image_encoder.parameters(), plain.image_encoder.parameters(), strict=True
+    ):
+        assert torch.equal(one, two)
+
+
+def test_clips_own_file_is_read_though_the_checkpoint_has_a_tower(tmp_path):
+    Checkpointer(build(), str(tmp_path)).save("whole")
+    for beta, finetune, read in ((0.8, "full", True), (0.0, "full", False), (0.8, "none", False)):
+        cfg = tiny_cfg(
+            MODEL__STSEG__ENSEMBLE__BETA=beta,
+            MODEL__CLIP__FINETUNE=finetune,
+            MODEL__WEIGHTS=str(tmp_path / "whole.pth"),
+        )
+        spared = spare_encoder_files(cfg).MODEL.CLIP.PRETRAINED
+        assert (spared == cfg.MODEL.CLIP.PRETRAINED) == read
+
+
 def test_clips_map_is_the_one_before_dea():
-    model, image = build(dea=True), item()["image"].float()
+    model, image = build(dea=True, MODEL__CLIP__FINETUNE="none"), item()["image"].float()
     with torch.no_grad():
         tensors = model.encode([image]).tensors
     assert not torch.equal(tensors["clip"], tensors["dense"])
+    assert torch.equal(tensors["clip"], model.image_encoder(image[None])["dense"])
     assert "clip" not in build(beta=0.0, dea=True).encode([image]).tensors
     embeddings = model.embed(WORDS)
     with torch.no_grad():

@@ -4,6 +4,7 @@ Without DEA and without self-training it is SED (CVPR 2024).
 """
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -13,8 +14,13 @@ from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stseg.config import check
-from stseg.modeling.encoders import build_clip, build_image_encoder, build_sam_encoder
+from stseg.config import check, has_clip_beside
+from stseg.modeling.encoders import (
+    build_clip,
+    build_image_encoder,
+    build_sam_encoder,
+    wrap_image_tower,
+)
 from stseg.modeling.heads import CosineHead as _cosine  # noqa: F401  only registration
 from stseg.modeling.heads import CostAwareDecoder as _decoder  # noqa: F401  likewise
 from stseg.modeling.heads import CostVolume, GeometricEnsemble, log_odds
@@ -56,6 +62,7 @@ class STSeg(OpenVocabSegmentor):
         sam_zeroed: bool = False,
         pull_weight: float = 0.0,
         ensemble: GeometricEnsemble | None = None,
+        clip_encoder: nn.Module | None = None,
         exclusive: bool = False,
         **shared,
     ):
@@ -71,6 +78,8 @@ class STSeg(OpenVocabSegmentor):
             sam_zeroed: a control, see the key MODEL.STSEG.DEA.SAM_ZEROED.
             pull_weight: of the loss 1 - cos(F_cv, F_c), at least 0.
             ensemble: of CLIP's own answer with the decoder's in evaluation, or None.
+            clip_encoder: with `ensemble`, what CLIP's own answer comes from where `image_encoder`
+                learns; never saved, as its file has it. None takes `image_encoder`.
             exclusive: the decoder's probabilities are a softmax over the classes, as it was trained
                 by cross entropy over them, in place of a sigmoid each.
             **shared: keywords of `OpenVocabSegmentor`.
@@ -95,6 +104,8 @@ class STSeg(OpenVocabSegmentor):
         self._experts = LatestExperts()
         self.sam_zeroed = sam_zeroed
         self.pull_weight = check("MODEL.STSEG.DEA.PULL_WEIGHT", pull_weight)
+        self.clip_encoder = clip_encoder
+        self.register_state_dict_post_hook(_leave_out_clip)
         self.ensemble, self.exclusive = ensemble, exclusive
         if ensemble is not None:
             self.asks_seen = True
@@ -104,6 +115,9 @@ class STSeg(OpenVocabSegmentor):
     def from_config(cls, cfg: CfgNode) -> dict:
         """Read `MODEL.STSEG.*`; every part reads its own keys."""
         clip = build_clip(cfg)
+        own_clip = None
+        if has_clip_beside(cfg):
+            own_clip = wrap_image_tower(deepcopy(clip.visual), finetune="none")
         image_encoder = build_image_encoder(cfg, clip.visual)
         shape = image_encoder.output_shape()
         _check_size(cfg, max(spec.stride for spec in shape.values()))
@@ -122,6 +136,7 @@ class STSeg(OpenVocabSegmentor):
             "criterion": SegmentationCriterion(cfg),
             "guidance_detached": cfg.MODEL.STSEG.GUIDANCE_DETACHED,
             "ensemble": _ensemble_of(cfg),
+            "clip_encoder": own_clip,
             "exclusive": cfg.MODEL.LOSS.KIND == "softmax",
             "image_size": cfg.MODEL.STSEG.IMAGE_SIZE,
             "image_size_test": cfg.MODEL.STSEG.IMAGE_SIZE_TEST,
@@ -144,18 +159,20 @@ class STSeg(OpenVocabSegmentor):
     def extract(self, images: Tensor) -> dict[str, Tensor]:
         """CLIP's dense map, fused with SAM's by DEA, and three maps to guide the decoder."""
         features = dict(self.image_encoder(images))
+        clip = features["dense"]
         if self.guidance_detached:
             features |= {name: features[name].detach() for name in GUIDANCE}
-        if self.dea is None:
-            return features
-        sam = self.sam_encoder(images)["sam"]
-        shown = torch.zeros_like(sam) if self.sam_zeroed else sam
-        clip = features["dense"]
-        features |= {"dense": self.dea(clip, shown), "sam": sam}
-        if self.sam_guidance is not None:
-            features |= self.sam_guidance(features, shown)
-        if self.pull_weight if self.training else self.ensemble:
-            features["clip"] = clip
+        if self.dea is not None:
+            sam = self.sam_encoder(images)["sam"]
+            shown = torch.zeros_like(sam) if self.sam_zeroed else sam
+            features |= {"dense": self.dea(clip, shown), "sam": sam}
+            if self.sam_guidance is not None:
+                features |= self.sam_guidance(features, shown)
+            if self.training and self.pull_weight:
+                features["clip"] = clip
+        if self.ensemble is not None and not self.training:
+            own = self.clip_encoder
+            features["clip"] = clip if own is None else own(images)["dense"]
         return features
 
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
@@ -214,8 +231,7 @@ class STSeg(OpenVocabSegmentor):
             final = log_odds(final.float().log_softmax(1))
         if self.ensemble is None:
             return final
-        clip = features.get("clip", features["dense"])
-        similar = CostVolume(clip, embeddings.embeds).mean()
+        similar = CostVolume(features["clip"], embeddings.embeds).mean()
         own = embeddings.class_scores(self.text_encoder.logit_scale * similar)
         return self.ensemble(final, own, seen)
 
@@ -224,6 +240,13 @@ def _ensemble_of(cfg: CfgNode) -> GeometricEnsemble | None:
     ensemble = cfg.MODEL.STSEG.ENSEMBLE
     weights = (ensemble.ALPHA, ensemble.BETA)
     return GeometricEnsemble(*weights) if any(weights) else None
+
+
+def _leave_out_clip(
+    module: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]
+) -> None:
+    for name in [name for name in state if name.startswith(f"{prefix}clip_encoder.")]:
+        del state[name]
 
 
 def _check_size(cfg: CfgNode, stride: int) -> None:
