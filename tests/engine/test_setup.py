@@ -103,7 +103,7 @@ def test_every_config_loads_and_names_data_sets_that_exist(path):
 def test_stage_2_asks_for_the_names_it_is_evaluated_with(path):
     cfg = setup_cfg(path)
     st = cfg.SELF_TRAINING
-    assert st.ENABLED and st.ROUNDS > 1
+    assert st.ENABLED and st.ROUNDS >= 1
     assert cfg.SOLVER.MAX_ITER == st.ROUNDS * st.ROUND_ITERS
     for train, test in zip(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, strict=False):
         assert dataset_vocabulary(train) == dataset_vocabulary(test)
