@@ -36,19 +36,30 @@ def measure(case: Case, side: Side | None = None) -> dict:
         in the best forward, "peak_mib" and "gflop", none when compiled; "difference" to the
         reference where it was run.
     """
+    side = side or make_side(case)
+    images = photos(case)
+    result, outputs = cost(case, side, images)
+    with torch.inference_mode():  # counting does not go with autocast, and does not need it
+        gflop = operations(case, side, images)
+    result["gflop"] = sum(gflop.values())
+    for label, part in result["parts"].items():
+        part["gflop"] = gflop.get(label, 0.0)
+    if case.outputs:
+        result["difference"] = _exchange(case, outputs)
+    return result
+
+
+def cost(case: Case, side: Side, images: list[dict]) -> tuple[dict, list]:
+    """Time and memory, which `measure` returns with more, and the answers of the last forward."""
     torch.set_num_threads(case.threads)
     if case.device != "cpu":
         torch.set_float32_matmul_precision("high")  # as SED sets it for training and test
-    side = side or make_side(case)
-    images = photos(case)
     memory = Memory(case.device)
     with torch.inference_mode(), _autocast(case):
         before = memory.begin()
         peaks, peak = _peaks(case, side, images, memory)
         times, processor, seconds, outputs = _times(case, side, images)
         peak = max(peak, memory.peak())
-    with torch.inference_mode():  # counting does not go with autocast, and does not need it
-        gflop = operations(case, side, images)
     labels = dict.fromkeys([*side.parts, *peaks])
     result = {
         "best_s": min(times),
@@ -57,20 +68,13 @@ def measure(case: Case, side: Side | None = None) -> dict:
         "before_mib": before,
         "peak_mib": peak,
         "added_mib": peak - before,
-        "gflop": sum(gflop.values()),
         "parts": {
-            label: {
-                "seconds": seconds.get(label),
-                "peak_mib": peaks.get(label),
-                "gflop": gflop.get(label, 0.0),
-            }
+            label: {"seconds": seconds.get(label), "peak_mib": peaks.get(label)}
             for label in labels
             if label in peaks
         },
     }
-    if case.outputs:
-        result["difference"] = _exchange(case, outputs)
-    return result
+    return result, outputs
 
 
 def _autocast(case: Case):

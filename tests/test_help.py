@@ -11,7 +11,11 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("stseg", "demo", "datasets/prepare_scripts", "benchmarks")
 
 #: Children of benchmarks, which get their arguments from them.
-NOT_FOR_PEOPLE = {"benchmarks/inference_case.py", "benchmarks/training_case.py"}
+NOT_FOR_PEOPLE = {
+    "benchmarks/ebseg_case.py",
+    "benchmarks/inference_case.py",
+    "benchmarks/training_case.py",
+}
 
 RUN = """
 import runpy, sys
