@@ -26,7 +26,7 @@ from typing import Any
 from benchmarks.ablation import run_all, without_nan
 from benchmarks.ablation_runs import ROOT, Plan, Row, Run
 from benchmarks.ablation_table import spread
-from benchmarks.run_flags import add_jobs, check_counts, threads_of
+from benchmarks.run_flags import add_jobs, check_counts, check_named, threads_of
 from stseg.utils import write_atomically
 
 START, ADAPTED = "start", "adapted"
@@ -67,9 +67,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     name = "photographs" if args.world == "drawings" else f"photographs_{args.world}"
     args.out = args.out or ROOT / "output" / name
     args.iters = args.iters or ITERS.get(args.world)
-    for folder in (args.camvid, args.facades):
-        if not (folder / "names.json").is_file():
-            parser.error(f"{folder}: expected a folder with names.json, got none there.")
+    check_named(parser, args.camvid, args.facades)
     return args
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def add_jobs(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +26,13 @@ def check_counts(
         value = getattr(args, name)
         if value is not None and value < 1:
             parser.error(f"--{name.replace('_', '-')}: expected 1 or more, got {value}.")
+
+
+def check_named(parser: argparse.ArgumentParser, *folders: Path) -> None:
+    """End the program with a message if a data set's folder lacks its names.json."""
+    for folder in folders:
+        if not (folder / "names.json").is_file():
+            parser.error(f"{folder}: expected a folder with names.json, got none there.")
 
 
 def threads_of(jobs: int) -> int:

@@ -27,7 +27,7 @@ from types import MappingProxyType
 
 from benchmarks.ablation import run_all, tabulate, without_nan
 from benchmarks.ablation_runs import ROOT, Plan, Row, Run
-from benchmarks.run_flags import add_jobs, check_counts, threads_of
+from benchmarks.run_flags import add_jobs, check_counts, check_named, threads_of
 from stseg.utils import write_atomically
 
 #: Names without masks, and the words beside them under which ImageNet has such things.
@@ -79,8 +79,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_jobs(parser)
     args = parser.parse_args(argv)
     check_counts(parser, args, ("iters", "seeds", "jobs"))
-    if not (args.camvid / "names.json").is_file():
-        parser.error(f"{args.camvid}: expected a folder with names.json, got none there.")
+    check_named(parser, args.camvid)
     return args
 
 
