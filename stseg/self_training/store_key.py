@@ -122,7 +122,7 @@ INDIFFERENT = frozenset(
 )
 
 #: Of the code that labels: who changes what it makes of the same model and image counts one up.
-LABELLING_VERSION = 2
+LABELLING_VERSION = 3
 
 
 #: In a section above, and yet a label depends on it: what a GPU multiplies matrices in.

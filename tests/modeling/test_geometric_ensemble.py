@@ -57,6 +57,22 @@ def test_it_is_the_weighted_geometric_mean_of_two_probabilities():
     np.testing.assert_allclose(mixed.double().sigmoid().numpy(), wanted, rtol=2e-5)
 
 
+def test_a_softmax_is_mixed_in_logarithms_and_classes_share_what_comes_out():
+    changes = {"MODEL__LOSS__KIND": "softmax"}
+    plain, mixed = build(beta=0.0, **changes), build(alpha=0.25, **changes)
+    with torch.no_grad():
+        tensors = mixed.encode([item()["image"].float()]).tensors
+        embeddings = mixed.embed(WORDS)
+        decoder = plain.logits(tensors, embeddings, SEEN)[0].softmax(1)
+        cosines = CostVolume(tensors["clip"], embeddings.embeds).mean()
+        clip = embeddings.class_scores(mixed.text_encoder.logit_scale * cosines).log_softmax(1)
+        clip = F.interpolate(clip, decoder.shape[-2:], mode="bilinear").exp()
+        found = mixed.answer(tensors, embeddings, SEEN).softmax(1)
+    weight = torch.where(SEEN, 0.25, 0.8)[:, None, None]
+    wanted = decoder ** (1 - weight) * clip**weight
+    torch.testing.assert_close(found, wanted / wanted.sum(1, keepdim=True), atol=1e-5, rtol=1e-4)
+
+
 def test_a_weight_of_zero_leaves_the_decoder_its_last_bit():
     logits, similar = torch.randn(1, 4, 6, 6) * 9, torch.randn(1, 4, 3, 3)
     mixed = GeometricEnsemble(0.0, 0.8)(logits, similar, SEEN)

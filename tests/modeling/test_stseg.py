@@ -10,7 +10,7 @@ import stseg
 from stseg.config import setup_cfg
 from stseg.modeling.heads import CosineHead
 from stseg.modeling.meta_arch.stseg import STSeg
-from stseg.modeling.scores.label_map import LabelMap
+from stseg.modeling.scores import LabelMap, resize
 from stseg.structures import IGNORE_LABEL, Vocabulary
 from tests.helpers.tiny_model import CLIP_NAME, SAM_NAME, VIT_NAME, tiny_cfg
 
@@ -236,17 +236,23 @@ def test_a_working_size_that_the_tower_cannot_divide_is_refused():
 @pytest.mark.parametrize("beta", [0.0, 0.5])
 def test_what_was_trained_by_a_softmax_answers_by_one(beta):
     changes = {"MODEL__STSEG__ENSEMBLE__BETA": beta}
-    plain, exclusive = build(**changes), build(MODEL__LOSS__KIND="softmax", **changes)
+    plain, exclusive = build(**changes), build(MODEL__LOSS__KIND="softmax", **changes).eval()
     (item,) = inputs((64, 64), labels=False)
     seen = torch.tensor([True, True, True, True])
     with torch.no_grad():
         features = plain.eval().encode([item["image"].float()]).tensors
         embeddings = plain.embed(VOCABULARY)
         raw = plain.logits(features, embeddings, seen)[0]
-        for way in (exclusive.eval().logits, exclusive.answer):
+        for way in (exclusive.logits, exclusive.answer):
             found = way(features, embeddings, seen)
             found = found[0] if isinstance(found, tuple) else found
-            torch.testing.assert_close(found.sigmoid(), raw.softmax(1), atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(found.softmax(1), raw.softmax(1), atol=1e-5, rtol=1e-4)
+        (whole,) = exclusive([item])
+        (best,) = exclusive.label_maps([item])
+    wanted = resize(raw.log_softmax(1), (64, 64))[0].softmax(0)
+    torch.testing.assert_close(whole["sem_seg"], wanted, atol=1e-5, rtol=0)
+    torch.testing.assert_close(best.confidence, wanted.amax(0), atol=1e-5, rtol=0)
+    assert torch.equal(best.labels.long(), wanted.argmax(0))
     for one, two in zip(
         *(m.train().logits(features, embeddings) for m in (plain, exclusive)), strict=True
     ):

@@ -4,7 +4,6 @@ from .cost_decoder import CostAwareDecoder
 from .cost_volume import CostVolume
 from .geometric_ensemble import GeometricEnsemble
 from .mask_decoder import MaskDecoder, QueryRound
-from .odds import log_odds
 from .pixel_decoder import PixelDecoder
 
 __all__ = [
@@ -17,5 +16,4 @@ __all__ = [
     "PixelDecoder",
     "QueryRound",
     "frozen_embeddings",
-    "log_odds",
 ]

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stseg.modeling.heads.odds import log_odds
+#: Greatest logarithm of a probability that a logit can be told of in float32.
+_MOST = -1e-7
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,35 @@ class GeometricEnsemble:
             (B, T, H, W) float32 logits of the mean.
         """
         logits = logits.float()
-        weight = logits.new_full((logits.shape[1],), self.beta)
-        if seen is not None:
-            weight = torch.where(seen.to(logits.device), self.alpha, weight)
-        weight = weight[:, None, None]
+        mixed = _log_odds(self.mean(F.logsigmoid(logits), similar, seen))
+        return torch.where(self._weight(logits, seen) > 0, mixed, logits)
+
+    def mean(self, log_probs: Tensor, similar: Tensor, seen: Tensor | None) -> Tensor:
+        """The same for logarithms of the decoder's probabilities, and as such.
+
+        Args:
+            log_probs: (B, T, H, W) float32, at most 0.
+            similar: as above.
+            seen: as above.
+        """
+        weight = self._weight(log_probs, seen)
         clip = F.interpolate(
-            similar.float().log_softmax(1), logits.shape[-2:], mode="bilinear", align_corners=False
+            similar.float().log_softmax(1),
+            log_probs.shape[-2:],
+            mode="bilinear",
+            align_corners=False,
         )
-        mixed = log_odds((1 - weight) * F.logsigmoid(logits) + weight * clip)
-        return torch.where(weight > 0, mixed, logits)
+        return (1 - weight) * log_probs + weight * clip
+
+    def _weight(self, like: Tensor, seen: Tensor | None) -> Tensor:
+        """(T, 1, 1) of CLIP's."""
+        weight = like.new_full((like.shape[1],), self.beta)
+        if seen is not None:
+            weight = torch.where(seen.to(like.device), self.alpha, weight)
+        return weight[:, None, None]
+
+
+def _log_odds(log_probs: Tensor) -> Tensor:
+    """Logits whose sigmoid is a probability, of its logarithm; -inf stays, 0 becomes about 16."""
+    log_probs = log_probs.clamp(max=_MOST)
+    return log_probs - torch.log(-torch.expm1(log_probs))

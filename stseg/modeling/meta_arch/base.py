@@ -161,10 +161,14 @@ class OpenVocabSegmentor(nn.Module):
     def score(
         self, features: Features, embeddings: ClassEmbeddings, vocabulary: Vocabulary
     ) -> list[Scores]:
-        """The answer for each image of a batch; here independent probabilities per class."""
+        """The answer for each image of a batch."""
         with self._precision():
             final = self.answer(features.tensors, embeddings, self.seen_marks(vocabulary))
-        return [CellScores(scores, torch.sigmoid) for scores in final]
+        return [self.scores_of_cells(cells) for cells in final]
+
+    def scores_of_cells(self, cells: Tensor) -> Scores:
+        """What `answer` says of one image, (T, ., .); here independent probabilities per class."""
+        return CellScores(cells, torch.sigmoid)
 
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
         """Scalars to descend on, by name; see `Batch.labels` for a batch that has no label maps."""

@@ -23,13 +23,13 @@ from stseg.modeling.encoders import (
 )
 from stseg.modeling.heads import CosineHead as _cosine  # noqa: F401  only registration
 from stseg.modeling.heads import CostAwareDecoder as _decoder  # noqa: F401  likewise
-from stseg.modeling.heads import CostVolume, GeometricEnsemble, log_odds
+from stseg.modeling.heads import CostVolume, GeometricEnsemble
 from stseg.modeling.layers import DEA, SamGuidance
 from stseg.modeling.losses import SegmentationCriterion
 from stseg.modeling.meta_arch.base import OpenVocabSegmentor, published_classes
 from stseg.modeling.meta_arch.batch import Batch
 from stseg.modeling.meta_arch.features import Features
-from stseg.modeling.scores import build_tiles
+from stseg.modeling.scores import Scores, SoftmaxScores, build_tiles
 from stseg.modeling.text import ClassEmbeddings, LatestExperts, build_text_encoder
 from stseg.structures import Vocabulary
 from stseg.utils import registered
@@ -193,7 +193,8 @@ class STSeg(OpenVocabSegmentor):
         """Score every class at every cell; see `OpenVocabSegmentor.logits`.
 
         Seen and unseen classes are alike, but for the ensemble, which takes all for unseen where
-        `seen` is None.
+        `seen` is None. Confidences are a sigmoid of each; where the model was trained by a softmax,
+        that over the classes.
         """
         final, *coarse = self._decoded(features, embeddings)
         if self.training:
@@ -211,6 +212,10 @@ class STSeg(OpenVocabSegmentor):
         final = self._decoded(features, embeddings, **in_chunks)[0]
         return self._told(final, features, embeddings, seen)
 
+    def scores_of_cells(self, cells: Tensor) -> Scores:
+        """Independent probabilities per class, or a softmax over them."""
+        return SoftmaxScores(cells) if self.exclusive else super().scores_of_cells(cells)
+
     def _decoded(
         self, features: Mapping[str, Tensor], embeddings: ClassEmbeddings, **how: bool
     ) -> tuple[Tensor, ...]:
@@ -226,13 +231,13 @@ class STSeg(OpenVocabSegmentor):
         embeddings: ClassEmbeddings,
         seen: Tensor | None,
     ) -> Tensor:
-        """The decoder's scores as logits of what is answered."""
-        if self.exclusive:
-            final = log_odds(final.float().log_softmax(1))
+        """The decoder's scores, or what the ensemble makes of them."""
         if self.ensemble is None:
             return final
         similar = CostVolume(features["clip"], embeddings.embeds).mean()
         own = embeddings.class_scores(self.text_encoder.logit_scale * similar)
+        if self.exclusive:
+            return self.ensemble.mean(final.float().log_softmax(1), own, seen)
         return self.ensemble(final, own, seen)
 
 

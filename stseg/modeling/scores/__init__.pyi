@@ -2,6 +2,7 @@ from .answers import CellScores, Scores
 from .batches import evaluation_dtype, pad_to_batch, resize
 from .label_map import LabelMap, LabelMapModel, label_maps
 from .query_sum import QueryScores, QuerySum
+from .softmax import SoftmaxScores
 from .sources import Cells, Cropped, Range, Resized, Source, calibrated, confidences, probabilities
 from .windows import Box, Tiles, WindowScores, build_tiles
 
@@ -17,6 +18,7 @@ __all__ = [
     "Range",
     "Resized",
     "Scores",
+    "SoftmaxScores",
     "Source",
     "Tiles",
     "WindowScores",
