@@ -34,17 +34,20 @@ class Claim:
         benchmark: key of BENCHMARKS.
         published: mIoU in percent.
         by: who says so.
+        words: ending of the data set's name under whose words it was measured, "" for plain ones.
     """
 
     weights: str
     benchmark: str
     published: float
     by: str
+    words: str = ""
 
     @property
     def data_set(self) -> str:
         """The name it is registered by."""
-        return BENCHMARKS[self.benchmark][0]
+        plain = BENCHMARKS[self.benchmark][0]
+        return f"{plain}_{self.words}" if self.words else plain
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,10 @@ def claims(name: str = "", benchmarks: Sequence[str] = ()) -> list[Claim]:
 
 def _claims_of(entry: Published) -> list[Claim]:
     by = entry.figures_by or ""
-    return [Claim(entry.name, key, figure, by) for key, figure in entry.figures.items()]
+    return [
+        Claim(entry.name, key, figure, by, entry.words.get(key, ""))
+        for key, figure in entry.figures.items()
+    ]
 
 
 def _benchmark(text: str) -> str:
@@ -120,7 +126,7 @@ def compared(claim: Claim, result: Result, tolerance: float) -> Comparison:
         tolerance: in percentage points, up to which two figures count as the same.
     """
     gt, union = (100 * result.figures[name] for name in ("mIoU_gt", "mIoU_union"))
-    images, expected = result.protocol.num_images, OFFICIAL[claim.data_set].images
+    images, expected = result.protocol.num_images, OFFICIAL[BENCHMARKS[claim.benchmark][0]].images
     fits = {
         "reproduced": abs(gt - claim.published) <= tolerance,
         "reproduced, by mIoU_union": abs(union - claim.published) <= tolerance,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stseg.utils import ASSETS, config_path, did_you_mean
@@ -34,6 +34,8 @@ class Published:
         figures: mIoU in percent by benchmark.
         figures_by: who measured them.
         note: what else is to be known.
+        words: by benchmark the ending of the data set's name under whose words it was measured,
+            where these are not the plain ones.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Published:
     figures: Mapping[str, float]
     figures_by: str | None
     note: str
+    words: Mapping[str, str] = field(default_factory=dict)
 
     def config_file(self) -> Path:
         """The config that `Predictor` takes with this file.

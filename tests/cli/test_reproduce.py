@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from stseg.cli import stseg_command
+from stseg.data import check_registered
 from stseg.evaluation.results import Protocol, Result
 from stseg.tools.reproduction import BENCHMARKS, Claim, claims, compared
 from stseg.tools.verification import OFFICIAL
@@ -53,6 +54,18 @@ def test_without_a_name_every_figure_is_listed_that_can_be_read(capsys):
     rows = capsys.readouterr().out.splitlines()[2:]
     readable = [e for e in catalog().values() if e.config]
     assert len(rows) == sum(len(e.figures) for e in readable) >= 10
+
+
+def test_figures_of_other_words_are_measured_with_these():
+    (glued,), (spaced,) = (claims(name, ["PC-459"]) for name in ("sed-convnextB", "ebseg-vitB"))
+    assert glued.data_set == "context_459_test_sem_seg"
+    assert spaced.data_set == "context_459_test_sem_seg_spaced"
+    for claim in claims():
+        check_registered(claim.data_set, "DATASETS.TEST")
+    protocol = Protocol(5105, "", "", 459, "", (459, 65535))
+    figures = {"mIoU_gt": 0.173, "mIoU_union": 0.16}
+    found = compared(spaced, Result(protocol, figures, definitions={}, classes=[]), 0.3)
+    assert found.good and found.expected == (5105,)
 
 
 def test_every_published_benchmark_has_data():

@@ -29,6 +29,7 @@ from stseg.modeling.losses import (
 )
 from stseg.modeling.meta_arch.base import OpenVocabSegmentor, published_classes
 from stseg.modeling.meta_arch.batch import Batch
+from stseg.modeling.meta_arch.benchmark_marks import benchmark_marks
 from stseg.modeling.meta_arch.ebseg_parts import build_ebseg_parts, files_of_frozen_parts
 from stseg.modeling.meta_arch.features import Features
 from stseg.modeling.meta_arch.normalised import normalised_batch, rescaled
@@ -183,6 +184,14 @@ class EBSeg(OpenVocabSegmentor):
         )
         balanced = self.balance(decoder, frozen[..., :-1], masked[..., :-1], seen)
         return features["mask_logits"], balanced.softmax(-1)[..., :-1]
+
+    def seen_marks(self, vocabulary: Vocabulary) -> Tensor | None:
+        """See `OpenVocabSegmentor`; a benchmark's as its authors', for weights that say nothing."""
+        if vocabulary.seen is None and not self.facts.trained_on:
+            marks = benchmark_marks(vocabulary.synonyms)
+            if marks is not None:
+                return torch.tensor(marks, device=self.device)
+        return super().seen_marks(vocabulary)
 
     def score(
         self, features: Features, embeddings: ClassEmbeddings, vocabulary: Vocabulary
