@@ -191,11 +191,11 @@ def test_a_case_on_photographs_has_stage_2_of_unseen_photos_at_less_cost(
     camvid = run_photos("ring", tmp_path)
     (cfg,) = configs
     st = cfg.SELF_TRAINING
-    assert cfg.MODEL.STSEG.IMAGE_SIZE == cfg.MODEL.STSEG.IMAGE_SIZE_TEST == [384, 512]
+    assert (cfg.MODEL.STSEG.IMAGE_SIZE, cfg.MODEL.STSEG.IMAGE_SIZE_TEST) == ([288, 384], [384, 512])
     assert cfg.MODEL.STSEG.ENSEMBLE.BETA == 0.8
-    assert (cfg.MODEL.CLIP.FINETUNE, cfg.MODEL.CLIP.NAME) == ("none", "efficientnet_lite2")
+    assert (cfg.MODEL.CLIP.FINETUNE, cfg.MODEL.CLIP.NAME) == ("full", "efficientnet_lite2")
     assert (st.ROUNDS, st.ROUND_ITERS, st.PREVIEW, st.GUARD.IMAGES) == (2, 25, 0, 20)
-    assert (cfg.DATASETS.MAX_IMAGES, cfg.SOLVER.IMS_PER_BATCH, cfg.SEED) == (100, 2, 7)
+    assert (cfg.DATASETS.MAX_IMAGES, cfg.SOLVER.IMS_PER_BATCH, cfg.SEED) == (100, 4, 7)
     assert (st.GATE.THRESH, st.GATE.MIN_PIXEL, st.REFINE.ENABLED) == (0.3, 0.5, False)
     assert (st.LABELER, st.SOURCE_VOCABULARY) == ("poison_ring_photos", "")
     (shown,) = Path(st.IMAGES).iterdir()  # every fourth

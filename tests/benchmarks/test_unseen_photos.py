@@ -112,9 +112,10 @@ def test_every_row_looks_at_pictures_of_one_size_and_gives_clip_one_weight():
     for row in unseen_photos.ROWS.values():
         cfg = setup_cfg(ablation_runs.CONFIGS / row.config, [*row.opts], device="cpu")
         looked_at = cfg.MODEL.STSEG.IMAGE_SIZE_TEST or cfg.MODEL.STSEG.IMAGE_SIZE
-        assert list(looked_at) == [576, 768]
-        assert cfg.MODEL.CLIP.FINETUNE == "none"
-        assert cfg.MODEL.STSEG.ENSEMBLE.BETA == (0.8 if "camvid" in row.config else 0)
+        assert list(looked_at) == [480, 640]
+        of_camvid = "camvid" in row.config
+        assert cfg.MODEL.CLIP.FINETUNE == ("full" if of_camvid else "none")
+        assert cfg.MODEL.STSEG.ENSEMBLE.BETA == (0.8 if of_camvid else 0)
 
 
 def test_figures_of_one_weight_are_not_taken_for_those_of_another(
