@@ -1,0 +1,51 @@
+"""CEL's own keys (Dao et al., IEEE TMM 2024); all but the abstract is ours, values too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stseg.config.rules import NOT_NEGATIVE, POSITIVE, SHARE, WHOLE_FROM_1
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
+
+RULES = {
+    "MODEL.CEL.TEMPERATURE": POSITIVE,
+    "MODEL.CEL.LOSSES.MATCHED_WEIGHT": NOT_NEGATIVE,
+    "MODEL.CEL.LOSSES.PRESENCE_WEIGHT": NOT_NEGATIVE,
+    "MODEL.CEL.LOSSES.ABSENT_WEIGHT": NOT_NEGATIVE,
+    "MODEL.CEL.LOSSES.RANK_LIST_WEIGHT": NOT_NEGATIVE,
+    "MODEL.CEL.LOSSES.RANK_PAIRS_WEIGHT": NOT_NEGATIVE,
+    "MODEL.CEL.LOSSES.RANK_TEMPERATURE": POSITIVE,
+    "MODEL.CEL.LOSSES.RANK_NEIGHBOURS": WHOLE_FROM_1,
+    "MODEL.CEL.LOSSES.RANK_GAP": NOT_NEGATIVE,
+    "MODEL.CEL.LOSSES.RANK_SHARE": SHARE,
+}
+
+
+def add_cel_config(cfg: CfgNode) -> None:
+    """Add `MODEL.CEL.*` to a config."""
+    CN = type(cfg)
+    cfg.MODEL.CEL = CN()
+    # What cosines of queries and words are divided by before a softmax (ZegFormer: 0.01).
+    cfg.MODEL.CEL.TEMPERATURE = 0.01
+    cfg.MODEL.CEL.LOSSES = CN()
+    # Weights of losses, 0 = none. Cross entropy of queries that have a mask, among real classes.
+    cfg.MODEL.CEL.LOSSES.MATCHED_WEIGHT = 1.0
+    # Some query answers for every class that an image shows, none for one that it does not.
+    cfg.MODEL.CEL.LOSSES.PRESENCE_WEIGHT = 0.5
+    # Queries without a mask are none of the classes that the image does not show.
+    cfg.MODEL.CEL.LOSSES.ABSENT_WEIGHT = 0.5
+    # Queries that have a mask are as near to all classes as their class's name is: a divergence of
+    # distributions (LIST), and margins between two classes (PAIRS). In a toy of vectors neither
+    # gained anything, and PAIRS harmed from 5 on.
+    cfg.MODEL.CEL.LOSSES.RANK_LIST_WEIGHT = 0.0
+    cfg.MODEL.CEL.LOSSES.RANK_PAIRS_WEIGHT = 0.0
+    # LIST: what cosines are divided by, of queries and of names.
+    cfg.MODEL.CEL.LOSSES.RANK_TEMPERATURE = 0.05
+    # PAIRS: how many of the classes nearest to a query's own take part beside it.
+    cfg.MODEL.CEL.LOSSES.RANK_NEIGHBOURS = 8
+    # PAIRS: difference in [0, 2] of two names' centred cosines above which their order counts.
+    cfg.MODEL.CEL.LOSSES.RANK_GAP = 0.02
+    # PAIRS: share in [0, 1] of that difference by which a query's cosines must differ.
+    cfg.MODEL.CEL.LOSSES.RANK_SHARE = 0.5
