@@ -6,9 +6,9 @@ The start is CLIP-photo (the extra `stseg[photos]`), a network that has seen who
 names. Stage 1 has masks of sky, building, pole, road, pavement, tree and pedestrian; car, fence,
 sign and bicyclist are known from names alone, with other words beside them ("bicyclist, bicycle"),
 as people write vocabularies. Names of things that are in no picture are asked for in stage 1, too.
-Tower and decoder learn, and forget what they have no masks of: for names without masks the answer of
-CLIP-photo as it was has a weight (MODEL.STSEG.ENSEMBLE), in evaluation and in what stage 2 learns
-from. Stage 2 adapts to CamVid's own training images, without labels, with
+Tower and decoder learn, and forget what they have no masks of: for names without masks the answer
+of CLIP-photo as it was has a weight (MODEL.STSEG.ENSEMBLE), in evaluation and in what stage 2
+learns from. Stage 2 adapts to CamVid's own training images, without labels, with
 all 11 names. Rows: what CLIP-photo says without any training; baseline and + ST on three seeds,
 and what their decoders say alone; + DEA and both on one. Figures are mIoU in percent on the 101
 images of val.

@@ -260,6 +260,7 @@ LOOKED_UP = {
 #: What a file looks up although it is what registers, or registers what it was given itself.
 REGISTER = {
     "stseg.modeling.heads.cosine_head": "SEM_SEG_HEADS_REGISTRY",
+    "stseg.modeling.meta_arch.cel": "META_ARCH_REGISTRY",
     "stseg.modeling.meta_arch.ebseg": "META_ARCH_REGISTRY",
     "stseg.modeling.meta_arch.stseg": "META_ARCH_REGISTRY",
     "benchmarks.reference_sed": "build_model",

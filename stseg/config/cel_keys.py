@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stseg.config.rules import NOT_NEGATIVE, POSITIVE, SHARE, WHOLE_FROM_1
+from stseg.config.rules import NOT_NEGATIVE, POSITIVE, SHARE, WHOLE_FROM_1, Rule, one_of
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
 
 RULES = {
     "MODEL.CEL.TEMPERATURE": POSITIVE,
+    "MODEL.CEL.HIDDEN_DIM": Rule("a multiple of 32", lambda dim: dim >= 32 and not dim % 32),
+    "MODEL.CEL.NUM_QUERIES": WHOLE_FROM_1,
+    "MODEL.CEL.NUM_LAYERS": WHOLE_FROM_1,
+    "MODEL.CEL.NUM_PIXEL_LAYERS": WHOLE_FROM_1,
+    "MODEL.CEL.BIAS": Rule("a cosine in [-1, 1]", lambda value: -1 <= value <= 1),
+    "MODEL.CEL.SOFTNESS": POSITIVE,
+    "MODEL.CEL.SEEN_OFFSET": NOT_NEGATIVE,
+    "MODEL.CEL.ABSENT": one_of(("auto", "all", "seen", "none")),
+    "MODEL.CEL.BACKGROUND.WEIGHT": POSITIVE,
     "MODEL.CEL.LOSSES.MATCHED_WEIGHT": NOT_NEGATIVE,
     "MODEL.CEL.LOSSES.PRESENCE_WEIGHT": NOT_NEGATIVE,
     "MODEL.CEL.LOSSES.ABSENT_WEIGHT": NOT_NEGATIVE,
@@ -29,6 +38,29 @@ def add_cel_config(cfg: CfgNode) -> None:
     cfg.MODEL.CEL = CN()
     # What cosines of queries and words are divided by before a softmax (ZegFormer: 0.01).
     cfg.MODEL.CEL.TEMPERATURE = 0.01
+    # Channels of both decoders, a multiple of 32 (Mask2Former: 256).
+    cfg.MODEL.CEL.HIDDEN_DIM = 256
+    # Queries, the most proposals of an image (Mask2Former: 100).
+    cfg.MODEL.CEL.NUM_QUERIES = 100
+    # Layers of the mask decoder, one less than rounds of set losses (Mask2Former: 9).
+    cfg.MODEL.CEL.NUM_LAYERS = 9
+    # Layers of deformable attention in the pixel decoder (Mask2Former: 6).
+    cfg.MODEL.CEL.NUM_PIXEL_LAYERS = 6
+    # Where a proposal shows a class rather than junk: first value of the cosine, which is learnt
+    # then, and how much above it makes sure.
+    cfg.MODEL.CEL.BIAS = 0.2
+    cfg.MODEL.CEL.SOFTNESS = 0.05
+    # Calibration: taken off cosines of classes that had labels in training, in evaluation.
+    cfg.MODEL.CEL.SEEN_OFFSET = 0.0
+    # Which classes without a label in a training image are nowhere in it: "all", "seen" (those of
+    # the marks of the vocabulary: others may be unlabelled), "none", or "auto": with
+    # MODEL.LOSS.IGNORED "masked" none, as labels are not whole then, else all.
+    cfg.MODEL.CEL.ABSENT = "auto"
+    cfg.MODEL.CEL.BACKGROUND = CN()
+    # What CEL argues against: a learnt vector beside the names that all proposals without a pair
+    # are trained towards, with this weight; of the losses below it has MATCHED alone.
+    cfg.MODEL.CEL.BACKGROUND.ENABLED = False
+    cfg.MODEL.CEL.BACKGROUND.WEIGHT = 0.1
     cfg.MODEL.CEL.LOSSES = CN()
     # Weights of losses, 0 = none. Cross entropy of queries that have a mask, among real classes.
     cfg.MODEL.CEL.LOSSES.MATCHED_WEIGHT = 1.0

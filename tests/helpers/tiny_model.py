@@ -88,3 +88,19 @@ def tiny_ebseg_cfg(**changes) -> CfgNode:
     """A config of EBSeg over the tiny encoders; see `tiny_cfg`."""
     small = {key.replace(".", "__"): value for key, value in EBSEG_KEYS.items()}
     return tiny_cfg(**{**small, **changes})
+
+
+CEL_KEYS = {
+    "MODEL.META_ARCHITECTURE": "CEL",
+    "MODEL.CLIP.FINETUNE": "none",
+    "MODEL.CEL.HIDDEN_DIM": 32,
+    "MODEL.CEL.NUM_QUERIES": 6,
+    "MODEL.CEL.NUM_LAYERS": 3,
+    "MODEL.CEL.NUM_PIXEL_LAYERS": 1,
+}
+
+
+def tiny_cel_cfg(**changes) -> CfgNode:
+    """A config of CEL over the tiny encoders; see `tiny_cfg`."""
+    small = {key.replace(".", "__"): value for key, value in CEL_KEYS.items()}
+    return tiny_cfg(**{**small, **changes})

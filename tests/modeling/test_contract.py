@@ -8,12 +8,12 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch.nn import functional as F
 
 from stseg.checkpoint import WeightFacts
-from stseg.modeling.meta_arch import EBSeg, OpenVocabSegmentor, STSeg, export_graphs
+from stseg.modeling.meta_arch import CEL, EBSeg, OpenVocabSegmentor, STSeg, export_graphs
 from stseg.modeling.scores import Cells, LabelMap, QuerySum, Resized, Tiles, confidences
 from stseg.modeling.scores.sources import confidence_bounds
 from stseg.structures import IGNORE_LABEL, Vocabulary
 from tests.helpers import systems
-from tests.helpers.tiny_model import tiny_cfg, tiny_ebseg_cfg
+from tests.helpers.tiny_model import tiny_cel_cfg, tiny_cfg, tiny_ebseg_cfg
 
 SYSTEMS = {name: kind for name, kind in META_ARCH_REGISTRY if issubclass(kind, OpenVocabSegmentor)}
 FAKES = ("QueryFake", "CaptionFake", "WindowFake")
@@ -29,6 +29,8 @@ def build(name, seed=0, **changes):
         return STSeg(tiny_cfg(**changes))
     if name == "EBSeg":
         return EBSeg(tiny_ebseg_cfg(**changes))
+    if name == "CEL":
+        return CEL(tiny_cel_cfg(**changes))
     return SYSTEMS[name](None)
 
 
@@ -188,7 +190,7 @@ def name(request):
 
 
 def test_those_that_ship_and_the_hard_ones_are_asked():
-    assert {"STSeg", "EBSeg", *FAKES} <= set(SYSTEMS)
+    assert {"STSeg", "EBSeg", "CEL", *FAKES} <= set(SYSTEMS)
 
 
 @pytest.mark.parametrize("vocabulary", [ONE, FEW, MANY], ids=len)
@@ -210,7 +212,7 @@ def test_a_batch_without_a_label_teaches_nothing_and_breaks_nothing(name):
     assert not any(p.grad.any() for p in model.parameters() if p.grad is not None)
 
 
-@pytest.mark.parametrize("name", ["STSeg", "EBSeg"])
+@pytest.mark.parametrize("name", ["STSeg", "EBSeg", "CEL"])
 @pytest.mark.parametrize("labelled", [0, 1])
 def test_a_batch_that_lacks_label_maps_is_refused(name, labelled):
     batch = items(FEW, (40, 56), (40, 56), labels=True)

@@ -4,7 +4,9 @@ from .cost_decoder import CostAwareDecoder
 from .cost_volume import CostVolume
 from .geometric_ensemble import GeometricEnsemble
 from .mask_decoder import MaskDecoder, QueryRound
+from .mask_heads import build_mask_heads
 from .pixel_decoder import PixelDecoder
+from .proposal_scoring import ProposalScoring
 
 __all__ = [
     "CosineHead",
@@ -14,6 +16,8 @@ __all__ = [
     "GeometricEnsemble",
     "MaskDecoder",
     "PixelDecoder",
+    "ProposalScoring",
     "QueryRound",
+    "build_mask_heads",
     "frozen_embeddings",
 ]

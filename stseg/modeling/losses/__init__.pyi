@@ -2,9 +2,9 @@ from .class_enhancement import (
     ENHANCEMENT_LOSS_REGISTRY,
     AbsentPushOff,
     ClassPresence,
-    MatchedCrossEntropy,
     build_enhancements,
 )
+from .class_loss import known_shares
 from .class_ranking import ListRanking, PairRanking, centred_cosines
 from .criterion import SegmentationCriterion
 from .mask_points import PointSampler, RandomPoints
@@ -23,7 +23,6 @@ __all__ = [
     "ListRanking",
     "MaskTargets",
     "Match",
-    "MatchedCrossEntropy",
     "PairRanking",
     "PointSampler",
     "ProposalScores",
@@ -33,6 +32,7 @@ __all__ = [
     "SetPrediction",
     "build_enhancements",
     "centred_cosines",
+    "known_shares",
     "masks_of_labels",
     "structure_consistency",
 ]

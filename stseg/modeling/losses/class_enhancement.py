@@ -17,7 +17,6 @@ from detectron2.config import CfgNode
 from torch import Tensor
 from torch.nn import functional as F
 
-from stseg.config import check
 from stseg.modeling.losses.class_ranking import ListRanking, PairRanking
 from stseg.modeling.losses.mask_losses import weighted_mean
 from stseg.modeling.losses.proposal_scores import (
@@ -26,27 +25,6 @@ from stseg.modeling.losses.proposal_scores import (
     ProposalScores,
     exactly,
 )
-from stseg.modeling.losses.set_criterion import mean_count
-
-
-@ENHANCEMENT_LOSS_REGISTRY.register()
-class MatchedCrossEntropy:
-    """Cross entropy of matched proposals with their class, among real classes only.
-
-    Sum over pairs, divided by the mean over processes of their number, at least 1: processes
-    together have the gradient of one with all their images.
-    """
-
-    def __init__(self, *, temperature: float = 0.01):
-        """Set what cosines are divided by, above 0."""
-        self.temperature = check("MODEL.CEL.TEMPERATURE", temperature)
-
-    def __call__(self, scores: ProposalScores) -> Tensor:
-        """Scalar, 0 without pairs."""
-        with exactly(scores) as s:
-            rows, labels = s.matched()
-            loss = F.cross_entropy(rows / self.temperature, labels, reduction="sum")
-            return loss / mean_count(len(labels))
 
 
 @ENHANCEMENT_LOSS_REGISTRY.register()
@@ -89,12 +67,13 @@ class AbsentPushOff:
 
 
 def build_enhancements(cfg: CfgNode) -> dict[str, tuple[float, EnhancementLoss]]:
-    """Weight and loss by name, of `MODEL.CEL.LOSSES` with a weight above 0."""
+    """Weight and loss by name, of `MODEL.CEL.LOSSES` with a weight above 0.
+
+    But for that of matched proposals, which the set criterion has in every round.
+    """
     own = cfg.MODEL.CEL.LOSSES
-    matched = MatchedCrossEntropy(temperature=cfg.MODEL.CEL.TEMPERATURE)
     rank_pairs = PairRanking(neighbours=own.RANK_NEIGHBOURS, gap=own.RANK_GAP, share=own.RANK_SHARE)
     built: dict[str, tuple[float, EnhancementLoss]] = {
-        "loss_matched": (own.MATCHED_WEIGHT, matched),
         "loss_presence": (own.PRESENCE_WEIGHT, ClassPresence()),
         "loss_absent": (own.ABSENT_WEIGHT, AbsentPushOff()),
         "loss_rank_list": (

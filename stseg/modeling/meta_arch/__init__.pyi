@@ -1,5 +1,6 @@
 from .base import OpenVocabSegmentor
 from .batch import Batch
+from .cel import CEL
 from .ebseg import EBSeg
 from .features import EncodedImage, Features
 from .graphs import export_graphs
@@ -7,6 +8,7 @@ from .normalised import normalised_batch, rescaled
 from .stseg import STSeg
 
 __all__ = [
+    "CEL",
     "Batch",
     "EBSeg",
     "EncodedImage",

@@ -20,41 +20,25 @@ from torch import Tensor, nn
 
 from stseg.config import check
 from stseg.modeling.heads import EmbeddingBalance, frozen_embeddings
-from stseg.modeling.losses import (
-    MaskTargets,
-    SetCriterion,
-    SetPrediction,
-    masks_of_labels,
-    structure_consistency,
-)
-from stseg.modeling.meta_arch.base import OpenVocabSegmentor, published_classes
+from stseg.modeling.losses import SetCriterion, SetPrediction, structure_consistency
+from stseg.modeling.meta_arch.base import published_classes
 from stseg.modeling.meta_arch.batch import Batch
 from stseg.modeling.meta_arch.benchmark_marks import benchmark_marks
 from stseg.modeling.meta_arch.ebseg_parts import build_ebseg_parts, files_of_frozen_parts
 from stseg.modeling.meta_arch.features import Features
+from stseg.modeling.meta_arch.mask_queries import MULTIPLE, MaskQuerySegmentor
 from stseg.modeling.meta_arch.normalised import normalised_batch, rescaled
-from stseg.modeling.scores import QueryScores, Scores, build_tiles, pad_to_batch
+from stseg.modeling.scores import build_tiles
 from stseg.modeling.text import ClassEmbeddings
-from stseg.structures import IGNORE_LABEL, Vocabulary
+from stseg.structures import Vocabulary
 
-#: Sides of a batch are multiples of so many pixels, at the cost of padding.
-MULTIPLE = 32
 #: Weights of the losses by name; both class losses come with the same assignment.
 LOSS_WEIGHTS = {"loss_ce": 1.5, "loss_ce_masked": 1.5, "loss_mask": 5.0, "loss_dice": 5.0}
 
 
 @META_ARCH_REGISTRY.register()
-class EBSeg(OpenVocabSegmentor):
+class EBSeg(MaskQuerySegmentor):
     """Frozen CLIP and SAM + pixel and mask decoder + AdaB; SSC and set losses."""
-
-    asks_seen = True
-    undecayed = (
-        "mask_decoder.query_feats",
-        "mask_decoder.query_positions",
-        "mask_decoder.level_embed",
-        "*.positional_embedding",
-        "*.pos_embed",
-    )
 
     @configurable
     def __init__(
@@ -185,6 +169,11 @@ class EBSeg(OpenVocabSegmentor):
         balanced = self.balance(decoder, frozen[..., :-1], masked[..., :-1], seen)
         return features["mask_logits"], balanced.softmax(-1)[..., :-1]
 
+    @property
+    def mask_stride(self) -> int:
+        """See `MaskQuerySegmentor`."""
+        return self.sam_encoder.output_shape()["res2"].stride
+
     def seen_marks(self, vocabulary: Vocabulary) -> Tensor | None:
         """See `OpenVocabSegmentor`; a benchmark's as its authors', for weights that say nothing."""
         if vocabulary.seen is None and not self.facts.trained_on:
@@ -192,20 +181,6 @@ class EBSeg(OpenVocabSegmentor):
             if marks is not None:
                 return torch.tensor(marks, device=self.device)
         return super().seen_marks(vocabulary)
-
-    def score(
-        self, features: Features, embeddings: ClassEmbeddings, vocabulary: Vocabulary
-    ) -> list[Scores]:
-        """Sums over queries of mask times share, streamed; see `QueryScores`."""
-        with self._precision():
-            marks = self.seen_marks(vocabulary)
-            masks, shares = self.logits(features.tensors, embeddings, marks)
-        stride = self.sam_encoder.output_shape()["res2"].stride
-        padded = (stride * masks.shape[-2], stride * masks.shape[-1])
-        return [
-            QueryScores(mask.float(), share, padded, size)
-            for mask, share, size in zip(masks, shares, features.sizes, strict=True)
-        ]
 
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
         """Set losses of every round, and structure consistency of the last ("loss_ssc").
@@ -236,11 +211,6 @@ class EBSeg(OpenVocabSegmentor):
                 vectors @ vectors.T,
             )
         return losses
-
-    def targets(self, batch: Batch) -> list[MaskTargets]:
-        """One mask per class that an image shows, in the frame of the padded batch."""
-        labels = pad_to_batch(list(batch.labels), IGNORE_LABEL, MULTIPLE)
-        return [masks_of_labels(x, ignored=self.ignored) for x in labels]
 
     def _prediction(
         self, tensors: Mapping[str, Tensor], embeddings: ClassEmbeddings, suffix: str

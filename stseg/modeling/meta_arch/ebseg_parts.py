@@ -12,7 +12,7 @@ from stseg.modeling.encoders import (
     build_sam_pyramid,
     build_split_vit,
 )
-from stseg.modeling.heads import MaskDecoder, PixelDecoder
+from stseg.modeling.heads import build_mask_heads
 from stseg.modeling.layers import MapFusion
 from stseg.modeling.text import ClassifierWithRest, build_text_encoder
 
@@ -59,22 +59,12 @@ def _build_decoders(
     class_dim = shapes["dense"].channels
     maps = [shape.channels for shape in sam_encoder.output_shape().values()]
     taps = [shapes[f"block_{n}"].channels for n in image_encoder.taps]
+    pixel_decoder, mask_decoder = build_mask_heads(
+        own, maps, class_dim, clip_heads=image_encoder.num_heads
+    )
     return {
         "map_fusion": MapFusion(taps, maps[0]),
-        "pixel_decoder": PixelDecoder(
-            maps,
-            dim=own.HIDDEN_DIM,
-            mask_dim=own.HIDDEN_DIM,
-            num_layers=own.NUM_PIXEL_LAYERS,
-            ffn_dim=4 * own.HIDDEN_DIM,
-        ),
-        "mask_decoder": MaskDecoder(
-            dim=own.HIDDEN_DIM,
-            num_queries=own.NUM_QUERIES,
-            num_layers=own.NUM_LAYERS,
-            ffn_dim=8 * own.HIDDEN_DIM,
-            class_dim=class_dim,
-            clip_heads=image_encoder.num_heads,
-        ),
+        "pixel_decoder": pixel_decoder,
+        "mask_decoder": mask_decoder,
         "classifier": ClassifierWithRest(class_dim),
     }
