@@ -82,6 +82,37 @@ def test_seen_unseen_harmonic_and_interest_are_means_over_labelled_classes():
     assert list(result) == list(DEFINITIONS)
 
 
+def test_both_definitions_of_seen_and_unseen_are_as_counted_by_hand():
+    # Seen: 0, 1 and 4, which is predicted only. Unseen: 2, 3 and 5, which is predicted only.
+    counts = [
+        [6, 0, 2, 0, 0, 0],
+        [0, 3, 0, 0, 1, 0],
+        [2, 0, 2, 0, 0, 0],
+        [0, 0, 0, 0, 3, 1],
+        [0] * 6,
+        [0] * 6,
+    ]
+    result = figures(_matrix(counts), seen=np.array([1, 1, 0, 0, 1, 0], dtype=bool))
+    # IoU: 6 of 10, 3 of 4, 2 of 6, 0 of 4, and 0 of what is predicted only.
+    expected = {
+        "mIoU_gt": (3 / 5 + 3 / 4 + 1 / 3) / 4,
+        "seen_mIoU": 27 / 40,
+        "unseen_mIoU": 1 / 6,
+        "harmonic_mIoU": 2 * (27 / 40) * (1 / 6) / (27 / 40 + 1 / 6),
+        "mIoU_union": (3 / 5 + 3 / 4 + 1 / 3) / 6,
+        "seen_mIoU_union": 9 / 20,
+        "unseen_mIoU_union": 1 / 9,
+        "harmonic_mIoU_union": 2 * (9 / 20) * (1 / 9) / (9 / 20 + 1 / 9),
+    }
+    assert {key: result[key] for key in expected} == pytest.approx(expected)
+
+
+def test_where_nothing_is_right_the_harmonic_mean_is_zero_in_both_definitions():
+    result = figures(_matrix([[0, 4], [4, 0]]), seen=np.array([True, False]))
+    assert {result[f"{side}_mIoU"] for side in ("seen", "unseen", "harmonic")} == {0.0}
+    assert {result[f"{side}_mIoU_union"] for side in ("seen", "unseen", "harmonic")} == {0.0}
+
+
 def test_an_empty_side_is_nan_and_named(caplog):
     seen = np.array([True, True, True, False, False])
     with caplog.at_level(logging.WARNING), np.errstate(all="raise"):
