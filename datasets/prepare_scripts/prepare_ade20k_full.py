@@ -1,4 +1,4 @@
-r"""Images and label maps of the full ADE20K, 847 classes.
+r"""Images and label maps of the full ADE20K, 847 classes, and 572 seen ones for zero-shot training.
 
     python datasets/prepare_scripts/prepare_ade20k_full.py --root DIR --jobs 8
 

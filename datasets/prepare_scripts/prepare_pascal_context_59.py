@@ -1,4 +1,4 @@
-r"""Label maps of PASCAL-Context-59.
+r"""Label maps of PASCAL-Context-59, and of its 49 seen classes for zero-shot training.
 
     python datasets/prepare_scripts/prepare_pascal_context_59.py --root DIR --jobs 8
 

@@ -318,6 +318,7 @@ def read_label(
     ignore_labels: Sequence[int],
     label_ids: Sequence[int] | None = None,
     dtype: type[np.signedinteger] = np.int64,
+    withheld_by: str = "",
 ) -> np.ndarray:
     """Read a label map of 8 or 16 bits without loss.
 
@@ -328,6 +329,8 @@ def read_label(
         label_ids: for every id in the file from 0 on the class it stands for, or `IGNORE_LABEL`;
             by default ids are classes.
         dtype: of the result; 16 bits are read several times as fast as 64.
+        withheld_by: zero-shot split that the map was written for, "" for none: ids that `label_ids`
+            gives no class are those of unseen classes, and refused.
 
     Returns:
         (H, W) of `dtype` in [0, num_classes), `IGNORE_LABEL` where the file holds one of
@@ -337,7 +340,7 @@ def read_label(
         FileNotFoundError: if there is no such file.
         BrokenFileError: if it cannot be decoded.
         ValueError: if it does not hold ids (see `read_ids`), or one that is neither a class nor
-            ignored.
+            ignored, or one of an unseen class where they are withheld.
     """
     ids = _stored_ids(path, "Label map")
     num_ids = num_classes if label_ids is None else len(label_ids)
@@ -347,6 +350,8 @@ def read_label(
     for mask in ignored:
         outside &= ~mask
     if outside.any():
+        if withheld_by:
+            raise _unseen_error(path, ids[outside], num_classes, withheld_by)
         cure = suggested_values(np.unique(ids), num_ids) if label_ids is None else ""
         raise ValueError(
             f"Label map {path}: expected ids 0 to {num_ids - 1} ({num_classes} classes) or "
@@ -359,7 +364,22 @@ def read_label(
         label[mask] = IGNORE_LABEL
     if label_ids is not None:  # the last entry is also entry IGNORE_LABEL
         label = np.array([*label_ids, IGNORE_LABEL], dtype=dtype).take(label)
+    if withheld_by:
+        unseen = (label == IGNORE_LABEL) & ~np.logical_or.reduce(ignored)
+        if unseen.any():
+            raise _unseen_error(path, ids[unseen], num_classes, withheld_by)
     return label
+
+
+def _unseen_error(path: str | PathLike[str], ids: np.ndarray, count: int, split: str) -> ValueError:
+    """For ids of none of the `count` seen classes in a map that was written for a split."""
+    return ValueError(
+        f"Label map {path}: expected ids of the {count} classes that zero-shot split {split} calls "
+        f"seen, got {some_of(np.unique(ids), 8)}: training must never meet an unseen class. Write "
+        "the maps of the split anew, `stseg data verify` lists those that are wrong; or move their "
+        "folder away, for maps of all classes do as well: what they hold of unseen ones is "
+        "ignored. See datasets/README.md."
+    )
 
 
 def suggested_values(found: np.ndarray, num_classes: int) -> str:

@@ -44,6 +44,8 @@ class LabelCoding:
         values: pairs of a value and its class id, or `IGNORE_LABEL`; None where values count up.
         is_colour: `values` and `ignore` are colours, 65536 R + 256 G + B.
         is_stated: the user said which values carry no class, so that nobody need doubt it.
+        withheld_by: zero-shot split that the files were written for, "" for none: one that holds
+            an id of no seen class is refused.
     """
 
     num_classes: int
@@ -52,6 +54,7 @@ class LabelCoding:
     values: tuple[tuple[int, int], ...] | None = None
     is_colour: bool = False
     is_stated: bool = False
+    withheld_by: str = ""
 
     @property
     def is_plain(self) -> bool:
@@ -66,7 +69,7 @@ class LabelCoding:
     @property
     def meaning(self) -> tuple[Any, ...]:
         """What decides the class of a value; all but what is ignored."""
-        return self.num_classes, self.label_ids, self.values, self.is_colour
+        return self.num_classes, self.label_ids, self.values, self.is_colour, self.withheld_by
 
     def read(
         self, path: str | PathLike[str], dtype: type[np.signedinteger] = np.int64
@@ -83,10 +86,13 @@ class LabelCoding:
         Raises:
             FileNotFoundError: if there is no such file.
             BrokenFileError: if it cannot be decoded.
-            ValueError: if it holds a value or colour without a meaning; names file and values.
+            ValueError: if it holds a value or colour without a meaning, or an unseen class where a
+                zero-shot split withholds them; names file and values.
         """
         if self.values is None:
-            return read_label(path, self.num_classes, self.ignore, self.label_ids, dtype)
+            return read_label(
+                path, self.num_classes, self.ignore, self.label_ids, dtype, self.withheld_by
+            )
         raw = self.read_raw(path)
         label, is_strange = self.decode(raw)
         if is_strange.any():
@@ -148,6 +154,8 @@ def _table(coding: LabelCoding) -> tuple[np.ndarray, np.ndarray]:
     """Values in order, and their class ids."""
     ids = range(coding.num_classes) if coding.label_ids is None else coding.label_ids
     pairs = dict(enumerate(ids) if coding.values is None else coding.values)
+    if coding.withheld_by:
+        pairs = {value: i for value, i in pairs.items() if i != IGNORE_LABEL}
     pairs |= dict.fromkeys(coding.ignore, IGNORE_LABEL)
     known = sorted(pairs)
     return np.array(known), np.array([pairs[value] for value in known])

@@ -138,7 +138,12 @@ def test_another_style_changes_the_words_and_nothing_else(spec):
 
 @pytest.mark.parametrize(
     ("split", "plain", "count"),
-    [("coco_stuff_156_15", "coco_stuff_171", 15), ("voc_15_5", "voc_20", 5)],
+    [
+        ("coco_stuff_156_15", "coco_stuff_171", 15),
+        ("voc_15_5", "voc_20", 5),
+        ("pascal_context_49_10", "pascal_context_59", 10),
+        ("ade20k_847_572_275", "ade20k_847", 275),
+    ],
 )
 def test_a_zero_shot_split_marks_its_classes_by_place(split, plain, count):
     assert _content(f"splits/{split}.json")["of"] == plain
@@ -157,24 +162,36 @@ def test_zero_shot_splits_are_the_usual_ones(shared_dir):
     voc = load_class_list("voc_20")
     assert load_unseen("voc_15_5") == {voc.index(n) for n in facts["voc_15_5"]["unseen"]}
     assert load_unseen("voc_15_5") == set(range(15, 20))
+    context = load_class_list("pascal_context_59")
+    ten = {context.index(name) for name in facts["pascal_context_zs3"]["unseen10"]}
+    assert load_unseen("pascal_context_49_10") == ten
+    assert ten == {19, 33, 48, 14, 7, 24, 6, 54, 0, 31}
+    rows = facts["ade20k_full_572_275"]["all"]
+    names = [row[2].replace(" ,", ",") for row in rows]
+    assert names == list(load_class_list("ade20k_847"))
+    rare = {class_id for class_id, *_, images in rows if images <= 10}
+    assert load_unseen("ade20k_847_572_275") == rare
 
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("coco_2017_train_stuff_base_sem_seg", 156), ("voc_2012_train_base_sem_seg", 15)],
+    [
+        ("coco_2017_train_stuff_base_sem_seg", 156),
+        ("voc_2012_train_base_sem_seg", 15),
+        ("context_59_train_base_sem_seg", 49),
+        ("ade20k_full_train_base_sem_seg", 572),
+    ],
 )
 def test_training_on_seen_classes_asks_for_these_alone(name, count):
     spec = next(s for s in SPECS if s.name == name)
     vocabulary, metadata = dataset_vocabulary(name), MetadataCatalog.get(name)
     assert len(vocabulary) == count
-    assert vocabulary.names == tuple(metadata.stuff_classes)
+    assert [", ".join(names) for names in vocabulary.synonyms] == metadata.stuff_classes
     everything = load_class_list(spec.vocab)
     assert list(everything) == spec.label_names
     for label, class_id in enumerate(spec.label_ids):
-        if class_id == IGNORE_LABEL:
-            assert everything[label] not in vocabulary.names
-        else:
-            assert vocabulary.names[class_id] == everything[label]
+        if class_id != IGNORE_LABEL:
+            assert set(vocabulary.synonyms[class_id]) <= set(everything[label].split(", "))
 
 
 def test_order_tables_lead_to_the_class_of_the_same_name(shared_dir):

@@ -29,6 +29,8 @@ WITHOUT_SAMPLES = {
     "voc_2012_21_test_sem_seg": 21,
     "voc_2012_train_base_sem_seg": 15,
     "coco_2017_train_stuff_base_sem_seg": 156,
+    "context_59_train_base_sem_seg": 49,
+    "ade20k_full_train_base_sem_seg": 572,
     "cityscapes_19_train_sem_seg": 19,
     "cityscapes_19_test_sem_seg": 19,
 }
@@ -103,7 +105,7 @@ def test_metadata_is_complete(name):
     metadata = MetadataCatalog.get(name)
     assert len(metadata.vocabulary) == classes
     assert metadata.ignore_label == metadata.ignore_labels[0]
-    assert metadata.ignore_label == {459: 459, 847: 65535}.get(classes, 255)
+    assert metadata.ignore_label == {459: 459, 847: 65535, 572: 65535}.get(classes, 255)
     background = name == "voc_2012_test_background_sem_seg"
     assert metadata.evaluator_type == ("sem_seg_background" if background else "sem_seg")
     assert len(metadata.stuff_classes) == (21 if background else classes)

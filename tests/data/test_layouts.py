@@ -205,6 +205,38 @@ FILES = [
         [0, 14, N, N, N],
     ),
     (
+        OURS,
+        "context_59_train_base_sem_seg",
+        "VOCdevkit/VOC2010/JPEGImages/a.jpg",
+        "VOCdevkit/VOC2010/annotations_detectron2_base/pc59_train/a.png",
+        [1, 58, 255],
+        [0, 48, N],
+    ),
+    (
+        SAN,  # aeroplane 0 and tvmonitor 54 are unseen
+        "context_59_train_base_sem_seg",
+        "pcontext/train/image/a.jpg",
+        "pcontext/train/label/a.png",
+        [0, 1, 54, 58, 255],
+        [N, 0, N, 48, N],
+    ),
+    (
+        OURS,
+        "ade20k_full_train_base_sem_seg",
+        "ADE20K_2021_17_01/images_detectron2/training/a.jpg",
+        "ADE20K_2021_17_01/annotations_detectron2_base/training/a.tif",
+        [0, 165, 167, 65535],
+        [0, 165, 166, N],
+    ),
+    (
+        SED,  # 166 is the first of the unseen
+        "ade20k_full_train_base_sem_seg",
+        "ADE20K_2021_17_01/images_detectron2/training/a.jpg",
+        "ADE20K_2021_17_01/annotations_detectron2/training/a.tif",
+        [0, 165, 166, 167, 846, 65535],
+        [0, 165, N, 166, N, N],
+    ),
+    (
         SED,
         "voc_2012_test_background_sem_seg",
         "VOCdevkit/VOC2012/JPEGImages/a.jpg",

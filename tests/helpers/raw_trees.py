@@ -59,17 +59,20 @@ def ade20k_full(root: Path) -> dict[str, np.ndarray]:
     folders, names = [], []
     for mark, split, scale in (("train", "training", 1), ("val", "validation", 256)):
         folder, stem = f"{release}/images/ADE/{split}/urban/street", f"ADE_{mark}_00000007"
-        # 2978 wall, 312 building, 2855 tree are 0, 1, 3; 5 is an object outside the 847.
-        places = np.resize(np.array([2978, 312, 0, 2855, 5]), (4, 8))
+        # 2978 wall, 312 building, 432 catwalk (unseen) are 0, 1, 166; 5 is outside the 847.
+        places = np.resize(np.array([2978, 312, 0, 432, 5]), (4, 8))
         colours = np.stack([places // 256 * 10 + 3, places % 256, places], -1).astype(np.uint8)
         colours = colours.repeat(scale, 0).repeat(scale, 1)
         save(root / folder / f"{stem}_seg.png", colours)
         save(root / folder / f"{stem}.jpg", np.full(colours.shape, 90, np.uint8))
         folders.append(folder)
         names.append(f"{stem}.jpg")
-        ids = np.resize(np.array([0, 1, 65535, 3, 65535], np.uint16), (4, 8))
+        ids = np.resize(np.array([0, 1, 65535, 166, 65535], np.uint16), (4, 8))
         ids = ids.repeat(max(1, scale // 2), 0).repeat(max(1, scale // 2), 1)
         expected[f"{release}/annotations_detectron2/{split}/{stem}.tif"] = ids
+        if mark == "train":
+            base = np.where(ids == 166, np.uint16(65535), ids)
+            expected[f"{release}/annotations_detectron2_base/{split}/{stem}.tif"] = base
         image = np.full((*ids.shape, 3), 90, np.uint8)
         expected[f"{release}/images_detectron2/{split}/{stem}.jpg"] = image
     index = {"filename": names, "folder": folders, "objectPresence": np.zeros((2, 2))}
@@ -102,6 +105,9 @@ def pascal_context_59(root: Path) -> dict[str, np.ndarray]:
                 masks.append(entry)
             ids[left], ids[top] = 0, 58
         expected[f"VOCdevkit/VOC2010/annotations_detectron2/pc59_{phase}/{stem}.png"] = ids
+        if phase == "train":
+            base = np.where(ids == 0, np.uint8(255), ids)  # the aeroplane is unseen
+            expected[f"VOCdevkit/VOC2010/annotations_detectron2_base/pc59_train/{stem}.png"] = base
     path = root / "VOCdevkit/VOC2010/trainval_merged.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"images": images, "annos_segmentation": masks}))

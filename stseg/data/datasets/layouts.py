@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stseg.data.datasets.class_lists import build_vocabulary, load_class_list, load_unseen
+from stseg.data.datasets.class_lists import build_vocabulary, load_class_list
 from stseg.data.datasets.listing import Naming, labels_below
 from stseg.structures import Vocabulary
 
@@ -35,6 +35,8 @@ class Layout:
             a line; "" takes the whole of `image_dir`. For images only.
         label_ids: for every id in the label FILES its class id, IGNORE_LABEL for none; None where
             the files hold class ids.
+        withheld_by: stem of the zero-shot split that the label maps were written for, "" for none:
+            one that holds an id of no seen class is refused.
         nested: images and labels lie in folders below, of the same names.
         image_ending: end of the images' stems that their partners lack or have otherwise.
         label_ending: the same of the label maps; files without it are no labels.
@@ -47,6 +49,7 @@ class Layout:
     labels_select: bool = False
     image_list: str = ""
     label_ids: tuple[int, ...] | None = None
+    withheld_by: str = ""
     nested: bool = False
     image_ending: str = ""
     label_ending: str = ""
@@ -102,10 +105,10 @@ class DatasetSpec(Layout):
     @property
     def class_names(self) -> list[str]:
         """Names of the class ids (not the vocabulary's where background is folded)."""
-        names = list(load_class_list(self.vocab))
         if self.seen_only:
-            unseen = load_unseen(self.split)
-            return [name for i, name in enumerate(names) if i not in unseen]
+            seen = build_vocabulary(self.vocab, self.split, seen_only=True)
+            return [", ".join(names) for names in seen.synonyms]
+        names = list(load_class_list(self.vocab))
         if self.background_id is None:
             return names
         return [*names[: self.background_id], "background"]

@@ -71,9 +71,15 @@ class BenchmarkMetadata(Metadata):
         """Class ids of the ids in the label files, see `Layout.label_ids`."""
         return dataset_layout(self.spec).label_ids
 
+    @property
+    def withheld_by(self) -> str:
+        """Zero-shot split that the label maps were written for, see `Layout.withheld_by`."""
+        return dataset_layout(self.spec).withheld_by
+
     def as_dict(self) -> dict[str, Any]:
         """All of it, as it is now."""
-        computed = ("image_root", "sem_seg_root", "ignore_labels", "ignore_label", "label_ids")
+        of_files = ("ignore_labels", "ignore_label", "label_ids", "withheld_by")
+        computed = ("image_root", "sem_seg_root", *of_files)
         return super().as_dict() | {key: getattr(self, key) for key in computed}
 
 
@@ -276,7 +282,12 @@ def dataset_label_coding(name: str) -> LabelCoding:
     if coding is not None and not coding.is_plain:
         return coding
     classes = len(getattr(metadata, "stuff_classes", None) or dataset_vocabulary(name))
-    return LabelCoding(classes, dataset_ignore_labels(name), dataset_label_ids(name))
+    return LabelCoding(
+        classes,
+        dataset_ignore_labels(name),
+        dataset_label_ids(name),
+        withheld_by=getattr(metadata, "withheld_by", ""),
+    )
 
 
 def dataset_label_reader(name: str) -> Callable[[str], np.ndarray]:

@@ -106,22 +106,25 @@ def _cityscapes(name: str, split: str) -> DatasetSpec:
 def _base(name: str, full: DatasetSpec, label_dir: str, split: str, *others: Layout) -> DatasetSpec:
     """Training labels of the seen classes of a zero-shot split, asked for by their names alone.
 
-    The maps keep the ids of all classes. Where there are only maps of all classes these do: what
-    they hold of unseen classes is ignored.
+    The maps keep the ids of all classes; they and `others` were written for the split, and one that
+    holds an unseen class is refused. Where there are only maps of all classes these do: what they
+    hold of unseen classes is ignored.
     """
     unseen, count = load_unseen(split), len(load_class_list(full.vocab))
     seen = [i for i in range(count) if i not in unseen]
     ids = tuple(seen.index(i) if i not in unseen else IGNORE_LABEL for i in range(count))
     whole = [_layout(layout, label_ids=ids) for layout in full.layouts]
+    written = [_layout(layout, withheld_by=split) for layout in others]
     return replace(
         full,
         name=name,
         label_dir=label_dir,
         label_ids=ids,
+        withheld_by=split,
         labels_select=True,
         split=split,
         seen_only=True,
-        others=(*others, *whole),
+        others=(*written, *whole),
     )
 
 
@@ -171,6 +174,9 @@ _CONTEXT_FC_CLIP = ("FC-CLIP", "pascal_ctx_d2/images/training", "")
 
 _COCO_TRAIN = _coco_stuff("coco_2017_train_stuff_all_sem_seg", "train2017")
 _COCO_TEST = _coco_stuff("coco_2017_test_stuff_all_sem_seg", "val2017")
+_ADE_FULL_TRAIN = _ade20k_full("ade20k_full_train_sem_seg", "training")
+_ADE_FULL_TEST = _ade20k_full("ade20k_full_sem_seg_freq_val_all", "validation")
+_CONTEXT_59_TRAIN = _context("context_59_train_sem_seg", 59, "train")
 _CONTEXT_59_TEST = _context("context_59_test_sem_seg", 59, "val")
 _VOC_TRAIN = _voc("voc_2012_train_sem_seg", "train", peers.voc_20("train"))
 _VOC_TEST = _voc("voc_2012_test_sem_seg", "val", peers.voc_20("val"))
@@ -181,9 +187,9 @@ SPECS: tuple[DatasetSpec, ...] = (
     _COCO_TEST,
     _ade20k("ade20k_150_train_sem_seg", "training"),
     _ade20k("ade20k_150_test_sem_seg", "validation"),
-    _ade20k_full("ade20k_full_train_sem_seg", "training"),
-    _ade20k_full("ade20k_full_sem_seg_freq_val_all", "validation"),
-    _context("context_59_train_sem_seg", 59, "train"),
+    _ADE_FULL_TRAIN,
+    _ADE_FULL_TEST,
+    _CONTEXT_59_TRAIN,
     _CONTEXT_59_TEST,
     _context("context_459_train_sem_seg", 459, "train"),
     _context("context_459_test_sem_seg", 459, "val"),
@@ -213,6 +219,18 @@ SPECS: tuple[DatasetSpec, ...] = (
         _VOC_TRAIN,
         "VOCdevkit/VOC2012/annotations_detectron2_base/train",
         "voc_15_5",
+    ),
+    _base(
+        "context_59_train_base_sem_seg",
+        _CONTEXT_59_TRAIN,
+        "VOCdevkit/VOC2010/annotations_detectron2_base/pc59_train",
+        "pascal_context_49_10",
+    ),
+    _base(
+        "ade20k_full_train_base_sem_seg",
+        _ADE_FULL_TRAIN,
+        "ADE20K_2021_17_01/annotations_detectron2_base/training",
+        "ade20k_847_572_275",
     ),
     _train_images("ade20k_150_train_images", "ADEChallengeData2016/images/training", "ade20k_150"),
     _train_images(
@@ -257,7 +275,12 @@ def _variants() -> tuple[DatasetSpec, ...]:
     ]
     zero_shot = [
         replace(spec, name=f"{spec.name}_zero_shot", split=split)
-        for spec, split in ((_COCO_TEST, "coco_stuff_156_15"), (_VOC_TEST, "voc_15_5"))
+        for spec, split in (
+            (_COCO_TEST, "coco_stuff_156_15"),
+            (_VOC_TEST, "voc_15_5"),
+            (_CONTEXT_59_TEST, "pascal_context_49_10"),
+            (_ADE_FULL_TEST, "ade20k_847_572_275"),
+        )
     ]
     ovseg = replace(
         _CONTEXT_59_TEST,

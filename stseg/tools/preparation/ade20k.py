@@ -1,4 +1,7 @@
-"""ADE20K: the 150 classes of the scene parsing benchmark, and 847 of the full release of 2021."""
+"""ADE20K: the 150 classes of the scene parsing benchmark, and 847 of the full release of 2021.
+
+Of these also the 572 seen ones of the zero-shot split.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from stseg.tools.preparation.image_files import jpeg_bytes, map_bytes, recode
-from stseg.tools.preparation.label_encoders import ade20k_150, ade20k_847
+from stseg.tools.preparation.image_files import Encoder, jpeg_bytes, map_bytes, recode
+from stseg.tools.preparation.label_encoders import ade20k_150, ade20k_847, ade20k_847_base
 from stseg.tools.preparation.tasks import Benchmark, MissingDataError, Task, raw_file, raw_files
 
 _DOWNLOAD_150 = """\
@@ -43,19 +46,35 @@ def _maps_150(root: Path, split: str) -> list[Task]:
 
 
 def _pairs_full(root: Path, split: str) -> list[Task]:
+    tasks = []
+    for source in _images_full(root, split):
+        image = f"{_FULL}/images_detectron2/{split}/{source.name}"
+        label = f"{_FULL}/annotations_detectron2/{split}/{source.stem}.tif"
+        tasks.append(Task(source, (image, label), shrink_pair))
+    return tasks
+
+
+def _base_full(root: Path, split: str) -> list[Task]:
+    """Label maps alone: the images are those of the whole split."""
+    folder = f"{_FULL}/annotations_detectron2_base/{split}"
+    return [
+        Task(source, (f"{folder}/{source.stem}.tif",), shrink_base)
+        for source in _images_full(root, split)
+    ]
+
+
+def _images_full(root: Path, split: str) -> list[Path]:
+    """Raw images of a split, sorted."""
     index_file = raw_file(root, f"{_FULL}/index_ade20k.pkl")
     index = read_index(index_file)
-    tasks = []
-    for folder, name in sorted(zip(index["folder"], index["filename"], strict=True)):
-        if name.split("_")[1] != _MARKS[split]:
-            continue
-        stem = Path(name).stem
-        image = f"{_FULL}/images_detectron2/{split}/{name}"
-        label = f"{_FULL}/annotations_detectron2/{split}/{stem}.tif"
-        tasks.append(Task(root / folder / name, (image, label), shrink_pair))
-    if not tasks:
+    images = [
+        root / folder / name
+        for folder, name in sorted(zip(index["folder"], index["filename"], strict=True))
+        if name.split("_")[1] == _MARKS[split]
+    ]
+    if not images:
         raise MissingDataError(f"expected ADE_{_MARKS[split]}_* in {index_file}, got none")
-    return tasks
+    return images
 
 
 class _Inert(dict):
@@ -109,20 +128,36 @@ def shrink_pair(source: Path) -> list[bytes]:
     """
     with Image.open(source) as file:
         image = np.array(file if file.mode in ("L", "RGB") else file.convert("RGB"))
-    with Image.open(source.with_name(f"{source.stem}_seg.png")) as file:
-        label_map = ade20k_847(np.array(file))
+    label_map = _ids_beside(source, ade20k_847)
     if image.shape[:2] != label_map.shape:
         raise ValueError(
             f"expected an image of its label map's size, got {image.shape[:2]} and "
             f"{label_map.shape} (height, width). Unpack both anew."
         )
-    height, width = label_map.shape
+    return [
+        jpeg_bytes(_shrunk(image, cv2.INTER_LINEAR)),
+        map_bytes(_shrunk(label_map, cv2.INTER_NEAREST)),
+    ]
+
+
+def shrink_base(source: Path) -> list[bytes]:
+    """The label map of `shrink_pair` without unseen classes."""
+    return [map_bytes(_shrunk(_ids_beside(source, ade20k_847_base), cv2.INTER_NEAREST))]
+
+
+def _ids_beside(image: Path, encoder: Encoder) -> np.ndarray:
+    """(H, W) uint16 of the *_seg.png of an image."""
+    with Image.open(image.with_name(f"{image.stem}_seg.png")) as file:
+        return encoder(np.array(file))
+
+
+def _shrunk(pixels: np.ndarray, interpolation: int) -> np.ndarray:
+    height, width = pixels.shape[:2]
     short = min(height, width)
-    if short > _SIDE:
-        size = (_scaled(width, short), _scaled(height, short))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
-        label_map = cv2.resize(label_map, size, interpolation=cv2.INTER_NEAREST)
-    return [jpeg_bytes(image), map_bytes(label_map)]
+    if short <= _SIDE:
+        return pixels
+    size = (_scaled(width, short), _scaled(height, short))
+    return cv2.resize(pixels, size, interpolation=interpolation)
 
 
 def _scaled(side: int, short: int) -> int:
@@ -138,5 +173,8 @@ ADE20K_150 = Benchmark(
 ADE20K_FULL = Benchmark(
     title="ADE20K full (847 classes)",
     download=_DOWNLOAD_FULL,
-    splits={split: partial(_pairs_full, split=split) for split in _MARKS},
+    splits={
+        **{split: partial(_pairs_full, split=split) for split in _MARKS},
+        "training_base": partial(_base_full, split="training"),
+    },
 )

@@ -60,6 +60,11 @@ def ade20k_847(rgb: np.ndarray) -> np.ndarray:
     return _translate(places, table, np.uint16, "places in the list of objects")
 
 
+def ade20k_847_base(rgb: np.ndarray) -> np.ndarray:
+    """As `ade20k_847`, without the 275 unseen classes of the 572/275 split; other ids stay."""
+    return _without(ade20k_847(rgb), load_unseen("ade20k_847_572_275"))
+
+
 def pascal_context_59(raw: np.ndarray) -> np.ndarray:
     """PASCAL in Detail: the 59 frequent of 459 numbers to 0..58, all others have no class.
 
@@ -70,6 +75,11 @@ def pascal_context_59(raw: np.ndarray) -> np.ndarray:
     numbers = [frequent.index(k) + 1 for k in range(max(frequent) + 1)]
     table = _table(460, numbers, 255, unlabelled=range(460))
     return _translate(raw, table, np.uint8, "0 to 459")
+
+
+def pascal_context_59_base(raw: np.ndarray) -> np.ndarray:
+    """As `pascal_context_59`, without the ten unseen classes of the 49/10 split; other ids stay."""
+    return _without(pascal_context_59(raw), load_unseen("pascal_context_49_10"))
 
 
 def pascal_context_459(raw: np.ndarray) -> np.ndarray:
@@ -148,6 +158,7 @@ def _unknown(ids: np.ndarray, known: str) -> str:
 
 def _without(prepared: np.ndarray, novel: Collection[int]) -> np.ndarray:
     """Unseen classes have no class, so that training never meets them."""
-    table = np.arange(256, dtype=np.uint8)
-    table[list(novel)] = 255
+    no_class = np.iinfo(prepared.dtype).max
+    table = np.arange(no_class + 1, dtype=prepared.dtype)
+    table[list(novel)] = no_class
     return table.take(prepared)

@@ -1,4 +1,7 @@
-"""PASCAL-Context: 59 classes from PASCAL in Detail, 459 from the original label maps."""
+"""PASCAL-Context: 59 classes from PASCAL in Detail and the 49 seen ones of the zero-shot split.
+
+The 459 are from the original label maps.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,12 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from stseg.tools.preparation.image_files import map_bytes, paint, read_mat
-from stseg.tools.preparation.label_encoders import pascal_context_59, pascal_context_459
+from stseg.tools.preparation.image_files import Encoder, map_bytes, paint, read_mat
+from stseg.tools.preparation.label_encoders import (
+    pascal_context_59,
+    pascal_context_59_base,
+    pascal_context_459,
+)
 from stseg.tools.preparation.tasks import (
     Benchmark,
     MissingDataError,
@@ -48,15 +55,15 @@ _DETAIL = f"{_FOLDER}/trainval_merged.json"
 _SPLITS = ("train", "val")
 
 
-def _maps_59(root: Path, split: str) -> list[Task]:
+def _maps_59(root: Path, split: str, folder: str, encoder: Encoder) -> list[Task]:
     source = raw_file(root, _DETAIL)
     images, masks = _read_detail(source)
     tasks = [
         Task(
             source,
-            (f"{_FOLDER}/annotations_detectron2/pc59_{split}/{stem}.png",),
+            (f"{_FOLDER}/{folder}/pc59_{split}/{stem}.png",),
             paint_59,
-            (stem, *size, tuple(masks.get(image_id, ()))),
+            (stem, *size, tuple(masks.get(image_id, ())), encoder),
         )
         for stem, (image_id, phase, size) in sorted(images.items())
         if phase == split
@@ -105,11 +112,16 @@ def _parse_detail(path: Path, changed: int) -> tuple[_Images, _Masks]:
 
 
 def paint_59(
-    source: Path, stem: str, height: int, width: int, masks: tuple[tuple[int, Any], ...]
+    source: Path,
+    stem: str,
+    height: int,
+    width: int,
+    masks: tuple[tuple[int, Any], ...],
+    encoder: Encoder,
 ) -> list[bytes]:
     """An image's masks as a label map of 59 classes; all 255 where it has none."""
     try:
-        return [map_bytes(pascal_context_59(paint(height, width, masks)))]
+        return [map_bytes(encoder(paint(height, width, masks)))]
     except ValueError as error:
         raise ValueError(f"image {stem}: {error}") from error
 
@@ -143,10 +155,16 @@ def recode_459(source: Path) -> list[bytes]:
     return [map_bytes(pascal_context_459(read_mat(source, "LabelMap")))]
 
 
+_whole = partial(_maps_59, folder="annotations_detectron2", encoder=pascal_context_59)
+_base = partial(_maps_59, folder="annotations_detectron2_base", encoder=pascal_context_59_base)
+
 PASCAL_CONTEXT_59 = Benchmark(
     title="PASCAL-Context-59",
     download=_DOWNLOAD_59,
-    splits={split: partial(_maps_59, split=split) for split in _SPLITS},
+    splits={
+        **{split: partial(_whole, split=split) for split in _SPLITS},
+        "train_base": partial(_base, split="train"),
+    },
 )
 PASCAL_CONTEXT_459 = Benchmark(
     title="PASCAL-Context-459",

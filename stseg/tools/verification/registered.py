@@ -24,8 +24,6 @@ from stseg.tools.verification.data_set import Listed, Pair, Target
 from stseg.tools.verification.finding import Finding
 from stseg.tools.verification.pairing import left_out, list_folder, wrong_suffixes
 
-_BASE = "_detectron2_base"
-
 
 def find_registered(name: str) -> Listed:
     """What a registered data set ought to be, and its files as training sees them.
@@ -84,7 +82,7 @@ def _target(name: str) -> Target:
         listed=getattr(metadata, "image_list", None),
         coding=coding,
         cure=f"Prepare them anew: {command}" if script else "",
-        withheld=_withheld(label_dir, ids),
+        withheld=_withheld(getattr(metadata, "withheld_by", ""), ids),
     )
 
 
@@ -97,12 +95,13 @@ def _file_names(
     return tuple(names[i] if i != IGNORE_LABEL else f"id {k}" for k, i in enumerate(ids))
 
 
-def _withheld(label_dir: Path | None, ids: Sequence[int] | None) -> tuple[int, ...]:
+def _withheld(split: str, ids: Sequence[int] | None) -> tuple[int, ...]:
     """Ids of unseen classes that the label maps of a zero-shot training split must not hold.
 
-    Maps of all classes serve such a split, too; what they hold of unseen classes is ignored.
+    Maps of all classes, which were written for none, serve such a split, too; what they hold of
+    unseen classes is ignored.
     """
-    if ids is None or label_dir is None or _BASE not in str(label_dir):
+    if ids is None or not split:
         return ()
     return tuple(k for k, i in enumerate(ids) if i == IGNORE_LABEL)
 

@@ -25,6 +25,15 @@ def test_base_maps_lack_the_unseen_classes_and_nothing_else():
     assert all(base[k] == k for k in set(range(171)) - unseen)
     base, unseen = encoders.voc_20_base(np.arange(1, 21)[None])[0], load_unseen("voc_15_5")
     assert [k for k in range(20) if base[k] == 255] == sorted(unseen) == [15, 16, 17, 18, 19]
+    unseen = load_unseen("pascal_context_49_10")
+    raw = np.arange(1, 460)[None]
+    whole, base = encoders.pascal_context_59(raw)[0], encoders.pascal_context_59_base(raw)[0]
+    assert set(whole[whole != base]) == unseen and set(base[whole != base]) == {255}
+    places = np.array(load_id_table("ade20k_847_ids"))
+    rgb = np.stack([places // 256 * 10, places % 256, 0 * places], -1)[None].astype(np.uint8)
+    base, unseen = encoders.ade20k_847_base(rgb)[0], load_unseen("ade20k_847_572_275")
+    assert base.dtype == np.uint16 and set(np.flatnonzero(base == 65535)) == unseen
+    assert all(base[k] == k for k in set(range(847)) - unseen)
 
 
 def test_the_59_are_taken_by_name_from_the_459():
