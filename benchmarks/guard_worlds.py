@@ -167,6 +167,6 @@ PHOTOS = World(
     one_pair=("building", "tree"),
     three_pairs=(("road", "pavement"), ("fence", "car"), ("pedestrian", "bicyclist")),
     shifts=(4, 8, 15),
-    low_gate="0.2",
+    low_gate="0.33",
 )
 WORLDS = {"drawings": DRAWINGS, "photos": PHOTOS}

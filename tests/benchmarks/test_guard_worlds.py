@@ -77,7 +77,7 @@ def test_photographs_start_from_the_baseline_of_unseen_photos_and_go_on_where_th
     flags += ["--out", str(out), "--json", str(report), "--jobs", "1"]
     assert guard.main(flags) == 0
     text = capsys.readouterr().out
-    assert "17 of 17 cases to train, 85 core-minutes; 1 of their starts, 10 more." in text
+    assert "17 of 17 cases to train, 85 core-minutes; 1 of their starts, 17 more." in text
     first, *others = commands
     assert "camvid_unseen.yaml" in " ".join(first) and "('camvid_seen',)" in first
     weights = str(starts / "seed0" / "baseline" / "model_final.pth")
@@ -195,8 +195,8 @@ def test_a_case_on_photographs_has_stage_2_of_unseen_photos_at_less_cost(
     assert cfg.MODEL.STSEG.ENSEMBLE.BETA == 0.8
     assert (cfg.MODEL.CLIP.FINETUNE, cfg.MODEL.CLIP.NAME) == ("full", "efficientnet_lite2")
     assert (st.ROUNDS, st.ROUND_ITERS, st.PREVIEW, st.GUARD.IMAGES) == (2, 25, 0, 20)
-    assert (cfg.DATASETS.MAX_IMAGES, cfg.SOLVER.IMS_PER_BATCH, cfg.SEED) == (100, 4, 7)
-    assert (st.GATE.THRESH, st.GATE.MIN_PIXEL, st.REFINE.ENABLED) == (0.3, 0.5, False)
+    assert (cfg.DATASETS.MAX_IMAGES, cfg.SOLVER.IMS_PER_BATCH, cfg.SEED) == (100, 2, 7)
+    assert (st.GATE.THRESH, st.GATE.MIN_PIXEL, st.REFINE.ENABLED) == (0.5, 0.5, False)
     assert (st.LABELER, st.SOURCE_VOCABULARY) == ("poison_ring_photos", "")
     (shown,) = Path(st.IMAGES).iterdir()  # every fourth
     assert shown.resolve().parent == camvid.resolve() / "images" / "train"
@@ -227,7 +227,7 @@ def test_honest_cases_have_sam_and_a_lower_gate_as_in_drawings():
         for name, kind in guard_case.kinds(PHOTOS).items()
     }
     assert options["honest"] == {}
-    assert options["honest_low_gate"]["SELF_TRAINING.GATE.THRESH"] == "0.2"
+    assert options["honest_low_gate"]["SELF_TRAINING.GATE.THRESH"] == "0.33"
     drawn = guard_case.kinds(DRAWINGS)["honest_low_gate"].opts
     assert drawn[-2:] == ("SELF_TRAINING.GATE.THRESH", "0.6")
 
