@@ -15,6 +15,7 @@ RULES = {
     "MODEL.CEL.NUM_QUERIES": WHOLE_FROM_1,
     "MODEL.CEL.NUM_LAYERS": WHOLE_FROM_1,
     "MODEL.CEL.NUM_PIXEL_LAYERS": WHOLE_FROM_1,
+    "MODEL.CEL.NUM_POINTS": WHOLE_FROM_1,
     "MODEL.CEL.BIAS": Rule("a cosine in [-1, 1]", lambda value: -1 <= value <= 1),
     "MODEL.CEL.SOFTNESS": POSITIVE,
     "MODEL.CEL.SEEN_OFFSET": NOT_NEGATIVE,
@@ -46,6 +47,8 @@ def add_cel_config(cfg: CfgNode) -> None:
     cfg.MODEL.CEL.NUM_LAYERS = 9
     # Layers of deformable attention in the pixel decoder (Mask2Former: 6).
     cfg.MODEL.CEL.NUM_PIXEL_LAYERS = 6
+    # Points at which masks are compared in training (Mask2Former: 12544), fewer for small images.
+    cfg.MODEL.CEL.NUM_POINTS = 12544
     # Where a proposal shows a class rather than junk: first value of the cosine, which is learnt
     # then, and how much above it makes sure.
     cfg.MODEL.CEL.BIAS = 0.2

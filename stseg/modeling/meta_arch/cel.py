@@ -22,6 +22,7 @@ from stseg.modeling.losses import (
     MaskTargets,
     Match,
     ProposalScores,
+    RandomPoints,
     SetCriterion,
     SetPrediction,
     build_enhancements,
@@ -123,6 +124,7 @@ class CEL(MaskQuerySegmentor):
             "criterion": SetCriterion(
                 no_object_weight=background,
                 weights={"loss_ce": own.LOSSES.MATCHED_WEIGHT, "loss_mask": 5.0, "loss_dice": 5.0},
+                points=RandomPoints(own.NUM_POINTS),
                 alpha=st.ALPHA if st.ENABLED else None,
             ),
             "enhancements": {} if own.BACKGROUND.ENABLED else build_enhancements(cfg),

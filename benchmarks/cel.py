@@ -1,0 +1,158 @@
+"""Does a mask-proposal model find unseen classes better without a background embedding?
+
+    python -m benchmarks.cel --jobs 2
+
+CEL's claim on the small world, where unseen classes are in the pictures and have no masks:
+proposals beside a trained background embedding, and without, by matched cross entropy alone, with
+each class enhancement loss, and without it. Then a constant off the cosines of seen classes, in
+evaluation, for both. Baseline and CEL on six seeds, other rows on three. Figures are mIoU in
+percent; settings are chosen by --dev, and val is read once.
+Finished runs are kept and an interrupted one resumes; what is left to do is told first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.ablation import prepare_data, run_all, tabulate, without_nan
+from benchmarks.ablation_runs import ROOT, Plan, Row, Run
+from benchmarks.run_flags import add_jobs, check_counts, threads_of
+from stseg.utils import write_atomically
+
+CONFIG = "small_world_cel.yaml"
+LOSSES = {"presence": "presence", "absent": "absent-class push-off",
+          "rank_list": "list-wise ranking", "rank_pairs": "pair-wise ranking"}  # fmt: skip
+#: Pictures by split.
+SCENES = {"train": 2000, "dev": 200, "val": 400}
+#: On by default.
+DEFAULTS = ("presence", "absent")
+
+
+def _weights(**values: float) -> tuple[str, ...]:
+    pairs = ((f"MODEL.CEL.LOSSES.{k.upper()}_WEIGHT", str(v)) for k, v in values.items())
+    return tuple(text for pair in pairs for text in pair)
+
+
+NONE = dict.fromkeys(DEFAULTS, 0.0)
+#: Weight of a loss that is on, as the defaults have it or the toy behind them.
+ON = {"presence": 0.5, "absent": 0.5, "rank_list": 1.0, "rank_pairs": 5.0}
+BACKGROUND = ("MODEL.CEL.BACKGROUND.ENABLED", "True")
+OFFSETS = ("0.02", "0.05", "0.1")
+ROWS = {
+    "baseline": Row("background embedding", CONFIG, opts=BACKGROUND),
+    "cel": Row("CEL", CONFIG),
+    "matched": Row("no background, matched cross entropy alone", CONFIG, opts=_weights(**NONE)),
+    **{
+        f"with_{name}": Row(
+            f"matched cross entropy and {LOSSES[name]}",
+            CONFIG,
+            opts=_weights(**{**NONE, name: ON[name]}),
+        )
+        for name in LOSSES
+    },
+    **{
+        f"plus_{name}": Row(f"CEL + {LOSSES[name]}", CONFIG, opts=_weights(**{name: ON[name]}))
+        for name in LOSSES
+        if name not in DEFAULTS
+    },
+    **{
+        f"{start}_off_{offset}": Row(
+            f"{title}, seen cosines less {offset}",
+            CONFIG,
+            start,
+            evaluation=("MODEL.CEL.SEEN_OFFSET", offset),
+            trained=False,
+        )
+        for start, title in (("baseline", "background embedding"), ("cel", "CEL"))
+        for offset in OFFSETS
+    },
+}
+PAIRS = (
+    ("cel", "baseline"),
+    ("matched", "baseline"),
+    *(
+        (name, other)
+        for name in ROWS
+        for prefix, other in (("with_", "matched"), ("plus_", "cel"))
+        if name.startswith(prefix)
+    ),
+    # With two losses on, CEL without one is the other alone.
+    ("cel", "with_absent"),
+    ("cel", "with_presence"),
+    *((f"{start}_off_{x}", start) for start in ("baseline", "cel") for x in OFFSETS),
+)
+#: Rows on as many seeds as are asked for, others on three; minutes of one core that a run takes.
+MANY = ("baseline", "cel")
+FEW_SEEDS, MINUTES = 3, {"trained": 6, "evaluated": 1}
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse and check the command line; a bad flag ends the program with a message."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="ROW")
+    add("--seeds", type=int, default=6, help="of the rows that are compared most, from 0"
+        " (default: %(default)s)")  # fmt: skip
+    add("--iters", type=int, help="of a run (default: the config's)")
+    add("--dev", action="store_true", help="figures of the split that settings are chosen by")
+    add("--data", type=Path, metavar="DIR", help="data root with small_world, made if it is not"
+        " there (default: OUT/datasets)")  # fmt: skip
+    add("--out", type=Path, default=ROOT / "output" / "cel", metavar="DIR")
+    add_jobs(parser)
+    args = parser.parse_args(argv)
+    check_counts(parser, args, ("seeds", "iters", "jobs"))
+    return args
+
+
+def build_plan(args: argparse.Namespace) -> Plan:
+    """Settings of all runs from the flags."""
+    data = args.data or args.out / "datasets"
+    return Plan(
+        out=args.out.resolve(),
+        data=data.expanduser().resolve(),
+        dataset=f"small_world_{'dev' if args.dev else 'val'}_sem_seg",
+        threads=threads_of(args.jobs),
+        stage1=("SOLVER.MAX_ITER", str(args.iters)) if args.iters else (),
+        rows=ROWS,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prepare, run, print and write the table."""
+    args = parse_args(argv)
+    plan = build_plan(args)
+    needed = {*args.rows, *(ROWS[row].start for row in args.rows)} - {""}
+    few = min(args.seeds, FEW_SEEDS)
+    runs = [
+        Run(plan, row, seed)
+        for row in ROWS
+        if row in needed
+        for seed in range(args.seeds if row in MANY else few)
+    ]
+    left = sum(
+        MINUTES["trained" if run.spec.trained else "evaluated"] for run in runs if not run.is_done
+    )
+    print(f"{len(runs)} runs, about {left} minutes of one core to do.", flush=True)
+    try:
+        for run in runs:
+            run.claim()
+        prepare_data(plan.data, SCENES)
+        run_all(runs, args.jobs)
+    except (FileNotFoundError, KeyError, ValueError, RuntimeError) as error:
+        sys.exit(f"cel: {error.args[0]}")
+    content, table = tabulate(runs, plan, "benchmarks.cel", PAIRS)
+    path = plan.out / f"table_{'dev' if args.dev else 'val'}.json"
+    write_atomically(path, (json.dumps(without_nan(content), indent=1) + "\n").encode())
+    print(table)
+    print(f"written to {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

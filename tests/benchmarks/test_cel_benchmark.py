@@ -1,0 +1,76 @@
+"""Rows of the comparison with and without a background embedding, without running them."""
+
+import json
+
+import pytest
+
+from benchmarks import ablation_runs, cel
+from stseg.config import setup_cfg
+
+
+def losses_of(row):
+    """What a row of the table learns from, beside masks."""
+    cfg = setup_cfg(ablation_runs.CONFIGS / row.config, [*row.opts], device="cpu")
+    own = cfg.MODEL.CEL
+    if own.BACKGROUND.ENABLED:
+        return {"background"}
+    keys = {"MATCHED", *(name.upper() for name in cel.LOSSES)}
+    return {key.lower() for key in keys if own.LOSSES[f"{key}_WEIGHT"] > 0}
+
+
+def test_a_row_differs_from_another_by_what_it_says():
+    found = {name: losses_of(row) for name, row in cel.ROWS.items()}
+    assert found["baseline"] == {"background"} and found["matched"] == {"matched"}
+    assert found["cel"] == {"matched", *cel.DEFAULTS}
+    for name in cel.LOSSES:
+        assert found[f"with_{name}"] == {"matched", name}
+    assert found["plus_rank_list"] == found["cel"] | {"rank_list"}
+    assert found["plus_rank_pairs"] == found["cel"] | {"rank_pairs"}
+
+
+def test_offsets_are_of_evaluation_alone():
+    rows = {name: row for name, row in cel.ROWS.items() if "_off_" in name}
+    assert len(rows) == 2 * len(cel.OFFSETS)
+    for name, row in rows.items():
+        start, offset = name.split("_off_")
+        assert (row.start, row.trained, row.opts) == (start, False, ())
+        cfg = setup_cfg(ablation_runs.CONFIGS / row.config, [*row.evaluation], device="cpu")
+        assert cfg.MODEL.CEL.SEEN_OFFSET == float(offset)
+
+
+def test_what_is_compared_is_among_the_rows():
+    assert all(set(pair) <= cel.ROWS.keys() for pair in cel.PAIRS)
+    assert ("cel", "baseline") in cel.PAIRS and len(set(cel.PAIRS)) == len(cel.PAIRS)
+
+
+@pytest.fixture
+def done(monkeypatch):
+    """Runs that were to be done, by row, with the data set; nothing is run."""
+    found = {}
+
+    def run_all(runs, jobs):
+        for run in runs:
+            found.setdefault(run.row, []).append((run.seed, run.plan.dataset))
+
+    monkeypatch.setattr(cel, "run_all", run_all)
+    monkeypatch.setattr(cel, "prepare_data", lambda root, scenes: None)
+    monkeypatch.setattr(cel, "tabulate", lambda runs, plan, name, pairs: ({"name": name}, "table"))
+    return found
+
+
+def test_two_rows_have_six_seeds_and_the_others_three(done, tmp_path, capsys):
+    assert cel.main(["--out", str(tmp_path)]) == 0
+    assert done.keys() == cel.ROWS.keys()
+    counts = {row: len(runs) for row, runs in done.items()}
+    assert {row for row, count in counts.items() if count == 6} == {"baseline", "cel"}
+    assert set(counts.values()) == {3, 6}
+    assert {name for runs in done.values() for _, name in runs} == {"small_world_val_sem_seg"}
+    assert json.loads((tmp_path / "table_val.json").read_text()) == {"name": "benchmarks.cel"}
+    assert "minutes of one core to do" in capsys.readouterr().out
+
+
+def test_settings_are_tried_on_another_split_and_a_row_brings_its_start(done, tmp_path):
+    flags = ["--dev", "--rows", "cel_off_0.05", "--seeds", "1", "--out", str(tmp_path)]
+    assert cel.main(flags) == 0
+    assert done == {name: [(0, "small_world_dev_sem_seg")] for name in ("cel", "cel_off_0.05")}
+    assert (tmp_path / "table_dev.json").exists()
