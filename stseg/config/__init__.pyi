@@ -11,7 +11,7 @@ from .data_entries import (
 from .entry_keys import split_keys, typed_keys
 from .model import has_clip_beside
 from .rules import SHARE
-from .self_training import IMAGES_NAME, check_ignored
+from .self_training import IMAGES_NAME, check_ignored, needs_sam, trusted_labels
 from .table import add_stseg_config, check, check_values, leaves
 from .unread import unread_changes
 
@@ -28,12 +28,14 @@ __all__ = [
     "has_clip_beside",
     "is_entry_of_texts",
     "is_folder",
+    "needs_sam",
     "split_keys",
     "typed_keys",
     "leaves",
     "parse_entry",
     "parse_flag",
     "setup_cfg",
+    "trusted_labels",
     "unread_changes",
     "usable_device",
 ]

@@ -14,6 +14,7 @@ from stseg.config.rules import (
     SHARE_ABOVE_0,
     SHARE_BELOW_1,
     WHOLE,
+    WHOLE_FROM_1,
     Rule,
     one_of,
 )
@@ -28,6 +29,9 @@ SCORINGS = ("won", "max", "mean")
 PROMPT_KINDS = ("mask", "box", "points", "parts")
 FRAMES = ("stretched", "padded")
 IMAGES = ("model", "file")
+#: The labeler that reads SELF_TRAINING.VLM.
+VISION_LANGUAGE = "VisionLanguageLabeler"
+PROPOSALS = ("model", "sam")
 
 _PROMPTS = Rule(
     "at least one of mask, box and points, and optionally parts",
@@ -54,6 +58,15 @@ RULES = {
     "SELF_TRAINING.REFINE.MIN_IOU": SHARE,
     "SELF_TRAINING.REFINE.REGION_VOTE.PURITY": SHARE_ABOVE_0,
     "SELF_TRAINING.REFINE.REGION_VOTE.POINTS_PER_SIDE": FROM_1,
+    "SELF_TRAINING.VLM.PROPOSALS": one_of(PROPOSALS),
+    "SELF_TRAINING.VLM.MIN_VOID": SHARE,
+    "SELF_TRAINING.VLM.MIN_PIXELS": WHOLE_FROM_1,
+    "SELF_TRAINING.VLM.MIN_PRESENCE": SHARE,
+    "SELF_TRAINING.VLM.MAX_CANDIDATES": WHOLE_FROM_1,
+    "SELF_TRAINING.VLM.MIN_PROB": SHARE,
+    "SELF_TRAINING.VLM.MIN_MARGIN": SHARE,
+    "SELF_TRAINING.VLM.KEEP": SHARE_ABOVE_0,
+    "SELF_TRAINING.VLM.BATCH_SIZE": WHOLE_FROM_1,
     "SELF_TRAINING.SOURCE.FRACTION": SHARE_BELOW_1,
     "SELF_TRAINING.GUARD.IMAGES": POSITIVE,
     "SELF_TRAINING.GUARD.SURE_THRESH": SHARE,
@@ -117,6 +130,35 @@ def check_refined_image(cfg: CfgNode) -> None:
         )
 
 
+def check_vision_language(cfg: CfgNode) -> None:
+    """Refuse labels of batches from a labeler whose ground truth lies in whole images.
+
+    Raises:
+        ValueError: names the key.
+    """
+    st = cfg.SELF_TRAINING
+    if st.ENABLED and st.ONLINE and st.LABELER == VISION_LANGUAGE:
+        raise ValueError(
+            f"SELF_TRAINING.ONLINE: expected False with SELF_TRAINING.LABELER {VISION_LANGUAGE!r}, "
+            "which names regions of whole images, got True. Set it to False."
+        )
+
+
+def needs_sam(cfg: CfgNode) -> bool:
+    """Whether the labeler that is chosen asks SAM."""
+    st = cfg.SELF_TRAINING
+    if st.LABELER == VISION_LANGUAGE:
+        return st.VLM.PROPOSALS == "sam"
+    return st.REFINE.ENABLED
+
+
+def trusted_labels(cfg: CfgNode) -> tuple[str, ...]:
+    """Names of data sets whose labels the labeler that is chosen reads."""
+    st = cfg.SELF_TRAINING
+    reads = st.ENABLED and st.LABELER == VISION_LANGUAGE and st.VLM.GROUND_TRUTH
+    return (st.VLM.GROUND_TRUTH,) if reads else ()
+
+
 def add_self_training_config(cfg: CfgNode) -> None:
     """Add `SELF_TRAINING.*` to a Detectron2 config, in place."""
     CN = type(cfg)
@@ -174,13 +216,15 @@ def add_self_training_config(cfg: CfgNode) -> None:
     # have all. Costs a pass of the encoders. What it brings: projects/STSeg/README.md.
     cfg.SELF_TRAINING.TEMPLATES.TOP = 0
     _add_labelling(cfg.SELF_TRAINING)
+    _add_vision_language(cfg.SELF_TRAINING)
     _add_source(cfg.SELF_TRAINING)
     _add_guard(cfg.SELF_TRAINING)
 
 
 def _add_labelling(cfg: CfgNode) -> None:
     CN = type(cfg)
-    # What makes pseudo-labels, in LABELER_REGISTRY; GATE and REFINE are read by this one.
+    # What makes pseudo-labels, in LABELER_REGISTRY: "build_sam_labeler", which reads GATE and
+    # REFINE, or "VisionLanguageLabeler", which reads VLM, and of REFINE how SAM finds regions.
     cfg.LABELER = "build_sam_labeler"
     cfg.GATE = CN()
     # Least confidence of a class to become a prompt, in [0, 1] (paper: 0.9).
@@ -223,6 +267,35 @@ def _add_labelling(cfg: CfgNode) -> None:
     cfg.REFINE.REGION_VOTE.PURITY = 0.8
     # Points per side of the grid that prompts SAM.
     cfg.REFINE.REGION_VOTE.POINTS_PER_SIDE = 16
+
+
+def _add_vision_language(cfg: CfgNode) -> None:
+    CN = type(cfg)
+    cfg.VLM = CN()
+    # Regions that CLIP names: "model", the connected parts of the model's best class; "sam", SAM's
+    # own, from the grid of REFINE.REGION_VOTE.POINTS_PER_SIDE.
+    cfg.VLM.PROPOSALS = "model"
+    # A registered data set whose labels are trusted, "" for none: where it has a label that is what
+    # is trained on, and only its void is named. Its images are found by path, those it lacks are
+    # all void. A pixel of an unseen class in it ends the run before any training.
+    cfg.VLM.GROUND_TRUTH = ""
+    # Least share of a region that is void, in [0, 1], and least pixels of that void part at the
+    # size at which labels are made.
+    cfg.VLM.MIN_VOID = 0.5
+    cfg.VLM.MIN_PIXELS = 256
+    # Names that a picture may have: unseen ones that CLIP gives at least this probability among all
+    # names, in the whole picture or one of five crops, in [0, 1]; and at most so many of them.
+    cfg.VLM.MIN_PRESENCE = 0.05
+    cfg.VLM.MAX_CANDIDATES = 5
+    # A region takes the best of these names if its probability among them and all seen names is at
+    # least this, and as much above the second, both in [0, 1].
+    cfg.VLM.MIN_PROB = 0.5
+    cfg.VLM.MIN_MARGIN = 0.1
+    # Least share of the regions of each class, over all images, that is kept, the best scored, in
+    # (0, 1]. Below 1 all images are looked at twice.
+    cfg.VLM.KEEP = 0.75
+    # Crops per pass of CLIP.
+    cfg.VLM.BATCH_SIZE = 32
 
 
 def _add_source(cfg: CfgNode) -> None:

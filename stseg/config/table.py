@@ -67,6 +67,7 @@ def check_values(cfg: CfgNode) -> None:
     solver.check_end(cfg)
     self_training.check_ignored(cfg)
     self_training.check_refined_image(cfg)
+    self_training.check_vision_language(cfg)
     self_training.check_warm_up(cfg)
 
 

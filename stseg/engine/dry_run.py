@@ -14,6 +14,7 @@ from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
 from tabulate import tabulate
 
+from stseg.config import trusted_labels
 from stseg.data import check_registered
 from stseg.utils import watching
 
@@ -45,6 +46,7 @@ def make_dry(cfg: CfgNode, images: int, processes: int) -> None:
     st.SOURCE.FRACTION = 0.0  # no room in a batch of one image
     # Weights may still be random: the labels must not be missing for that.
     st.GATE.THRESH = 0.0
+    st.VLM.MIN_PRESENCE = st.VLM.MIN_PROB = st.VLM.MIN_MARGIN = 0.0
     st.SAM_CACHE_DIR = ""  # times are those of images that were never seen
     cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "dry_run")
     cfg.freeze()
@@ -64,6 +66,7 @@ def check_sets(cfg: CfgNode, eval_only: bool = False) -> None:
     if not eval_only:
         listed["DATASETS.TRAIN"] = cfg.DATASETS.TRAIN
         listed["SELF_TRAINING.SOURCE.DATASETS"] = cfg.SELF_TRAINING.SOURCE.DATASETS
+        listed["SELF_TRAINING.VLM.GROUND_TRUTH"] = trusted_labels(cfg)
     problems = {}
     for key, names in listed.items():
         for name in names:

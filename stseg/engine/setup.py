@@ -14,7 +14,7 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 
 from stseg.checkpoint import check_weights
-from stseg.config import IMAGES_NAME, setup_cfg, unread_changes
+from stseg.config import IMAGES_NAME, needs_sam, setup_cfg, trusted_labels, unread_changes
 from stseg.data import check_labels, check_registered, dataset_vocabulary, register_from_cfg
 from stseg.engine.dry_run import make_dry
 from stseg.engine.run_folder import has_checkpoint, latest_aside, locked, set_aside
@@ -141,7 +141,7 @@ def check_start(cfg: CfgNode, args: argparse.Namespace) -> None:
         check_weights(cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR if args.resume else "")
     elif adapts and not (args.resume and has_checkpoint(cfg)):
         check_weights(cfg.MODEL.WEIGHTS)
-    if (adapts and not args.eval_only or args.preview) and cfg.SELF_TRAINING.REFINE.ENABLED:
+    if (adapts and not args.eval_only or args.preview) and needs_sam(cfg):
         check_sam_checkpoint(cfg.MODEL.SAM.CHECKPOINT)
 
 
@@ -165,7 +165,7 @@ def _check_own_labels(cfg: CfgNode, is_trained_on: bool) -> None:
     names = list(cfg.DATASETS.TEST)
     if is_trained_on:  # adaptation does not look at the labels of its target
         names += [] if cfg.SELF_TRAINING.ENABLED else cfg.DATASETS.TRAIN
-        names += cfg.SELF_TRAINING.SOURCE.DATASETS
+        names += [*cfg.SELF_TRAINING.SOURCE.DATASETS, *trusted_labels(cfg)]
     for name in dict.fromkeys(names):
         if name in DatasetCatalog and hasattr(MetadataCatalog.get(name), "label_coding"):
             check_labels(name, DatasetCatalog.get(name))
@@ -208,6 +208,7 @@ def check_names(cfg: CfgNode, is_trained_on: bool = True) -> None:
     if is_trained_on:
         named["DATASETS.TRAIN"] = cfg.DATASETS.TRAIN
         named["SELF_TRAINING.SOURCE.DATASETS"] = cfg.SELF_TRAINING.SOURCE.DATASETS
+        named["SELF_TRAINING.VLM.GROUND_TRUTH"] = trusted_labels(cfg)
     for key, names in named.items():
         for name in names:
             check_registered(name, key)

@@ -22,7 +22,6 @@ from stseg.data import read_image
 from stseg.modeling.meta_arch import OpenVocabSegmentor
 from stseg.modeling.scores import label_maps
 from stseg.self_training.corrections import corrected
-from stseg.self_training.gate import initial_masks
 from stseg.self_training.label_changes import count_changes
 from stseg.self_training.labeler import Labeler, SamBranch, own_sam_encoder
 from stseg.self_training.pseudo_label import PseudoLabel
@@ -66,11 +65,13 @@ class DatasetLabeler:
                 it: a folder of labels is used again where it is the same. None takes it from the
                 other arguments, and knows nothing of how `items` reads an image.
             max_side: longest side in pixels at which labels are made.
-            quantile: above 0 a class may pass at this quantile of its scores over all images.
+            quantile: above 0 a class may pass at this quantile of its scores over all images; a
+                labeler's own comes first.
             refine_file: show SAM the file's own pixels; else "image" of an input must be RGB.
             features: keeps SAM's embeddings.
         """
         self.target, self.labeler, self.items = target, labeler, items
+        quantile = quantile if labeler.quantile is None else labeler.quantile
         self._max_side, self._quantile, self._refine_file = max_side, quantile, refine_file
         self._features, self._answers = features, AnswersDigest()
         self._digests: tuple[str, ...] | None = None
@@ -193,12 +194,19 @@ class DatasetLabeler:
         max_side: int | None = None,
     ) -> PseudoLabel:
         """Label one model input with a model in evaluation mode, at most at `max_side`."""
-        probs, embedding = predict(model, item, max_side or self._max_side)
+        shown = self._shown(model, item, max_side or self._max_side)
+        return self.labeler.label_item(item, *shown, thresholds)
+
+    def _shown(
+        self, model: nn.Module, item: dict[str, Any], max_side: int
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What a labeler sees of an image: probabilities, picture and embedding."""
+        probs, embedding = predict(model, item, max_side)
         image = item["image"]
         if self.labeler.sam is not None and self._refine_file:
             pixels = read_image(item["file_name"])
             image, embedding = torch.from_numpy(pixels).permute(2, 0, 1), None
-        return self.labeler.label(probs, image.to(probs.device), embedding, thresholds)
+        return probs, image.to(probs.device), embedding
 
     def _items(self, indices: Iterable[int]) -> Iterable[dict[str, Any]]:
         return self.items([self.target.records[i] for i in indices])
@@ -219,14 +227,13 @@ class DatasetLabeler:
         parts = []
         with kept_random_state(), inference_context(model), torch.no_grad(), self.cached(model):
             for index, item in zip(mine, self._items(mine), strict=True):
-                probs = predict(model, item, self._max_side)[0]
-                initial = initial_masks(probs, self.labeler.scoring)
-                parts.append(Survey.of(index, initial))
+                shown = self._shown(model, item, self._max_side)
+                parts.append(self.labeler.survey_item(index, item, *shown))
         return Survey.joined(comm.all_gather(Survey.joined(parts)))
 
     def thresholds_of(self, survey: Survey) -> np.ndarray:
         """(T,) float32, by the quantile where there is one."""
-        return survey.thresholds(len(self.labeler.names), self.threshold, self._quantile)
+        return self.labeler.limits_of(survey, self._quantile)
 
     def accepted(self, survey: Survey) -> Survey:
         """What of a survey passes the gate."""
@@ -235,7 +242,7 @@ class DatasetLabeler:
     @property
     def threshold(self) -> float:
         """Of the gate, where no quantile lowers it."""
-        return round(float(self.labeler.thresholds[0]), 6)  # float32 has 0.9 as 0.89999998
+        return self.labeler.threshold
 
     @property
     def needs_survey(self) -> bool:
@@ -338,4 +345,5 @@ def _settings_of(labeler: Labeler, side: int, quantile: float, refine_file: bool
         refine = [sam_digest(sam), *parts, sam.frame, sam.purity, refine_file]
     limits = [labeler.thresholds.tolist(), labeler.min_pixel, quantile]
     gate = [labeler.scoring, *limits, sorted(labeler.vetoed)]
-    return {"version": LABELLING_VERSION, "gate": gate, "refine": refine, "max_side": side}
+    made = {"version": LABELLING_VERSION, "gate": gate, "refine": refine, "max_side": side}
+    return {**made, **labeler.facts()}

@@ -21,19 +21,18 @@ from stseg.data import (
     spread,
 )
 from stseg.evaluation import ConfusionMatrix
-from stseg.modeling.encoders import SAMImageEncoder, create_sam, decoder_parts
 from stseg.self_training.dataset_labeler import DatasetLabeler, predict_labels, sam_digest
 from stseg.self_training.guard import GuardSettings
 from stseg.self_training.hook import SamPseudoLabelHook
-from stseg.self_training.labeler import LABELER_REGISTRY, Labeler, SamBranch, own_sam_encoder
+from stseg.self_training.labeler import LABELER_REGISTRY, Labeler, own_sam_encoder
 from stseg.self_training.probe import take_snapshot
-from stseg.self_training.refiner import PromptSettings
-from stseg.self_training.region_vote import RegionSettings
 from stseg.self_training.round_page import write_preview
+from stseg.self_training.sam_branch import build_sam_branch
 from stseg.self_training.sam_features import SamFeatures
 from stseg.self_training.store_key import labelling_keys
 from stseg.self_training.target import Target, load_target
 from stseg.self_training.template_choice import check_top, choose_templates
+from stseg.self_training.vision_language import VisionLanguageLabeler as _  # noqa: F401
 from stseg.structures import Vocabulary
 from stseg.utils import phase, registered
 
@@ -108,6 +107,7 @@ def build_dataset_labeler(cfg: CfgNode, target: Target, model: nn.Module) -> Dat
         items=partial(_items, cfg, target.name, target.vocabulary),
         settings={
             **labelling_keys(cfg),
+            **labeler.facts(),
             "sam": sam_digest(sam, own_sam_encoder(model)) if sam else "",
             "target": target.name,  # whose metadata a mapper of one's own may ask for
             "thresholds": labeler.thresholds.tolist(),
@@ -141,36 +141,6 @@ def build_sam_labeler(cfg: CfgNode, target: Target, model: nn.Module) -> Labeler
         min_pixel=gate.MIN_PIXEL,
         vetoed=target.vetoed,
         sam=build_sam_branch(cfg, model) if cfg.SELF_TRAINING.REFINE.ENABLED else None,
-    )
-
-
-def build_sam_branch(cfg: CfgNode, model: nn.Module) -> SamBranch:
-    """SAM's decoder as SELF_TRAINING.REFINE.* asks for it, on the model's device.
-
-    The image encoder is the model's own where that serves.
-    """
-    refine = cfg.SELF_TRAINING.REFINE
-    sam, size = create_sam(cfg.MODEL.SAM.NAME, cfg.MODEL.SAM.CHECKPOINT), cfg.MODEL.SAM.INPUT_SIZE
-    device = next(model.parameters()).device
-    prompt_encoder, mask_decoder = decoder_parts(sam, size)
-    parts = [part.to(device) for part in (prompt_encoder, mask_decoder)]
-    encoder = own_sam_encoder(model)
-    if encoder is None:
-        encoder = SAMImageEncoder(sam.image_encoder, input_size=size).to(device).eval()
-    vote = RegionSettings(
-        points_per_side=refine.REGION_VOTE.POINTS_PER_SIDE, batch_size=refine.BATCH_SIZE
-    )
-    return SamBranch(
-        encoder,
-        *parts,
-        prompts=PromptSettings(
-            kinds=tuple(refine.PROMPTS),
-            batch_size=refine.BATCH_SIZE,
-            min_iou_with_initial=refine.MIN_IOU,
-        ),
-        frame=refine.FRAME,
-        vote=vote if refine.REGION_VOTE.ENABLED else None,
-        purity=refine.REGION_VOTE.PURITY,
     )
 
 

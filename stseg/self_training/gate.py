@@ -169,7 +169,7 @@ def gate(
         if class_id in vetoed:
             reason = "vetoed"
         elif score < threshold:
-            reason = f"score {_below(score, threshold)}"
+            reason = f"score {below(score, threshold)}"
         elif not has_sure[class_id]:
             reason = f"no pixel of {min_pixel:g} or more"
         decisions.append(
@@ -178,7 +178,7 @@ def gate(
     return tuple(decisions)
 
 
-def _below(score: float, threshold: float) -> str:
+def below(score: float, threshold: float) -> str:
     """Two decimals, or more where the two would read the same."""
     for digits in (2, 4, 6):
         texts = f"{score:.{digits}f}", f"{threshold:.{digits}f}"

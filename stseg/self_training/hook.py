@@ -230,14 +230,14 @@ class SamPseudoLabelHook(HookBase):
             if self._online is None:
                 store = self._store(number, weights)
                 self._labeler.fill(store, self._model, self._pictured)
-        threshold = self._labeler.threshold
+        threshold, cure = self._labeler.threshold, self._labeler.labeler.cure
         if self._online is None:
             previous = self._store(number - 1, self._weights) if number > 1 else None
             self._report_labels(store, previous)
             if not store.summary()["coverage"]:
                 comm.synchronize()  # the page, which the error names, is one process's work
                 page = self._folder / f"round_{number:02d}.html"
-                return why_no_labels(store.summary(), threshold, page)
+                return why_no_labels(store.summary(), threshold, page, cure)
         else:
             survey = self._teach()
             if not self._taught.scores.size:
@@ -393,11 +393,14 @@ class SamPseudoLabelHook(HookBase):
         changed = self._labeler.change_share(previous, store) if previous is not None else None
         if not comm.is_main_process():  # the only one that writes
             return
-        tell_labels(store, self._labeler.threshold, changed, self.trainer.storage)
+        cure = self._labeler.labeler.cure
+        tell_labels(store, self._labeler.threshold, changed, self.trainer.storage, cure)
         if self._pictured or not store.summary()["coverage"]:  # whose error names the page
             # Without a share there is nothing to compare with, or it was deleted since.
             previous = None if changed is None else previous
-            write_round_page(self._folder, store, self._pictured, self.target, previous=previous)
+            write_round_page(
+                self._folder, store, self._pictured, self.target, previous=previous, cure=cure
+            )
 
     def _write_page(
         self, number: int, record: dict[str, Any], verdict: RoundVerdict | None
@@ -421,4 +424,5 @@ class SamPseudoLabelHook(HookBase):
             previous=previous,
             after=after,
             verdict=verdict,
+            cure=self._labeler.labeler.cure,
         )

@@ -5,6 +5,7 @@ Shapes: T classes, H x W pixels at which labels are made.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from detectron2.utils.registry import Registry
@@ -18,6 +19,7 @@ from stseg.self_training.merge import merge
 from stseg.self_training.pseudo_label import ClassRecord, PseudoLabel
 from stseg.self_training.refiner import PromptSettings, SamRefiner
 from stseg.self_training.region_vote import RegionSettings, find_regions, region_vote
+from stseg.self_training.survey import Survey
 from stseg.structures import IGNORE_LABEL
 
 LABELER_REGISTRY = Registry("LABELER")
@@ -78,7 +80,15 @@ def own_sam_encoder(model: nn.Module) -> SAMImageEncoder | None:
 
 
 class Labeler:
-    """Gate, refine, merge. Holds no state that an image could change."""
+    """Gate, refine, merge. Holds no state that an image could change.
+
+    Attributes:
+        quantile: of a class's scores over all images, for `limits_of`; None for the config's own.
+        cure: what to do where nothing was labelled, as the end of a sentence; "" tells of the gate.
+    """
+
+    quantile: float | None = None
+    cure = ""
 
     def __init__(
         self,
@@ -136,6 +146,43 @@ class Labeler:
             else:
                 label_map, ious = self._refine(self.sam, embedding, sure, accepted)
         return _with_records(initial, label_map.astype(np.int32), decisions, ious, self.names)
+
+    @property
+    def threshold(self) -> float:
+        """Of the gate, where no quantile lowers it."""
+        return round(float(self.thresholds[0]), 6)  # float32 has 0.9 as 0.89999998
+
+    # What a class of one's own may do otherwise.
+
+    def label_item(
+        self,
+        item: Mapping[str, Any],
+        probs: Tensor,
+        image: Tensor,
+        embedding: Tensor | None = None,
+        thresholds: np.ndarray | None = None,
+    ) -> PseudoLabel:
+        """As `label`, of a model input whose "file_name" may tell more."""
+        return self.label(probs, image, embedding, thresholds)
+
+    def survey_item(
+        self,
+        index: int,
+        item: Mapping[str, Any],
+        probs: Tensor,
+        image: Tensor,
+        embedding: Tensor | None = None,
+    ) -> Survey:
+        """Scores of one image, that of an index, which thresholds over all images hang on."""
+        return Survey.of(index, initial_masks(probs, self.scoring))
+
+    def limits_of(self, survey: Survey, quantile: float) -> np.ndarray:
+        """(T,) float32 thresholds that follow from the scores of all images."""
+        return survey.thresholds(len(self.names), self.threshold, quantile)
+
+    def facts(self) -> dict[str, Any]:
+        """What decides labels besides config and target, as JSON can hold it."""
+        return {}
 
     @staticmethod
     def _refine(

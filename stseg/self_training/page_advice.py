@@ -15,12 +15,12 @@ class Advice:
     Attributes:
         found: what has happened.
         cures: what to do about it, the likeliest first.
-        rows: of text: a threshold, and how much would pass; the first is the head.
+        rows: of text: a threshold, and how much would pass; the first is the head. () for none.
     """
 
     found: str
     cures: tuple[str, ...]
-    rows: tuple[tuple[str, str], ...]
+    rows: tuple[tuple[str, str], ...] = ()
 
 
 def other_thresholds(summary: Mapping[str, float], present: float, of: str) -> str:
@@ -38,11 +38,12 @@ def other_thresholds(summary: Mapping[str, float], present: float, of: str) -> s
     return f"Other thresholds would let through, of the {of} and before SAM: {told}."
 
 
-def advice_on(summary: Mapping[str, Any]) -> Advice | None:
+def advice_on(summary: Mapping[str, Any], cure: str = "") -> Advice | None:
     """Advice on a round with few labels.
 
     Args:
         summary: of the round, see `RoundCounts.summary`.
+        cure: of a labeler without the gate, see `Labeler`.
 
     Returns:
         None where enough is labelled.
@@ -50,6 +51,9 @@ def advice_on(summary: Mapping[str, Any]) -> Advice | None:
     coverage = summary["coverage"]
     if coverage >= LITTLE:
         return None
+    share = f"Only {coverage:.2%} of the pixels" if coverage else "No pixel"
+    if cure:
+        return Advice(f"{share} got a label.", (f"You may {cure}",))
     rows = [(threshold, f"{share:.1%}") for threshold, share in summary["passing"].items()]
     cures = [
         "Lower SELF_TRAINING.GATE.THRESH; the table says how much other thresholds would let "
@@ -65,7 +69,6 @@ def advice_on(summary: Mapping[str, Any]) -> Advice | None:
             "MODEL.SAM.CHECKPOINT, lower SELF_TRAINING.REFINE.REGION_VOTE.PURITY where regions "
             "vote, or set SELF_TRAINING.REFINE.ENABLED False."
         )
-    share = f"Only {coverage:.2%} of the pixels" if coverage else "No pixel"
     return Advice(
         f"{share} got a label.", tuple(cures), (("Threshold", "# Pixels that would pass"), *rows)
     )

@@ -32,6 +32,7 @@ def write_round_page(
     previous: PseudoLabelStore | None = None,
     after: Mapping[int, np.ndarray] | None = None,
     verdict: RoundVerdict | None = None,
+    cure: str = "",
 ) -> None:
     """Write ``round_<n>.html`` and ``.png``; again, with more to show, when the round has ended.
 
@@ -43,6 +44,7 @@ def write_round_page(
         previous: labels of the round before, shown before the new ones.
         after: index to (H, W) class ids, the model's answers after the round.
         verdict: of the guard on the round.
+        cure: of a labeler without the gate, see `Labeler`.
     """
     number, summary = store.round_number, store.summary()
     figures: list[tuple[str, str]] = [
@@ -68,7 +70,7 @@ def write_round_page(
         evidence=evidence,
         remarks={i: "vetoed" for i in target.vetoed},
         before_caption="Label of the round before",
-        advice=advice_on(summary),
+        advice=advice_on(summary, cure),
         veto_text=target.veto_text,
     )
 
@@ -88,7 +90,8 @@ def write_preview(labeler: DatasetLabeler, model: nn.Module, folder: Path) -> di
     labeler.fill(store, model, range(len(store)))
     if comm.is_main_process():
         write_json(folder / "seen.json", target.seen)
-        write_round_page(folder, store, range(len(store)), target)
+        cure = labeler.labeler.cure
+        write_round_page(folder, store, range(len(store)), target, cure=cure)
         logger.info("%.1f %% of the pixels get a label.", 100 * store.summary()["coverage"])
     return {"coverage": store.summary()["coverage"]}
 

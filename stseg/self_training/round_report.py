@@ -18,7 +18,11 @@ logger = logging.getLogger(__name__)
 
 
 def tell_labels(
-    store: PseudoLabelStore, threshold: float, changed: float | None, storage: EventStorage
+    store: PseudoLabelStore,
+    threshold: float,
+    changed: float | None,
+    storage: EventStorage,
+    cure: str = "",
 ) -> None:
     """Log how much a round has labelled, and put it into the curves.
 
@@ -27,6 +31,7 @@ def tell_labels(
         threshold: of the gate.
         changed: share of the pixels labelled in this round and the one before whose class differs.
         storage: of the trainer.
+        cure: of a labeler without the gate, see `Labeler`.
     """
     summary, number = store.summary(), store.round_number
     accepted = sum(row["images_accepted"] > 0 for row in summary["classes"])
@@ -46,7 +51,10 @@ def tell_labels(
         store.folder,
         some_of(summary["never_accepted"]) or "none",
     )
-    if 0 < summary["coverage"] < LITTLE:
+    if 0 < summary["coverage"] < LITTLE and cure:
+        share = 100 * summary["coverage"]
+        logger.warning("Round %d has next to no labels: %.2f %%. You may %s", number, share, cure)
+    elif 0 < summary["coverage"] < LITTLE:
         logger.warning(
             "Round %d has next to no labels: %.2f %% of the pixels, with SELF_TRAINING.GATE.THRESH "
             "%g. %s",
@@ -57,15 +65,18 @@ def tell_labels(
         )
 
 
-def why_no_labels(summary: Mapping[str, Any], threshold: float, page: Path) -> str:
+def why_no_labels(summary: Mapping[str, Any], threshold: float, page: Path, cure: str = "") -> str:
     """Why a round has no labels, and what to do.
 
     Args:
         summary: of the round, see `RoundCounts.summary`.
         threshold: of the gate.
         page: where to see it.
+        cure: of a labeler without the gate, see `Labeler`.
     """
     images = summary["images"]
+    if cure:
+        return f"Pseudo-labels: expected some, got none in {images} images. See {page}, and {cure}"
     if any(row["images_accepted"] for row in summary["classes"]):
         return (
             "SELF_TRAINING.REFINE: expected masks for the accepted classes, got none in "

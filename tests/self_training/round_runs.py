@@ -378,7 +378,7 @@ def believe_any_region():
     def change(old):
         return functools.partial(old, min_predicted_iou=-math.inf, min_stability=0.0)
 
-    wrap("stseg.self_training.from_config", "RegionSettings", change)
+    wrap("stseg.self_training.sam_branch", "RegionSettings", change)
 
 
 def condemn_round(*numbers):

@@ -90,7 +90,8 @@ HARMLESS = """
     SELF_TRAINING.REFINE.BATCH_SIZE SELF_TRAINING.ROUNDS SELF_TRAINING.ROUND_ITERS
     SELF_TRAINING.ROUND_WARMUP
     SELF_TRAINING.SAM_CACHE_DIR SELF_TRAINING.SAM_CACHE_GIB SELF_TRAINING.SOURCE
-    SELF_TRAINING.SOURCE_VOCABULARY SELF_TRAINING.VETO_FILE SELF_TRAINING.VOCABULARY
+    SELF_TRAINING.SOURCE_VOCABULARY SELF_TRAINING.VETO_FILE SELF_TRAINING.VLM.BATCH_SIZE
+    SELF_TRAINING.VOCABULARY
     TEST.BEST_METRIC TEST.EVALUATOR TEST.EVAL_PERIOD TEST.EXPECTED_RESULTS TEST.PICTURES
 """.split()
 #: What decides without being a name that is walked: an unknown labeler is refused.
@@ -333,7 +334,7 @@ def test_a_labeler_of_ones_own_is_chosen_by_its_name(folder_of, tmp_path):
     found = labeler.label(Scores(torch.rand(2, 4, 6)), item).label_map
     assert (found[:, :3] == 0).all() and (found[:, 3:] == IGNORE_LABEL).all()
     cfg.SELF_TRAINING.LABELER = "nobody"
-    with pytest.raises(ValueError, match=r"LABELER: expected one of build_sam_labeler.*'nobody'"):
+    with pytest.raises(ValueError, match=r"LABELER: expected one of .*build_sam_labeler.*'nobody'"):
         build_dataset_labeler(cfg, target, nn.Linear(1, 1))
 
 

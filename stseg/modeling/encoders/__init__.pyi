@@ -1,6 +1,7 @@
 from .clip import build_clip, build_image_encoder, create_clip
 from .convnext_mini import add_mini_configs
 from .efficientnet_photo import PHOTO_TRUNK
+from .pixel_statistics import add_clip_statistics
 from .query_attention import pool_bias
 from .sam import SAMImageEncoder, build_sam_encoder, check_sam_checkpoint, create_sam, decoder_parts
 from .sam_mini import build_sam_mini
@@ -14,6 +15,7 @@ __all__ = [
     "SAMImageEncoder",
     "SAMPyramid",
     "SplitViT",
+    "add_clip_statistics",
     "add_mini_configs",
     "build_clip",
     "build_image_encoder",
