@@ -11,7 +11,7 @@ Shapes: T classes, H x W pixels at which labels are made.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -141,7 +141,14 @@ class VisionLanguageLabeler(Labeler):
             "encoder": encoder,
             "embeddings": text(target.vocabulary),
             "logit_scale": float(text.logit_scale),
-            "rules": NamingRules(**{f.name: vlm[f.name.upper()] for f in fields(NamingRules)}),
+            "rules": NamingRules(
+                min_void=vlm.MIN_VOID,
+                min_pixels=vlm.MIN_PIXELS,
+                min_presence=vlm.MIN_PRESENCE,
+                max_candidates=vlm.MAX_CANDIDATES,
+                min_prob=vlm.MIN_PROB,
+                min_margin=vlm.MIN_MARGIN,
+            ),
             "keep": vlm.KEEP,
             "vetoed": sorted(target.vetoed),
             "truth": truth,
