@@ -62,7 +62,7 @@ PAIRS = (
 )
 #: Seeds of each row, and minutes of one core that a run takes.
 SEEDS = {"untrained": 1, "dea": 1, "dea_st": 1}
-MINUTES = {"baseline": 17, "st": 15, "dea": 19, "dea_st": 17}
+MINUTES = {"baseline": 24, "st": 17, "dea": 28, "dea_st": 20}
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -77,7 +77,7 @@ def test_photographs_start_from_the_baseline_of_unseen_photos_and_go_on_where_th
     flags += ["--out", str(out), "--json", str(report), "--jobs", "1"]
     assert guard.main(flags) == 0
     text = capsys.readouterr().out
-    assert "17 of 17 cases to train, 85 core-minutes; 1 of their starts, 17 more." in text
+    assert "17 of 17 cases to train, 85 core-minutes; 1 of their starts, 24 more." in text
     first, *others = commands
     assert "camvid_unseen.yaml" in " ".join(first) and "('camvid_seen',)" in first
     weights = str(starts / "seed0" / "baseline" / "model_final.pth")
