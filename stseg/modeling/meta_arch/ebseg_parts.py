@@ -59,11 +59,12 @@ def _build_decoders(
     class_dim = shapes["dense"].channels
     maps = [shape.channels for shape in sam_encoder.output_shape().values()]
     taps = [shapes[f"block_{n}"].channels for n in image_encoder.taps]
+    map_fusion = MapFusion(taps, maps[0])
     pixel_decoder, mask_decoder = build_mask_heads(
         own, maps, class_dim, clip_heads=image_encoder.num_heads
     )
     return {
-        "map_fusion": MapFusion(taps, maps[0]),
+        "map_fusion": map_fusion,
         "pixel_decoder": pixel_decoder,
         "mask_decoder": mask_decoder,
         "classifier": ClassifierWithRest(class_dim),
