@@ -1,8 +1,9 @@
 """Hooks of a training run.
 
-Their order is: timer < schedule < moving average < checkpoint < self-training < evaluation < best <
-pictures < writers. Evaluation comes after the checkpoint, so what made it fail can be debugged;
-writers come last, so they see everything. State lives on all ranks alike unless said otherwise.
+Their order is: timer < schedule < shared statistics < moving average < checkpoint < self-training <
+evaluation < best < pictures < writers. Evaluation comes after the checkpoint, so what made it fail
+can be debugged; writers come last, so they see everything. State lives on all ranks alike unless
+said otherwise.
 """
 
 import json
@@ -13,10 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from detectron2.engine import hooks
 from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventWriter
+from torch import nn
 
 from stseg.checkpoint import Checkpointer, write_json
 from stseg.utils import get_random_state, write_atomically
@@ -73,6 +76,34 @@ class Checkpoints(hooks.PeriodicCheckpointer):
 def gather_random_states() -> list[dict[str, Any]]:
     """The random states of all processes, on rank 0; called by all."""
     return comm.gather(get_random_state())
+
+
+class SharedStatistics(HookBase):
+    """All processes have the first one's running statistics of BatchNorm, after every step.
+
+    Each has seen images of its own, and a checkpoint holds the first one's: without this the others
+    would evaluate, and label, with weights that nobody gets.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        """Find what moves.
+
+        Args:
+            model: bare.
+        """
+        norms = [x for x in model.modules() if isinstance(x, nn.modules.batchnorm._NormBase)]
+        self._moving = [x for norm in norms for x in norm.buffers(recurse=False)]
+
+    def after_step(self) -> None:
+        """One message for all tensors of a type."""
+        if comm.get_world_size() == 1:
+            return
+        for dtype in dict.fromkeys(x.dtype for x in self._moving):
+            own = [x for x in self._moving if x.dtype == dtype]
+            shared = torch.cat([x.detach().flatten() for x in own])
+            torch.distributed.broadcast(shared, 0)
+            for x, part in zip(own, shared.split([x.numel() for x in own]), strict=True):
+                x.copy_(part.view_as(x))
 
 
 class AtEvaluation(HookBase):

@@ -20,7 +20,14 @@ from torch.nn.parallel import DistributedDataParallel
 from stseg.checkpoint import Checkpointer, WeightFacts, check_weights, checked_average
 from stseg.data import build_test_loader, build_train_loader, dataset_vocabulary
 from stseg.engine.ema import WeightAverage
-from stseg.engine.hooks import Checkpoints, KeepBest, ProgressPrinter, Writers, trim_metrics
+from stseg.engine.hooks import (
+    Checkpoints,
+    KeepBest,
+    ProgressPrinter,
+    SharedStatistics,
+    Writers,
+    trim_metrics,
+)
 from stseg.engine.optimizer import (
     build_lr_scheduler,
     build_optimizer,
@@ -159,6 +166,7 @@ class Trainer(TrainsInRounds, DefaultTrainer):
         """The hooks in the order that `stseg.engine.hooks` explains."""
         cfg, period = self.cfg, self.cfg.TEST.EVAL_PERIOD
         found: list[HookBase] = [hooks.IterationTimer(), hooks.LRScheduler()]
+        found.append(SharedStatistics(_bare(self.model)))
         if average := self.average:
             found.append(hooks.CallbackHook(after_step=lambda trainer: average.update()))
         boundary = cfg.SELF_TRAINING.ROUND_ITERS if self._has_rounds else 0

@@ -227,8 +227,8 @@ def test_label_maps_are_asked_for_where_the_evaluator_takes_them(make_trainer, m
 def test_hooks_stand_in_the_documented_order(make_trainer):
     trainer = make_trainer("SOLVER.EMA.ENABLED", True)
     assert [type(hook).__name__ for hook in trainer._hooks] == [
-        "IterationTimer", "LRScheduler", "CallbackHook", "Checkpoints", "EvalHook", "KeepBest",
-        "Writers",
+        "IterationTimer", "LRScheduler", "SharedStatistics", "CallbackHook", "Checkpoints",
+        "EvalHook", "KeepBest", "Writers",
     ]  # fmt: skip
 
 
