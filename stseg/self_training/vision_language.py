@@ -300,7 +300,7 @@ class VisionLanguageLabeler(Labeler):
     def _logits(self, embeds: Tensor) -> Tensor:
         """(N, T) of unit embeddings (N, C), at CLIP's scale."""
         cosines = embeds @ self._rows.to(embeds).T
-        return self._scale * self._embeddings.class_scores(cosines[..., None, None])[..., 0, 0]
+        return self._scale * self._embeddings.of_best_names(cosines)
 
     def _records(
         self, found: _Found, label_map: np.ndarray, known: np.ndarray | None

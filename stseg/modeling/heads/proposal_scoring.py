@@ -66,9 +66,10 @@ class ProposalScoring(nn.Module):
         with torch.autocast(embeds.device.type, enabled=False):
             units = F.normalize(embeds.float(), dim=-1)
             if self.background is None:
-                return _best_names(units @ embeddings.mean_over_templates().float().T, embeddings)
+                names = units @ embeddings.mean_over_templates().float().T
+                return embeddings.of_best_names(names)
             names = units @ self.background(embeddings).float().T
-            classes = _best_names(names[..., :-1], embeddings)
+            classes = embeddings.of_best_names(names[..., :-1])
             return torch.cat([classes, names[..., -1:]], dim=-1)
 
     def shares(self, cosines: Tensor, mask_logits: Tensor, seen: Tensor | None) -> Tensor:
@@ -91,11 +92,6 @@ class ProposalScoring(nn.Module):
             return shares[..., :-1]
         resembles = ((cosines - self.bias) / self.softness).amax(-1, keepdim=True).sigmoid()
         return shares * resembles * _sureness(mask_logits)[..., None]
-
-
-def _best_names(scores: Tensor, embeddings: ClassEmbeddings) -> Tensor:
-    """(B, Q, S) to (B, Q, T)."""
-    return embeddings.class_scores(scores.mT[..., None])[..., 0].mT
 
 
 def _sureness(mask_logits: Tensor) -> Tensor:

@@ -151,8 +151,7 @@ class CEL(MaskQuerySegmentor):
             mask_features, maps = self.pixel_decoder(self.image_encoder(batch))
             rounds = self.mask_decoder(mask_features, maps, every_round=self.training)
         tensors = {}
-        for i, found in enumerate(rounds):
-            suffix = "" if i == len(rounds) - 1 else f"_{i}"
+        for suffix, found in zip(self.suffixes[-len(rounds) :], rounds, strict=True):
             tensors[f"mask_logits{suffix}"] = found.mask_logits
             tensors[f"class_embeds{suffix}"] = found.class_embeds
         return Features(tensors, tuple((x.shape[-2], x.shape[-1]) for x in images))
@@ -188,17 +187,21 @@ class CEL(MaskQuerySegmentor):
         Raises:
             ValueError: if label maps or marks are missing.
         """
-        targets = self.targets(batch)
+        labelled = self.targets(batch, "masked")
+        targets = labelled
+        if self.ignored == "negative":
+            targets = [target._replace(known=None) for target in labelled]
         embeddings = self.embed(batch.vocabulary)
         tensors = features.tensors
-        suffixes = (*(f"_{i}" for i in range(len(self.mask_decoder.layers))), "")
-        cosines = [self.scoring.cosines(tensors[f"class_embeds{x}"], embeddings) for x in suffixes]
+        embeds = [tensors[f"class_embeds{x}"] for x in self.suffixes]
+        cosines = [self.scoring.cosines(x, embeddings) for x in embeds]
         logits = [{"loss_ce": cosine / self.scoring.temperature} for cosine in cosines]
-        masks = [tensors[f"mask_logits{x}"] for x in suffixes]
+        masks = [tensors[f"mask_logits{x}"] for x in self.suffixes]
         rounds = [SetPrediction(*pair) for pair in zip(masks, logits, strict=True)]
         losses, matches = self.criterion(rounds, targets, seen=batch.vocabulary.seen)
         if self.enhancements:
-            scores = self._scores(cosines[-1], masks[-1], targets, matches, batch)
+            known = known_shares(masks[-1], labelled)
+            scores = self._scores(cosines[-1], known, targets, matches, batch, embeddings)
             for name, (weight, loss) in self.enhancements.items():
                 losses[name] = weight * loss(scores)
         return losses
@@ -206,21 +209,22 @@ class CEL(MaskQuerySegmentor):
     def _scores(
         self,
         cosines: Tensor,
-        mask_logits: Tensor,
+        known: Tensor | None,
         targets: list[MaskTargets],
         matches: list[Match],
         batch: Batch,
+        embeddings: ClassEmbeddings,
     ) -> ProposalScores:
         present = torch.zeros(len(targets), cosines.shape[-1], dtype=torch.bool)
         for row, target in zip(present, targets, strict=True):
             row[target.labels.cpu()] = True
         present = present.to(cosines.device)
-        vectors = self.embed(batch.vocabulary).mean_over_synonyms().mean_over_templates()
+        vectors = embeddings.mean_over_synonyms().mean_over_templates()
         return ProposalScores(
             cosines=cosines,
             matches=matches,
             targets=targets,
-            known=known_shares(mask_logits, self.targets(batch, "masked")),
+            known=known,
             vectors=vectors,
             present=present,
             absent=~present & self._exhaustive(batch),

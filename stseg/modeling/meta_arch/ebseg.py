@@ -132,8 +132,7 @@ class EBSeg(MaskQuerySegmentor):
             mask_features, maps, every_round=self.training, bias_size=(height, width)
         )
         tensors = {}
-        for i, found in enumerate(rounds):
-            suffix = "" if i == len(rounds) - 1 else f"_{i}"
+        for suffix, found in zip(self.suffixes[-len(rounds) :], rounds, strict=True):
             tensors[f"mask_logits{suffix}"] = found.mask_logits
             tensors[f"class_embeds{suffix}"] = found.class_embeds
             tensors[f"masked_embeds{suffix}"] = self.image_encoder.ask(clip, found.attention_bias)
@@ -199,8 +198,7 @@ class EBSeg(MaskQuerySegmentor):
         targets = self.targets(batch)
         embeddings = self.embed(batch.vocabulary)
         tensors = features.tensors
-        earlier = [f"_{i}" for i in range(len(self.mask_decoder.layers))]
-        rounds = [self._prediction(tensors, embeddings, suffix) for suffix in (*earlier, "")]
+        rounds = [self._prediction(tensors, embeddings, suffix) for suffix in self.suffixes]
         losses, matches = self.criterion(rounds, targets, seen=batch.vocabulary.seen)
         if self.ssc_weight:
             pairs = list(zip(tensors["class_embeds"], targets, matches, strict=True))
@@ -226,5 +224,5 @@ class EBSeg(MaskQuerySegmentor):
         with torch.autocast(embeds.device.type, enabled=False):
             vectors = self.classifier(embeddings).float()
             names = self.text_encoder.logit_scale * embeds.float() @ vectors.T
-        classes = embeddings.class_scores(names[..., :-1].mT[..., None])[..., 0].mT
+        classes = embeddings.of_best_names(names[..., :-1])
         return torch.cat([classes, names[..., -1:]], dim=-1)

@@ -34,6 +34,11 @@ class MaskQuerySegmentor(OpenVocabSegmentor):
         """Pixels of the padded batch per cell of a mask."""
         raise NotImplementedError
 
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Of the names of features of each round, from first to last, which has none."""
+        return (*(f"_{i}" for i in range(len(self.mask_decoder.layers))), "")
+
     def score(
         self, features: Features, embeddings: ClassEmbeddings, vocabulary: Vocabulary
     ) -> list[Scores]:

@@ -51,3 +51,8 @@ class ClassEmbeddings:
         shape = (name_scores.shape[0], self.num_classes, *name_scores.shape[2:])
         empty = name_scores.new_full(shape, -torch.inf)
         return empty.scatter_reduce(1, index, name_scores, "amax", include_self=False)
+
+    def of_best_names(self, scores: Tensor) -> Tensor:
+        """`class_scores` with names last, (..., S) to (..., T)."""
+        flat = scores.flatten(0, -2)[..., None, None]
+        return self.class_scores(flat).reshape(*scores.shape[:-1], self.num_classes)
