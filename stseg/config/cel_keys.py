@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stseg.config.mask_head_keys import add_mask_head_config, mask_head_rules
 from stseg.config.rules import NOT_NEGATIVE, POSITIVE, SHARE, WHOLE_FROM_1, Rule, one_of
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
 
 RULES = {
+    **mask_head_rules("MODEL.CEL"),
     "MODEL.CEL.TEMPERATURE": POSITIVE,
-    "MODEL.CEL.HIDDEN_DIM": Rule("a multiple of 32", lambda dim: dim >= 32 and not dim % 32),
-    "MODEL.CEL.NUM_QUERIES": WHOLE_FROM_1,
-    "MODEL.CEL.NUM_LAYERS": WHOLE_FROM_1,
-    "MODEL.CEL.NUM_PIXEL_LAYERS": WHOLE_FROM_1,
     "MODEL.CEL.NUM_POINTS": WHOLE_FROM_1,
     "MODEL.CEL.BIAS": Rule("a cosine in [-1, 1]", lambda value: -1 <= value <= 1),
     "MODEL.CEL.SOFTNESS": POSITIVE,
@@ -37,16 +35,9 @@ def add_cel_config(cfg: CfgNode) -> None:
     """Add `MODEL.CEL.*` to a config."""
     CN = type(cfg)
     cfg.MODEL.CEL = CN()
+    add_mask_head_config(cfg.MODEL.CEL)
     # What cosines of queries and words are divided by before a softmax (ZegFormer: 0.01).
     cfg.MODEL.CEL.TEMPERATURE = 0.01
-    # Channels of both decoders, a multiple of 32 (Mask2Former: 256).
-    cfg.MODEL.CEL.HIDDEN_DIM = 256
-    # Queries, the most proposals of an image (Mask2Former: 100).
-    cfg.MODEL.CEL.NUM_QUERIES = 100
-    # Layers of the mask decoder, one less than rounds of set losses (Mask2Former: 9).
-    cfg.MODEL.CEL.NUM_LAYERS = 9
-    # Layers of deformable attention in the pixel decoder (Mask2Former: 6).
-    cfg.MODEL.CEL.NUM_PIXEL_LAYERS = 6
     # Points at which masks are compared in training (Mask2Former: 12544), fewer for small images.
     cfg.MODEL.CEL.NUM_POINTS = 12544
     # Where a proposal shows a class rather than junk: first value of the cosine, which is learnt

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stseg.config.rules import NOT_NEGATIVE, SHARE, SHARE_ABOVE_0, WHOLE_FROM_1, Rule
+from stseg.config.mask_head_keys import add_mask_head_config, mask_head_rules
+from stseg.config.rules import NOT_NEGATIVE, SHARE, SHARE_ABOVE_0
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
 
 RULES = {
+    **mask_head_rules("MODEL.EBSEG"),
     "MODEL.EBSEG.CLIP_SCALE": SHARE_ABOVE_0,
-    "MODEL.EBSEG.HIDDEN_DIM": Rule("a multiple of 32", lambda dim: dim >= 32 and not dim % 32),
-    "MODEL.EBSEG.NUM_QUERIES": WHOLE_FROM_1,
-    "MODEL.EBSEG.NUM_LAYERS": WHOLE_FROM_1,
-    "MODEL.EBSEG.NUM_PIXEL_LAYERS": WHOLE_FROM_1,
     "MODEL.EBSEG.ALPHA": SHARE,
     "MODEL.EBSEG.BETA": SHARE,
     "MODEL.EBSEG.GAMMA": SHARE,
@@ -26,6 +24,7 @@ def add_ebseg_config(cfg: CfgNode) -> None:
     """Add `MODEL.EBSEG.*`, with the values of the published ViT-B, to a config."""
     CN = type(cfg)
     cfg.MODEL.EBSEG = CN()
+    add_mask_head_config(cfg.MODEL.EBSEG)
     # Factor in (0, 1] on the sides of the padded image for CLIP; SAM sees it whole. 0.5 suits
     # ViT-B/16 (640 pixels: 20 x 20 patches), 0.7 ViT-L/14 at 336 (32 x 32).
     cfg.MODEL.EBSEG.CLIP_SCALE = 0.5
@@ -33,14 +32,6 @@ def add_ebseg_config(cfg: CfgNode) -> None:
     # paper calls both frozen: checkpoints hold both encoders then, and the backward pass goes
     # through them. False freezes them really.
     cfg.MODEL.EBSEG.POSITIONS_TRAINED = True
-    # Channels of both decoders, a multiple of 32 (Mask2Former: 256).
-    cfg.MODEL.EBSEG.HIDDEN_DIM = 256
-    # Queries, the most masks of an image (Mask2Former: 100).
-    cfg.MODEL.EBSEG.NUM_QUERIES = 100
-    # Layers of the mask decoder, one less than rounds of losses (Mask2Former: 9).
-    cfg.MODEL.EBSEG.NUM_LAYERS = 9
-    # Layers of deformable attention in the pixel decoder (Mask2Former: 6).
-    cfg.MODEL.EBSEG.NUM_PIXEL_LAYERS = 6
     # AdaB (section 3.3), shares in [0, 1]: of the frozen embedding for a class that had labels in
     # training (ALPHA) and for another (BETA), and of the masked embedding for both (GAMMA); what
     # is left to 1 is the decoder's. ViT-L: 0.12, 0.4, 0.6.

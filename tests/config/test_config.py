@@ -13,7 +13,15 @@ from stseg.self_training import GuardSettings
 ROOT = Path(stseg.__file__).parent
 KEYS = "".join(
     (ROOT / "config" / f"{name}.py").read_text(encoding="utf-8")
-    for name in ("data", "model", "ebseg_keys", "cel_keys", "self_training", "solver")
+    for name in (
+        "data",
+        "model",
+        "mask_head_keys",
+        "ebseg_keys",
+        "cel_keys",
+        "self_training",
+        "solver",
+    )
 )
 CODE = "".join(
     p.read_text(encoding="utf-8") for p in sorted(ROOT.rglob("*.py")) if p.parent != ROOT / "config"
