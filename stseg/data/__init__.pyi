@@ -1,5 +1,11 @@
 from .augmentation import build_augmentations
-from .datasets.class_lists import STYLES, load_class_list, load_id_table, load_unseen
+from .datasets.class_lists import (
+    STYLES,
+    build_vocabulary,
+    load_class_list,
+    load_id_table,
+    load_unseen,
+)
 from .datasets.class_matching import MATCH_RULES, Match, known_classes
 from .datasets.layouts import data_root, present_layouts
 from .datasets.listing import (
@@ -87,6 +93,7 @@ __all__ = [
     "build_self_training_loader",
     "build_test_loader",
     "build_train_loader",
+    "build_vocabulary",
     "check_labels",
     "check_registered",
     "check_sources",

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -9,6 +10,7 @@ from stseg.data.datasets import SPECS, VARIANTS, dataset_vocabulary
 from stseg.data.datasets.class_lists import (
     STYLES,
     VOCAB_DIR,
+    build_vocabulary,
     load_class_list,
     load_id_table,
     load_unseen,
@@ -27,7 +29,11 @@ PLAIN = {
     "voc_20b": 59,
     "voc_21": 21,
     "cityscapes_19": 19,
+    "pascal_context_60": 60,
+    "coco_object_81": 81,
 }
+# Nobody has other words for these.
+ONE_STYLE = {"pascal_context_60", "coco_object_81"}
 # Start of `Vocabulary.key` of what SED and CAT-Seg ask their published figures with.
 PUBLISHED = {
     "coco_2017_train_stuff_all_sem_seg": "7ef7f755404fa950",
@@ -67,14 +73,14 @@ def test_every_data_set_has_its_classes_in_both_styles():
     assert set(STYLES) == set(PLAIN) == {spec.vocab for spec in SPECS}
     for plain, styles in STYLES.items():
         assert len(load_class_list(plain)) == PLAIN[plain]
-        assert "synonyms" in styles
+        assert ("synonyms" in styles) == (plain not in ONE_STYLE)
         for asked in styles.values():
             assert len(load_class_list(asked)) == PLAIN[plain]
     styled = {stem for styles in STYLES.values() for stem in styles.values()}
     assert styled | set(PLAIN) == set(LISTS) - {"small_world"}  # nobody else has words for that one
 
 
-@pytest.mark.parametrize("plain", PLAIN)
+@pytest.mark.parametrize("plain", sorted(set(PLAIN) - ONE_STYLE))
 def test_synonyms_stand_at_the_place_of_the_plain_name(plain):
     """Most rows hold the plain name; those that peers rewrote are few and counted."""
     names = Vocabulary.from_names(load_class_list(plain), allow_shared_names=True).synonyms
@@ -112,13 +118,21 @@ def test_lists_equal_the_facts_they_were_taken_from(shared_dir):
         "voc_21": ("voc_21", "classes"),
         "cityscapes_19": ("cityscapes_19", "classes"),
         "cityscapes_19_synonyms": ("cityscapes_19", "synonyms_fcclip"),
-    } | {stem: (stem, "classes") for stem in PLAIN}
+    } | {stem: (stem, "classes") for stem in set(PLAIN) - ONE_STYLE}
     for stem, (file, key) in facts.items():
         path = shared_dir / "data" / "vocab" / f"{file}.json"
         rows = json.loads(path.read_text(encoding="utf-8"))[key]
         rows = [row if isinstance(row, str) else ", ".join(dict.fromkeys(row)) for row in rows]
         rows = [row.replace(" ,", ",") for row in rows]
         assert list(load_class_list(stem)) == rows, stem
+
+
+@pytest.mark.parametrize("stem", ["voc_21_rest", "pascal_context_60", "coco_object_81"])
+def test_some_lists_name_the_class_without_words(stem):
+    vocabulary = build_vocabulary(stem)
+    assert vocabulary.rest == 0 and vocabulary.names[0] == "background"
+    assert vocabulary == Vocabulary.parse(f"vocab:{stem}")
+    assert build_vocabulary("voc_21").rest is None  # which is asked for by its name
 
 
 @pytest.mark.parametrize("spec", VARIANTS, ids=lambda spec: spec.name)
@@ -218,7 +232,8 @@ def test_order_tables_lead_to_the_class_of_the_same_name(shared_dir):
 @pytest.mark.parametrize("stem", LISTS)
 def test_a_list_that_ships_is_a_vocabulary_by_name(stem):
     vocabulary = Vocabulary.parse(f" vocab:{stem}")
-    assert vocabulary == Vocabulary.from_names(load_class_list(stem), allow_shared_names=True)
+    words = Vocabulary.from_names(load_class_list(stem), allow_shared_names=True)
+    assert replace(vocabulary, rest=None) == words
 
 
 def test_a_list_that_does_not_ship_is_refused_with_those_that_do():

@@ -33,6 +33,8 @@ WITHOUT_SAMPLES = {
     "ade20k_full_train_base_sem_seg": 572,
     "cityscapes_19_train_sem_seg": 19,
     "cityscapes_19_test_sem_seg": 19,
+    "context_60_test_sem_seg": 60,
+    "coco_object_81_test_sem_seg": 81,
 }
 
 IMAGES_ONLY = {
@@ -105,7 +107,7 @@ def test_metadata_is_complete(name):
     metadata = MetadataCatalog.get(name)
     assert len(metadata.vocabulary) == classes
     assert metadata.ignore_label == metadata.ignore_labels[0]
-    assert metadata.ignore_label == {459: 459, 847: 65535, 572: 65535}.get(classes, 255)
+    assert metadata.ignore_label == {459: 459, 847: 65535, 572: 65535, 60: 65535}.get(classes, 255)
     background = name == "voc_2012_test_background_sem_seg"
     assert metadata.evaluator_type == ("sem_seg_background" if background else "sem_seg")
     assert len(metadata.stuff_classes) == (21 if background else classes)

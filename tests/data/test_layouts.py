@@ -270,6 +270,30 @@ FILES = [
     ),
     (
         OURS,
+        "context_60_test_sem_seg",
+        "VOCdevkit/VOC2010/JPEGImages/a.jpg",
+        "VOCdevkit/VOC2010/annotations_detectron2/pc59_val/a.png",
+        [0, 58, 255],
+        [1, 59, 0],
+    ),
+    (
+        FC_CLIP,
+        "context_60_test_sem_seg",
+        "pascal_ctx_d2/images/validation/a.jpg",
+        "pascal_ctx_d2/annotations_ctx59/validation/a.png",
+        [0, 58, 255],
+        [1, 59, 0],
+    ),
+    (
+        OURS,
+        "coco_object_81_test_sem_seg",
+        "coco-stuff/images/val2017/a.jpg",
+        "coco-stuff/annotations_detectron2/val2017/a.png",
+        [0, 79, 80, 170, 255],
+        [1, 80, 0, 0, N],
+    ),
+    (
+        OURS,
         "cityscapes_19_train_sem_seg",
         "cityscapes/leftImg8bit/train/aachen/aachen_1_leftImg8bit.png",
         "cityscapes/annotations_detectron2/train/aachen/aachen_1_leftImg8bit.png",
@@ -324,6 +348,8 @@ def test_every_layout_is_found_and_read_in_our_order_of_classes(
     official = {"SED": 459, "SAN": 65535, "FC-CLIP": 65535}
     if "459" in name:
         assert metadata.ignore_label == official[convention]
+    elif "context_60" in name:  # what is 255 is a class
+        assert metadata.ignore_label == 65535
     else:
         assert metadata.ignore_label == ids[-1]
 

@@ -31,7 +31,9 @@ STYLES: dict[str, dict[str, str]] = {
     },
     "voc_20": {"synonyms": "voc_20_synonyms"},
     "voc_20b": {"synonyms": "voc_20b_synonyms"},
-    "voc_21": {"synonyms": "voc_21_synonyms"},
+    "voc_21": {"rest": "voc_21_rest", "synonyms": "voc_21_synonyms"},
+    "pascal_context_60": {},
+    "coco_object_81": {},
     "cityscapes_19": {"synonyms": "cityscapes_19_synonyms"},
 }
 
@@ -74,7 +76,7 @@ def load_unseen(split: str) -> frozenset[int]:
 
 @cache
 def build_vocabulary(stem: str, split: str = "", seen_only: bool = False) -> Vocabulary:
-    """A shipped class list as a vocabulary.
+    """A shipped class list as a vocabulary, with its class without words if it names one.
 
     Args:
         stem: of the list in `vocab/`.
@@ -89,6 +91,8 @@ def build_vocabulary(stem: str, split: str = "", seen_only: bool = False) -> Voc
             _without(entry, withheld) for i, entry in enumerate(entries) if i not in unseen
         )
     vocabulary = Vocabulary.from_names(entries, allow_shared_names=True)
+    if (rest := _read(stem).get("rest")) is not None:
+        vocabulary = replace(vocabulary, rest=vocabulary.names.index(rest))
     if not split or seen_only:
         return vocabulary
     return replace(vocabulary, seen=tuple(i not in unseen for i in range(len(vocabulary))))

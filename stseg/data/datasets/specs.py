@@ -134,6 +134,21 @@ def _layout(layout: Layout, **changes: object) -> Layout:
     return Layout(**(kept | changes))
 
 
+def _with_rest(name: str, full: DatasetSpec, vocab: str, label_ids: tuple[int, ...]) -> DatasetSpec:
+    """The maps of another row with one more class, 0, of what is none of those that are asked for.
+
+    Args:
+        name: of the new row.
+        full: whose files, in all layouts, hold the ids of its own classes.
+        vocab: stem of the list, whose first class has no words.
+        label_ids: class of every id in the files, those without a class included if they are in it.
+    """
+    ignored = tuple(i for i in full.ignore_labels if i >= len(label_ids)) or _NO_ID
+    changes = {"label_ids": label_ids, "ignore_labels": ignored}
+    others = tuple(_layout(layout, **changes) for layout in full.others)
+    return replace(full, name=name, vocab=vocab, others=others, **changes)
+
+
 def _train_images(
     name: str,
     image_dir: str,
@@ -166,6 +181,13 @@ def _train_images(
         ),
     )
 
+
+#: An id that 8-bit maps do not hold, where each of theirs is a class or beside the classes.
+_NO_ID = (65535,)
+#: Of PASCAL-Context-60: what 59 classes leave unlabelled, 255, is the class without words.
+_CONTEXT_60_IDS = (*range(1, 60), *[IGNORE_LABEL] * (255 - 59), 0)
+#: Of COCO-Object: COCO-Stuff's 80 things, and one class of all its stuff.
+_COCO_OBJECT_IDS = (*range(1, 81), *[0] * (171 - 80))
 
 #: PASCAL-Context annotates the trainval images of VOC 2010 and keeps its split.
 _VOC_2010 = ("VOCdevkit/VOC2010/JPEGImages", "VOCdevkit/VOC2010/ImageSets/Main/train.txt")
@@ -204,6 +226,8 @@ SPECS: tuple[DatasetSpec, ...] = (
         background_id=20,
     ),
     _voc("voc_2012_21_test_sem_seg", "val", peers.voc_21("val"), vocab="voc_21", suffix="_21"),
+    _with_rest("context_60_test_sem_seg", _CONTEXT_59_TEST, "pascal_context_60", _CONTEXT_60_IDS),
+    _with_rest("coco_object_81_test_sem_seg", _COCO_TEST, "coco_object_81", _COCO_OBJECT_IDS),
     _cityscapes("cityscapes_19_train_sem_seg", "train"),
     _cityscapes("cityscapes_19_test_sem_seg", "val"),
     _base(

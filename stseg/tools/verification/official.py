@@ -55,13 +55,15 @@ OFFICIAL = {
     "voc_2012_test_sem_seg": Official((1449,), _VOC),
     "voc_2012_test_background_sem_seg": Official((1449,), _VOC),
     "voc_2012_21_test_sem_seg": Official((1449,), _VOC),
+    "context_60_test_sem_seg": Official((5105,), _CONTEXT),
+    "coco_object_81_test_sem_seg": Official((5000,), _COCO),
     "cityscapes_19_train_sem_seg": Official((2975,), _CITYSCAPES),
     "cityscapes_19_test_sem_seg": Official((500,), _CITYSCAPES),
 }
 
 
 #: Endings of names for the same files under other words.
-_VARIANTS = ("_synonyms", "_spaced", "_zero_shot")
+_VARIANTS = ("_synonyms", "_rest", "_spaced", "_zero_shot")
 
 
 def official_for(name: str) -> Official | None:
