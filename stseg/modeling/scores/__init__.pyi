@@ -1,5 +1,6 @@
 from .answers import CellScores, Scores
 from .batches import evaluation_dtype, pad_to_batch, resize
+from .group_scores import Grouped, GroupScores, with_rest
 from .label_map import LabelMap, LabelMapModel, label_maps
 from .query_sum import QueryScores, QuerySum
 from .softmax import SoftmaxScores
@@ -11,6 +12,8 @@ __all__ = [
     "CellScores",
     "Cells",
     "Cropped",
+    "GroupScores",
+    "Grouped",
     "LabelMap",
     "LabelMapModel",
     "QueryScores",
@@ -30,4 +33,5 @@ __all__ = [
     "pad_to_batch",
     "probabilities",
     "resize",
+    "with_rest",
 ]
