@@ -1,6 +1,6 @@
 from .answers import CellScores, Scores
 from .batches import evaluation_dtype, pad_to_batch, resize
-from .group_scores import Grouped, GroupScores, with_rest
+from .group_scores import GroupRows, GroupScores, with_rest
 from .label_map import LabelMap, LabelMapModel, label_maps
 from .query_sum import QueryScores, QuerySum
 from .softmax import SoftmaxScores
@@ -13,7 +13,7 @@ __all__ = [
     "Cells",
     "Cropped",
     "GroupScores",
-    "Grouped",
+    "GroupRows",
     "LabelMap",
     "LabelMapModel",
     "QueryScores",

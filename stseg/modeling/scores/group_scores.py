@@ -14,7 +14,7 @@ from torch import Tensor
 from stseg.modeling.scores.sources import Cells, Range, Resized, Source
 
 
-class Grouped:
+class GroupRows:
     """A source of classes on top of a source of shares of groups."""
 
     def __init__(self, shares: Source, rows: Tensor) -> None:
@@ -46,9 +46,9 @@ class Grouped:
         """They are probabilities."""
         del rows, cols
 
-    def below(self, row: int) -> "Grouped":
+    def below(self, row: int) -> "GroupRows":
         """See `Source`."""
-        return Grouped(self._shares.below(row), self._rows)
+        return GroupRows(self._shares.below(row), self._rows)
 
 
 class GroupScores:
@@ -59,13 +59,13 @@ class GroupScores:
 
         Args:
             shares: (G, h, w) of any float type, of the whole image, in [0, 1].
-            rows: (G, T), see `Grouped`.
+            rows: (G, T), see `GroupRows`.
         """
         self._cells, self._rows = Cells(shares.float()), rows.float()
 
     def at(self, size: tuple[int, int]) -> Source:
         """See `Scores`; between cells shares are mixed, never rows."""
-        return Grouped(Resized(self._cells, size), self._rows)
+        return GroupRows(Resized(self._cells, size), self._rows)
 
 
 def with_rest(rows: Tensor, rest: int, threshold: float) -> Tensor:
