@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
-from stseg.checkpoint import ebseg_decoders, ebseg_encoders, sed
+from stseg.checkpoint import ebseg_decoders, ebseg_encoders, pgseg, sed
 
 
 def _of_sed(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -26,6 +26,7 @@ def _of_ebseg(state: dict[str, Tensor]) -> dict[str, Tensor]:
 _READERS: dict[str, Callable[[dict[str, Tensor]], dict[str, Tensor]]] = {
     "SED": _of_sed,
     "EBSeg": _of_ebseg,
+    "PGSeg": pgseg.convert,
 }
 _CURES = {
     "SAM": "Give it as MODEL.SAM.CHECKPOINT.",
@@ -39,6 +40,7 @@ _SIGNATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("stseg", ("image_encoder.visual.", "head.embed.", "head.stages.")),
     ("stseg", ("head.scale", "head.offset")),
     ("stseg", ("image_encoder.visual.", "mask_decoder.query_feats.")),
+    ("stseg", ("image_encoder.stages.0.grouping.",)),
     ("SED", ("sem_seg_head.predictor.transformer.decoder1.cnext.", "predictor.clip_model.visual.")),
     ("CAT-Seg", ("sem_seg_head.predictor.transformer.layers.0.", "predictor.clip_model.")),
     ("EBSeg", ("ov_classifier.", "sem_seg_head.")),
