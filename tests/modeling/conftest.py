@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from tests.helpers.tiny_model import register
 
@@ -27,6 +28,17 @@ def ebseg_fixture(shared_dir):
 
     def load(name):
         return read_arrays(shared_dir / "fixtures" / "ebseg" / f"{name}.npz")
+
+    return load
+
+
+@pytest.fixture
+def pgseg_fixture(shared_dir):
+    """The same for PGSeg's, as tensors."""
+
+    def load(name):
+        arrays = read_arrays(shared_dir / "fixtures" / "pgseg" / f"{name}.npz")
+        return {key: torch.from_numpy(np.array(array)) for key, array in arrays.items()}
 
     return load
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stseg.modeling.layers import finish_block, is_plain_block
-from stseg.modeling.text.prefix import PrefixTree
+from stseg.modeling.text.prefix import PrefixTree, lexicographic_order
 
 
 class TextTower(nn.Module):
@@ -58,6 +58,20 @@ class TextTower(nn.Module):
         if isinstance(text.text_projection, nn.Linear):
             return text.text_projection(x)
         return x if text.text_projection is None else x @ text.text_projection
+
+    def in_chunks(self, tokens: Tensor, size: int) -> Tensor:
+        """Embed prompts, `size` of them in one pass; those that begin alike go together.
+
+        Args:
+            tokens: (N, context) int64 on the CPU.
+            size: at least 1.
+
+        Returns:
+            (N, C) in the order given, not normalised.
+        """
+        order = lexicographic_order(tokens)
+        embeds = torch.cat([self(tokens[rows]) for rows in order.split(size)])
+        return embeds[order.argsort().to(embeds.device)]
 
 
 def is_plain(clip: nn.Module) -> bool:
