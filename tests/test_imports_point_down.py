@@ -262,6 +262,7 @@ REGISTER = {
     "stseg.modeling.heads.cosine_head": "SEM_SEG_HEADS_REGISTRY",
     "stseg.modeling.meta_arch.cel": "META_ARCH_REGISTRY",
     "stseg.modeling.meta_arch.ebseg": "META_ARCH_REGISTRY",
+    "stseg.modeling.meta_arch.pgseg": "META_ARCH_REGISTRY",
     "stseg.modeling.meta_arch.stseg": "META_ARCH_REGISTRY",
     "benchmarks.reference_sed": "build_model",
 }

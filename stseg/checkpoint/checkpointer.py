@@ -12,7 +12,7 @@ from detectron2.utils.file_io import PathManager
 from torch import Tensor, nn
 
 from stseg.checkpoint.facts import WeightFacts
-from stseg.checkpoint.fit import check_fit
+from stseg.checkpoint.fit import check_fit, without_training_misfits
 from stseg.checkpoint.frozen_parts import FrozenParts
 from stseg.checkpoint.published import our_names
 from stseg.checkpoint.reading import LOADED_NEXT, RANDOM, read_checkpoint, read_state_dict
@@ -120,6 +120,10 @@ class Checkpointer(DetectionCheckpointer):
                 f"({_some(wanted)}), got {len(state)} entries that match none "
                 f"({_some(state)}). Check that the config and the file belong together."
             )
+        state, left_out = without_training_misfits(self.model, state)
+        if left_out:
+            text = "%s: %s left out, which only losses use and the config has otherwise."
+            logger.info(text, self._path, ", ".join(left_out))
         checkpoint["model"] = state
         if self.partial:
             return super()._load_model(checkpoint)  # logs what does not fit

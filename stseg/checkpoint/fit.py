@@ -15,7 +15,8 @@ def check_fit(
 
     Args:
         model: left as it is.
-        state: tensors by name; the model's `own_files` may be left out, each as a whole.
+        state: tensors by name; the model's `own_files` and `training_parts` may be left out, each
+            as a whole.
         where: what named the file, for messages, such as "MODEL.WEIGHTS".
         path: of the file.
         kind: what the file looks like, "" for one of ours.
@@ -25,7 +26,8 @@ def check_fit(
             file would fit.
     """
     own, given = shapes_of(model.state_dict()), shapes_of(state)
-    misfit = _misfit(own, given, getattr(model, "own_files", ()))
+    optional = (*getattr(model, "own_files", ()), *getattr(model, "training_parts", ()))
+    misfit = _misfit(own, given, optional)
     if not misfit:
         return
     differing = fitting_keys(given, own)
@@ -40,6 +42,26 @@ def check_fit(
         f"{where}: expected the tensors of {type(model).__name__} as configured, got "
         f"{path!r}{looks} with {misfit}. {cure}"
     )
+
+
+def without_training_misfits(
+    model: nn.Module, state: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Leave out parts that only losses use, each as a whole, where the model has others.
+
+    Args:
+        model: names them as `training_parts`; left as it is.
+        state: tensors by name.
+
+    Returns:
+        What is left, and the names of the parts that are left out.
+    """
+    own, given, left_out = shapes_of(model.state_dict()), shapes_of(state), []
+    for part in getattr(model, "training_parts", ()):
+        theirs, mine = ({k: v for k, v in x.items() if k.startswith(part)} for x in (given, own))
+        if theirs and theirs != mine:
+            left_out.append(part)
+    return {k: v for k, v in state.items() if not k.startswith(tuple(left_out))}, left_out
 
 
 def _misfit(own: Shapes, given: Shapes, optional: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
-from stseg.checkpoint import ebseg_decoders, ebseg_encoders, pgseg, sed
+from stseg.checkpoint import ebseg_decoders, ebseg_encoders, pgseg_names, sed
 
 
 def _of_sed(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -26,7 +26,7 @@ def _of_ebseg(state: dict[str, Tensor]) -> dict[str, Tensor]:
 _READERS: dict[str, Callable[[dict[str, Tensor]], dict[str, Tensor]]] = {
     "SED": _of_sed,
     "EBSeg": _of_ebseg,
-    "PGSeg": pgseg.convert,
+    "PGSeg": pgseg_names.convert,
 }
 _CURES = {
     "SAM": "Give it as MODEL.SAM.CHECKPOINT.",

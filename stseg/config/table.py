@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from stseg.config import cel_keys, data, ebseg_keys, model, self_training, solver
+from stseg.config import cel_keys, data, ebseg_keys, model, pgseg_keys, self_training, solver
 from stseg.config.rules import Rule
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ RULES: dict[str, Rule] = {
     **model.RULES,
     **ebseg_keys.RULES,
     **cel_keys.RULES,
+    **pgseg_keys.RULES,
     **self_training.RULES,
     **solver.RULES,
 }
@@ -32,6 +33,7 @@ def add_stseg_config(cfg: CfgNode) -> None:
     model.add_model_config(cfg)
     ebseg_keys.add_ebseg_config(cfg)
     cel_keys.add_cel_config(cfg)
+    pgseg_keys.add_pgseg_config(cfg)
     self_training.add_self_training_config(cfg)
     solver.add_solver_config(cfg)
 

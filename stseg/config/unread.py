@@ -30,7 +30,7 @@ _READERS = (
     ("INPUT.", "INPUT.MAPPER_NAME"),
 )
 #: Systems that are ours and so read what is said to be read.
-_SYSTEMS = ("STSeg", "EBSeg", "CEL")
+_SYSTEMS = ("STSeg", "EBSeg", "CEL", "PGSeg")
 
 
 def unread_keys() -> list[str]:

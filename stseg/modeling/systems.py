@@ -5,10 +5,10 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.modeling import build_model as build_registered
 from torch import nn
 
-from stseg.modeling.meta_arch import CEL, EBSeg, STSeg
+from stseg.modeling.meta_arch import CEL, EBSeg, PGSeg, STSeg
 from stseg.utils import registered
 
-__all__ = ["CEL", "EBSeg", "STSeg", "build_model"]
+__all__ = ["CEL", "EBSeg", "PGSeg", "STSeg", "build_model"]
 
 
 def build_model(cfg: CfgNode) -> nn.Module:

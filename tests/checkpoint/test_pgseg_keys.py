@@ -6,10 +6,11 @@ from open_clip.transformer import QuickGELU, TextTransformer
 from torch import nn
 
 from stseg.checkpoint import identify
-from stseg.checkpoint.pgseg import convert, rename
+from stseg.checkpoint.pgseg_names import convert, rename
 from stseg.checkpoint.published import our_names
 from stseg.modeling.encoders import GroupingTransformer
 from stseg.modeling.layers import Projector
+from stseg.modeling.text import TextTower
 from tests.checkpoint.test_published import shapes, zeros
 
 #: What GroupViT does not have.
@@ -30,12 +31,14 @@ def published_model():
                 "projector": Projector(384, 4096, 256),
                 "text_encoder": nn.ModuleDict(
                     {
-                        "tower": TextTransformer(
-                            width=256,
-                            heads=4,
-                            layers=12,
-                            output_dim=None,
-                            act_layer=QuickGELU,
+                        "tower": TextTower(
+                            TextTransformer(
+                                width=256,
+                                heads=4,
+                                layers=12,
+                                proj_type="none",
+                                act_layer=QuickGELU,
+                            )
                         ),
                         "projector": Projector(256, 4096, 256),
                     }

@@ -19,6 +19,7 @@ KEYS = "".join(
         "mask_head_keys",
         "ebseg_keys",
         "cel_keys",
+        "pgseg_keys",
         "self_training",
         "solver",
     )

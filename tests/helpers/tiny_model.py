@@ -100,6 +100,30 @@ CEL_KEYS = {
 }
 
 
+#: What makes a PGSeg of it, which has encoders of its own.
+PGSEG_KEYS = {
+    "MODEL.META_ARCHITECTURE": "PGSeg",
+    "MODEL.PGSEG.IMAGE_SIZE": [32, 32],
+    "MODEL.PGSEG.IMAGE_SIZE_TEST": [32, 32],
+    "MODEL.PGSEG.PATCH_SIZE": 8,
+    "MODEL.PGSEG.WIDTH": 32,
+    "MODEL.PGSEG.DEPTHS": [2, 1, 1],
+    "MODEL.PGSEG.NUM_HEADS": 4,
+    "MODEL.PGSEG.NUM_GROUPS": [8, 4],
+    "MODEL.PGSEG.EMBED_DIM": 16,
+    "MODEL.PGSEG.HIDDEN_DIM": 24,
+    "MODEL.PGSEG.TEXT.WIDTH": 16,
+    "MODEL.PGSEG.TEXT.LAYERS": 1,
+    "MODEL.PGSEG.TEXT.NUM_HEADS": 2,
+}
+
+
+def tiny_pgseg_cfg(**changes) -> CfgNode:
+    """A config of a tiny PGSeg; see `tiny_cfg`."""
+    small = {key.replace(".", "__"): value for key, value in PGSEG_KEYS.items()}
+    return tiny_cfg(**{**small, **changes})
+
+
 def tiny_cel_cfg(**changes) -> CfgNode:
     """A config of CEL over the tiny encoders; see `tiny_cfg`."""
     small = {key.replace(".", "__"): value for key, value in CEL_KEYS.items()}

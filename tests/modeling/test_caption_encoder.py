@@ -12,28 +12,13 @@ from torch.nn import functional as F
 from stseg.modeling.layers import Projector
 from stseg.modeling.text import CaptionTextEncoder
 from stseg.structures import Vocabulary
+from tests.helpers.pgseg_image import load
+from tests.helpers.pgseg_text import text_state
 
 TOLERANCE = {"atol": 1e-5, "rtol": 0}
 CONTEXT, IDS, START, END = 12, 60, 58, 59
 VOCABULARY = Vocabulary.parse("cat, kitten; dog; traffic light")
 TEMPLATES = ("a {}.", "one {} in the snow.")
-#: Recorded names by ours.
-NAMES = (
-    (r"^text\.positions$", "tower.clip.positional_embedding"),
-    (r"^text\.word_embedding$", "tower.clip.token_embedding.weight"),
-    (r"^text\.final_norm\.", "tower.clip.ln_final."),
-    (r"^text\.block(\d+)\.", r"tower.clip.transformer.resblocks.\1."),
-    (r"\.attn\.qkv\.", ".attn.in_proj_"),
-    (r"\.attn\.out\.", ".attn.out_proj."),
-    (r"\.norm(\d)\.", r".ln_\1."),
-    (r"\.mlp\.fc1\.", ".mlp.c_fc."),
-    (r"\.mlp\.fc2\.", ".mlp.c_proj."),
-    (r"^text_projector\.", "projector."),
-    (r"\.bn\.(mean|var)$", r".norm.running_\1"),
-    (r"\.bn\.", ".norm."),
-    (r"\.fc1\.", ".hidden."),
-    (r"\.fc2\.", ".out."),
-)
 
 
 def tokens_of(texts):
@@ -69,15 +54,7 @@ def recorded(pgseg_fixture):
     """The arrays, and the encoder that they are of, whatever text it is given."""
     arrays = pgseg_fixture("tiny_model")
     module = encoder(lambda texts: arrays["token_ids"], Projector(128, 48, 24), width=128, layers=1)
-    state = {}
-    for key, value in arrays.items():
-        name = key.removeprefix("param:")
-        if key.startswith("param:text") and name != "text.prototypes":
-            for pattern, ours in NAMES:
-                name = re.sub(pattern, ours, name)
-            state[name] = value.squeeze(-1) if value.shape[-1] == 1 else value
-    missing, unexpected = module.load_state_dict(state, strict=False)
-    assert not unexpected and set(missing) <= {"projector.norm.num_batches_tracked"}
+    load(module, text_state(arrays))
     return arrays, module.eval()
 
 

@@ -8,12 +8,19 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch.nn import functional as F
 
 from stseg.checkpoint import WeightFacts
-from stseg.modeling.meta_arch import CEL, EBSeg, OpenVocabSegmentor, STSeg, export_graphs
+from stseg.modeling.meta_arch import (
+    CEL,
+    EBSeg,
+    OpenVocabSegmentor,
+    PGSeg,
+    STSeg,
+    export_graphs,
+)
 from stseg.modeling.scores import Cells, LabelMap, QuerySum, Resized, Tiles, confidences
 from stseg.modeling.scores.sources import confidence_bounds
 from stseg.structures import IGNORE_LABEL, Vocabulary
 from tests.helpers import systems
-from tests.helpers.tiny_model import tiny_cel_cfg, tiny_cfg, tiny_ebseg_cfg
+from tests.helpers.tiny_model import tiny_cel_cfg, tiny_cfg, tiny_ebseg_cfg, tiny_pgseg_cfg
 
 SYSTEMS = {name: kind for name, kind in META_ARCH_REGISTRY if issubclass(kind, OpenVocabSegmentor)}
 FAKES = ("QueryFake", "CaptionFake", "WindowFake")
@@ -31,6 +38,8 @@ def build(name, seed=0, **changes):
         return EBSeg(tiny_ebseg_cfg(**changes))
     if name == "CEL":
         return CEL(tiny_cel_cfg(**changes))
+    if name == "PGSeg":
+        return PGSeg(tiny_pgseg_cfg(**changes))
     return SYSTEMS[name](None)
 
 
@@ -43,6 +52,14 @@ def items(vocabulary, *sizes, labels=None):
         if labels is not None:
             shown = torch.randint(0, len(vocabulary), (height, width), generator=generator)
             made[-1]["sem_seg"] = shown if labels else torch.full_like(shown, IGNORE_LABEL)
+    return made
+
+
+def lessons(name, vocabulary, *sizes, labels):
+    """What a system is trained on: label maps, and captions where it wants nothing else."""
+    made = items(vocabulary, *sizes, labels=labels)
+    for k, item in enumerate(made if name == "PGSeg" else ()):
+        item["caption"] = f"a photo of {vocabulary.names[k % len(vocabulary)]}"
     return made
 
 
@@ -190,13 +207,13 @@ def name(request):
 
 
 def test_those_that_ship_and_the_hard_ones_are_asked():
-    assert {"STSeg", "EBSeg", "CEL", *FAKES} <= set(SYSTEMS)
+    assert {"STSeg", "EBSeg", "CEL", "PGSeg", *FAKES} <= set(SYSTEMS)
 
 
 @pytest.mark.parametrize("vocabulary", [ONE, FEW, MANY], ids=len)
 def test_losses_are_finite_and_every_trained_tensor_learns(name, vocabulary):
     model = build(name).train()
-    losses = model(items(vocabulary, (40, 56), (64, 32), labels=True))
+    losses = model(lessons(name, vocabulary, (40, 56), (64, 32), labels=True))
     assert losses and all(loss.ndim == 0 and loss.isfinite() for loss in losses.values())
     sum(losses.values()).backward()
     learning = {n for n, p in model.named_parameters() if p.grad is not None}
@@ -205,6 +222,8 @@ def test_losses_are_finite_and_every_trained_tensor_learns(name, vocabulary):
 
 
 def test_a_batch_without_a_label_teaches_nothing_and_breaks_nothing(name):
+    if name == "PGSeg":
+        pytest.skip("learns from captions alone, see test_captions_are_all_that_pgseg_learns_from")
     model = build(name, MODEL__LOSS__IGNORED="masked").train()
     losses = model(items(FEW, (40, 56), (64, 32), labels=False))
     assert all(loss == 0 for loss in losses.values())
@@ -247,7 +266,7 @@ def test_training_in_between_changes_no_answer_but_by_what_it_trains(name):
         first = model([item])[0]["sem_seg"]
         assert torch.equal(model([item])[0]["sem_seg"], first)
         state = {n: v.clone() for n, v in model.state_dict().items()}
-        model.train()(items(FEW, (40, 56), labels=True))
+        model.train()(lessons(name, FEW, (40, 56), labels=True))
     changed = {n for n, v in model.state_dict().items() if not torch.equal(v, state[n])}
     assert changed <= buffers
     model.eval().load_state_dict(state)

@@ -39,6 +39,7 @@ class GroupingTransformer(nn.Module):
     Attributes:
         width: channels D.
         patch_size: side of a patch, pixels; an image's sides are multiples of it.
+        has_prototypes: whether there are any.
         pixel_mean: (3, 1, 1), of ImageNet, pixels in [0, 255], R G B.
         pixel_std: likewise.
     """
@@ -53,6 +54,7 @@ class GroupingTransformer(nn.Module):
         num_heads: int = 6,
         groups: Sequence[int] = (64, 8),
         drop_path: float = 0.1,
+        has_prototypes: bool = True,
         hidden: int = 4096,
         rounds: int = 10,
         momentum: float = 0.9,
@@ -69,6 +71,7 @@ class GroupingTransformer(nn.Module):
             groups: of each stage.
             drop_path: rate of stochastic depth in the last block, in [0, 1); 0 in the first, and
                 linear between.
+            has_prototypes: without them it is GroupViT's.
             hidden: width of the middle of the map of prototypes.
             rounds: see `ImagePrototypes`, as the others that follow.
             momentum: of the buffers.
@@ -79,7 +82,7 @@ class GroupingTransformer(nn.Module):
         """
         super().__init__()
         _check_sizes(image_size, patch_size, width, depths, num_heads, groups)
-        self.width, self.patch_size = width, patch_size
+        self.width, self.patch_size, self.has_prototypes = width, patch_size, has_prototypes
         self.patch_embed = PatchEmbed(
             image_size, patch_size, embed_dim=width, norm_layer=nn.LayerNorm, strict_img_size=False
         )
@@ -88,11 +91,13 @@ class GroupingTransformer(nn.Module):
         *staged, last = _blocks(width, num_heads, depths, drop_path)
         self.stages = nn.ModuleList()
         for blocks, count, carried in zip(staged, groups, (0, *groups), strict=False):
-            prototypes = ImagePrototypes(
-                count, width, hidden=hidden, rounds=rounds, momentum=momentum, moves=moves
-            )
-            stage = GroupingStage(blocks, prototypes, num_heads=num_heads, carried=carried)
-            self.stages.append(stage)
+            prototypes = None
+            if has_prototypes:
+                prototypes = ImagePrototypes(
+                    count, width, hidden=hidden, rounds=rounds, momentum=momentum, moves=moves
+                )
+            sizes = {"width": width, "count": count, "num_heads": num_heads, "carried": carried}
+            self.stages.append(GroupingStage(blocks, prototypes, **sizes))
         self.last_blocks = last
         self.norm = nn.LayerNorm(width)
         self.apply(_init_block)
@@ -109,7 +114,8 @@ class GroupingTransformer(nn.Module):
         Returns:
             "groups": (B, S, D) of the last stage, normed; for every stage i "soft_<i>":
             (B, S_i, tokens of the stage) float32, shares that sum to 1 over groups; "centres_<i>":
-            (B, S_i, D); "prototypes_<i>": (B, S_i, D) float32, unit length, without gradient.
+            (B, S_i, D); where there are any "prototypes_<i>": (B, S_i, D) float32, unit length,
+            without gradient.
 
         Raises:
             ValueError: for a side that is no multiple of the patch.
@@ -121,7 +127,8 @@ class GroupingTransformer(nn.Module):
             grouped, prototypes, carried = stage(tokens, carried, drawn)
             features[f"soft_{i}"] = grouped.soft
             features[f"centres_{i}"] = grouped.centres
-            features[f"prototypes_{i}"] = prototypes
+            if prototypes is not None:
+                features[f"prototypes_{i}"] = prototypes
             tokens = grouped.tokens
         features["groups"] = self.norm(self.last_blocks(tokens))
         return features

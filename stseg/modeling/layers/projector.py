@@ -16,17 +16,17 @@ class JointBatchNorm(nn.BatchNorm1d):
     """BatchNorm over the rows of all processes: several of them learn as one does.
 
     Each process may have another number of rows, at least one. In one process, and in evaluation,
-    this is `nn.BatchNorm1d`.
+    this is `nn.BatchNorm1d`, but that a single row, which has no variance, is normed as in
+    evaluation.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise rows (N, C).
-
-        Raises:
-            ValueError: in training, for a single row in a single process.
-        """
+        """Normalise rows (N, C)."""
         if not self.training or comm.get_world_size() == 1:
-            return super().forward(x)
+            if len(x) > 1:
+                return super().forward(x)
+            mean, variance = self.running_mean, self.running_var
+            return F.batch_norm(x, mean, variance, self.weight, self.bias, eps=self.eps)
         rows = x.float()
         variance, mean = torch.var_mean(rows, dim=0, correction=0)
         own = torch.stack((torch.full_like(mean, len(rows)), mean, variance))

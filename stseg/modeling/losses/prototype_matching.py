@@ -13,10 +13,10 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
+from stseg.config import check
 from stseg.modeling.losses.contrastive import capped_scale
 from stseg.modeling.losses.matcher import check_costs
 from stseg.modeling.losses.set_criterion import mean_count
-from stseg.modeling.text import check_form
 
 _REJECTED_BELOW = 0.1  # place of a pair between the worst and the best of its row, in [0, 1]
 _TINY = 1e-6
@@ -40,7 +40,8 @@ def prototype_loss(
         ValueError: for an unknown form, or if shapes differ.
         FloatingPointError: if a cosine is not finite.
     """
-    match = match_prototypes(groups, prototypes, maximise=check_form(form) == "intended")
+    is_released = _is_released(form)
+    match = match_prototypes(groups, prototypes, maximise=not is_released)
     matched = prototypes.take_along_dim(match[:, :, None], 1)
     return matched_prototype_loss(groups, matched, log_scale, form)
 
@@ -91,7 +92,7 @@ def matched_prototype_loss(
     Raises:
         ValueError: for an unknown form, or if shapes differ.
     """
-    is_released = check_form(form) == "released"
+    is_released = _is_released(form)
     cosines = _cosines(groups, matched.detach())
     loss = cosines.new_zeros(())
     with torch.autocast(cosines.device.type, enabled=False):
@@ -103,6 +104,10 @@ def matched_prototype_loss(
             divisor = max(count, 1) if is_released else mean_count(count)
             loss = loss + (rows * kept).sum() / divisor
     return loss
+
+
+def _is_released(form: str) -> bool:
+    return check("MODEL.PGSEG.PROTOTYPES.FORM", form) == "released"
 
 
 def _kept(cosines: Tensor, over: int, is_released: bool) -> Tensor:

@@ -5,6 +5,7 @@ from .ebseg import EBSeg
 from .features import EncodedImage, Features
 from .graphs import export_graphs
 from .normalised import normalised_batch, rescaled
+from .pgseg import PGSeg
 from .stseg import STSeg
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "EncodedImage",
     "Features",
     "OpenVocabSegmentor",
+    "PGSeg",
     "STSeg",
     "export_graphs",
     "normalised_batch",

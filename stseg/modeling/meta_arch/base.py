@@ -54,6 +54,9 @@ class OpenVocabSegmentor(nn.Module):
     #: Parts that have files of their own, by the config key that names each: a checkpoint may leave
     #: them out, each as a whole.
     own_files: Mapping[str, str] = {}
+    #: Parts that only losses use, as prefixes: a checkpoint may lack one, or have another in its
+    #: place, which is left out then.
+    training_parts: tuple[str, ...] = ()
     #: Whether `logits` treats classes that had labels in training otherwise, and so asks for marks.
     asks_seen = False
     #: Names of the classes that weights had labels for which do not say so.

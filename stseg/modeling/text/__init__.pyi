@@ -7,7 +7,7 @@ from .known_words import KnownWords
 from .lengths import cut_names
 from .rest_class import ClassifierWithRest
 from .templates import load_templates
-from .text_prototypes import TextPrototypes, check_form
+from .text_prototypes import TextPrototypes
 from .tower import TextTower
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "TextTower",
     "WeightsHash",
     "build_text_encoder",
-    "check_form",
     "cut_names",
     "load_templates",
 ]

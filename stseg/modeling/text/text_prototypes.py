@@ -16,24 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stseg.config import check
 from stseg.modeling.layers import Projector, estimate_prototypes, move_buffer
 from stseg.modeling.text.caption_encoder import CaptionFeatures
 
-#: How the parts of PGSeg that compare groups with prototypes may be meant.
-PROTOTYPE_FORMS = ("intended", "released")
-
 _TINY = 1e-6  # added to a length
-
-
-def check_form(form: str) -> str:
-    """Hand on one of `PROTOTYPE_FORMS`.
-
-    Raises:
-        ValueError: for anything else.
-    """
-    if form not in PROTOTYPE_FORMS:
-        raise ValueError(f"form: expected one of {', '.join(PROTOTYPE_FORMS)}, got {form!r}.")
-    return form
 
 
 class TextPrototypes(nn.Module):
@@ -66,7 +53,8 @@ class TextPrototypes(nn.Module):
             ValueError: for an unknown form.
         """
         super().__init__()
-        self.form, self.momentum, self.rounds = check_form(form), momentum, rounds
+        self.form = check("MODEL.PGSEG.PROTOTYPES.FORM", form)
+        self.momentum, self.rounds = momentum, rounds
         if form == "released":
             self.map, drawn = None, F.normalize(torch.randn(1, count, 1), dim=1)
         else:

@@ -23,7 +23,7 @@ _RULES: tuple[tuple[str, str], ...] = (
     (r"^text_encoder\.Atten\.mu$", "text_prototypes.buffer"),
     (
         r"^text_encoder\.(token_embedding|positional_embedding|transformer|ln_final)\b",
-        r"text_encoder.tower.\1",
+        r"text_encoder.tower.clip.\1",
     ),
     (r"^text_projector\.", "text_encoder.projector."),
     (r"\blinear_hidden\.0\.", "hidden."),
