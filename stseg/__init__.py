@@ -19,6 +19,7 @@ _REGISTERING = (
     "weights.paths",
     "data.datasets.register",
     "data.mappers",
+    "data.caption_mapper",
     "evaluation.build",
     "modeling.systems",
 )

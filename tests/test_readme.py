@@ -24,7 +24,7 @@ from torch import nn
 from stseg import self_training
 from stseg.cli import stseg_command
 from stseg.cli.main import COMMANDS as COMMANDS_THERE_ARE
-from stseg.config import add_stseg_config
+from stseg.config import add_stseg_config, check_values
 from stseg.config.data_entries import parse_entry
 from stseg.data.readers import register_folder
 from stseg.engine.arguments import argument_parser
@@ -166,13 +166,17 @@ def test_make_targets_exist(command):
 
 def test_keys_and_entries_in_yaml_exist():
     found = [yaml.safe_load(b) for text in TEXTS.values() for b in blocks(text, "yaml")]
-    assert len(found) == 1
-    for entry in found[0]["DATASETS"]["FOLDERS"]:
-        if isinstance(entry, dict):
-            assert parse_entry(entry, "README").name == entry["name"]
-    cfg = get_cfg()
-    add_stseg_config(cfg)
-    cfg.merge_from_other_cfg(type(cfg)(found[0]))
+    assert len(found) == 2
+    for content in found:
+        given = content["DATASETS"]
+        for key, kind in (("FOLDERS", {}), ("PAIRS", {"format": "pairs"})):
+            for entry in given.get(key, ()):
+                if isinstance(entry, dict):
+                    assert parse_entry(kind | entry, "README").name == entry["name"]
+        cfg = get_cfg()
+        add_stseg_config(cfg)
+        cfg.merge_from_other_cfg(type(cfg)(content))
+        check_values(cfg)
 
 
 # --- Python ---

@@ -1,6 +1,7 @@
 from .assemble import setup_cfg, usable_device
 from .data_entries import (
     FOLDERS_KEY,
+    PAIRS_KEY,
     DataEntry,
     existing_path,
     is_entry_of_texts,
@@ -19,6 +20,7 @@ __all__ = [
     "DataEntry",
     "IMAGES_NAME",
     "FOLDERS_KEY",
+    "PAIRS_KEY",
     "SHARE",
     "add_stseg_config",
     "check",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stseg.config.rules import (
     FROM_1,
     NOT_NEGATIVE,
+    SHARE,
     SHARE_ABOVE_0,
     SIZE,
     WHOLE,
@@ -20,8 +21,14 @@ if TYPE_CHECKING:
 
 FLIPS = ("horizontal", "vertical", "none")
 
+
+def _rises(values: Any) -> bool:
+    return values[0] <= values[1]
+
+
 RULES = {
     "DATASETS.MAX_IMAGES": NOT_NEGATIVE,
+    "DATASETS.MAX_BROKEN": SHARE,
     "DATALOADER.NUM_WORKERS": WHOLE,
     "INPUT.MIN_SIZE_TRAIN": each(WHOLE, "whole numbers of pixels, at least one"),
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": one_of(("choice", "range")),
@@ -30,8 +37,11 @@ RULES = {
     "INPUT.MAX_SIZE_TEST": WHOLE_FROM_1,
     "INPUT.FORMAT": one_of(("RGB",)),
     "INPUT.RANDOM_FLIP": one_of(FLIPS),
-    "INPUT.CROP.TYPE": one_of(("absolute",), "SIZE is in pixels."),
+    "INPUT.CROP.TYPE": one_of(("absolute", "resized"), "SIZE is in pixels."),
     "INPUT.CROP.SIZE": SIZE,
+    "INPUT.CROP.SCALE": each(
+        SHARE_ABOVE_0, "two shares of the area in (0, 1], the smaller one first", 2, _rises
+    ),
     "INPUT.CROP.SINGLE_CATEGORY_MAX_AREA": SHARE_ABOVE_0,
     "INPUT.BLUR_SIGMA": NOT_NEGATIVE,
     "INPUT.NOISE_STD": NOT_NEGATIVE,
@@ -53,6 +63,15 @@ def add_data_config(cfg: CfgNode) -> None:
     # see stseg/config/data_entries.py for all keys. Relative paths start at the working directory.
     cfg.DATASETS.FOLDERS = []
 
+    # Images with captions, for systems that learn from these: list of [name, path], or of mappings.
+    # A path is that of a folder of tar shards, a glob of these, a CSV or TSV, or a folder of images
+    # with a .txt each. As entries of FOLDERS of the format "pairs", see datasets/README.md.
+    cfg.DATASETS.PAIRS = []
+
+    # Largest share, in [0, 1], of the last 1000 pairs looked at that may be broken: above it
+    # training ends. Another pair takes the place of each; they are counted as "broken_pairs".
+    cfg.DATASETS.MAX_BROKEN = 0.5
+
     # Only the first so many images of every data set, 0 = all. For trials; --dry-run sets it.
     cfg.DATASETS.MAX_IMAGES = 0
 
@@ -65,12 +84,16 @@ def add_data_config(cfg: CfgNode) -> None:
     cfg.INPUT.MAX_SIZE_TEST = 2560
     # Detectron2's: channel order of images. "RGB" is the only one supported.
     cfg.INPUT.FORMAT = "RGB"
-    # Detectron2's: training crop, (height, width) in pixels; smaller images are padded to it at
-    # the right and the bottom. "absolute" is the only type supported.
+    # Detectron2's: training crop, (height, width) in pixels. "absolute" cuts it out of the resized
+    # image; smaller ones are padded to it at the right and the bottom. "resized", which Detectron2
+    # has not, resizes to it a random part of the file's image, whatever MIN_SIZE_TRAIN.
     cfg.INPUT.CROP.ENABLED = True
     cfg.INPUT.CROP.TYPE = "absolute"
     cfg.INPUT.CROP.SIZE = [768, 768]
-    # Largest share of a crop that one class may fill, in (0, 1]; ten tries. 1.0 = no limit.
+    # The part's smallest and largest share of the image's area, in (0, 1]. For "resized" only.
+    cfg.INPUT.CROP.SCALE = [0.08, 1.0]
+    # Largest share of a crop that one class may fill, in (0, 1]; ten tries. 1.0 = no limit. For
+    # "absolute" only.
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
     # Brightness, contrast, saturation and hue jitter of SSD (Liu et al., ECCV 2016) in training.
     cfg.INPUT.COLOR_AUG_SSD = True
@@ -80,6 +103,8 @@ def add_data_config(cfg: CfgNode) -> None:
     cfg.INPUT.NOISE_STD = 0.0
     # Mapper in stseg.data.mappers.MAPPER_REGISTRY that turns a record into a model input.
     cfg.INPUT.MAPPER_NAME = "STSegSemanticMapper"
+    # The same for pairs of image and caption: what trains on these is tested on label maps.
+    cfg.INPUT.CAPTION_MAPPER_NAME = "STSegCaptionMapper"
 
     # Images per process and step while testing.
     cfg.DATALOADER.TEST_BATCH_SIZE = 1

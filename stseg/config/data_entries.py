@@ -10,7 +10,7 @@ from typing import Any
 from stseg.config.entry_keys import KeyValueError, split_keys, typed_value
 from stseg.utils import did_you_mean
 
-FOLDERS_KEY = "DATASETS.FOLDERS"
+FOLDERS_KEY, PAIRS_KEY = "DATASETS.FOLDERS", "DATASETS.PAIRS"
 _PLACES = ("path", "images", "labels", "annotation")
 #: Keys that say how the files of a folder are called, and what label maps hold.
 _FILES = ("nested", "image_beginning", "image_ending", "label_beginning", "label_ending")
@@ -63,6 +63,11 @@ FORMATS = {
         ("path", "images", "labels", "annotation", "names", "ignore", "skip_missing"),
         (("path",), ("images", "annotation")),
     ),
+    "pairs": Format(
+        "images with captions: tar shards, a CSV or TSV, or images with a .txt each",
+        ("path", "images", "image_column", "caption_column"),
+        (("path",),),
+    ),
 }
 
 
@@ -75,8 +80,8 @@ class DataEntry:
     Attributes:
         name: for DATASETS.TRAIN and DATASETS.TEST.
         format: key of `FORMATS`.
-        path: folder that holds everything, or the video file.
-        images: folder of images, instead of what `path` holds.
+        path: folder that holds everything, or the video file, or a table, shard or glob of shards.
+        images: folder of images, instead of what `path` holds; where the paths in a table start.
         labels: folder of label maps, labelme JSON or panoptic PNG.
         annotation: COCO JSON.
         names: file or names in any form that `Vocabulary.parse` reads; "" takes them from the
@@ -95,6 +100,8 @@ class DataEntry:
         label_ending: of file names.
         labels_select: images without a label are left out.
         every: of so many frames of a video one is taken.
+        image_column: heading of the images' paths in a CSV or TSV of captions.
+        caption_column: of the captions.
     """
 
     name: str
@@ -118,6 +125,8 @@ class DataEntry:
     label_ending: str = ""
     labels_select: bool = False
     every: int = 1
+    image_column: str = ""
+    caption_column: str = ""
 
 
 def parse_entry(mapping: Mapping[str, Any], where: str) -> DataEntry:

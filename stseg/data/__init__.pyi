@@ -27,6 +27,7 @@ from .datasets.register import (
     dataset_layout,
     dataset_vocabulary,
     distinct_names,
+    has_captions,
     known_names,
 )
 from .datasets.specs import SPECS, VARIANTS, DatasetSpec
@@ -106,6 +107,7 @@ __all__ = [
     "dataset_layout",
     "dataset_vocabulary",
     "distinct_names",
+    "has_captions",
     "find_media",
     "first_images",
     "folders_of",

@@ -1,8 +1,9 @@
 """Augmentations of training and testing, in SED's order.
 
-Training: shortest edge, crop, colour, flip, padding. Testing: shortest edge. All randomness is
-drawn from NumPy's and Python's global generators, as Detectron2's own augmentations do; the
-loader seeds both for every sample (`stseg.data.sampling`).
+Training: shortest edge, crop, colour, flip, padding; a part of any size that is resized takes the
+place of shortest edge, crop and padding. Testing: shortest edge. All randomness is drawn from the
+global generators of NumPy and Python, as Detectron2's own augmentations do, and of torch; the
+loader seeds them for every sample (`stseg.data.sampling`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from detectron2.data import transforms as T
 from detectron2.projects.point_rend import ColorAugSSDTransform
 from fvcore.transforms.transform import NoOpTransform, PadTransform, Transform
@@ -57,6 +59,27 @@ class ExactResizeShortestEdge(T.ResizeShortestEdge):
         # The limit on the longer side may leave nothing of the shorter one.
         height, width = max(resize.new_h, 1), max(resize.new_w, 1)
         return ExactResizeTransform(resize.h, resize.w, height, width, resize.interp)
+
+
+class RandomResizedCrop(T.Augmentation):
+    """A random part of the image, resized: Inception's crop (Szegedy et al., CVPR 2015).
+
+    torchvision draws the part, with sides as 3:4 to 4:3; Pillow resizes it, bilinear.
+    """
+
+    def __init__(self, size: tuple[int, int], scale: tuple[float, float]) -> None:
+        """Args: size: (height, width) in pixels; scale: least and largest share of the area."""
+        super().__init__()
+        self.size, self.scale = size, scale
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """Draw a part of an (H, W, 3) image."""
+        from torchvision.transforms import RandomResizedCrop as Drawn  # seconds to import
+
+        sized = torch.empty(3, *image.shape[:2], device="meta")
+        top, left, height, width = Drawn.get_params(sized, list(self.scale), [3 / 4, 4 / 3])
+        cut = T.CropTransform(left, top, width, height)
+        return T.TransformList([cut, ExactResizeTransform(height, width, *self.size)])
 
 
 class QuickColorAugSSDTransform(ColorAugSSDTransform):
@@ -148,12 +171,15 @@ def geometric_part(transforms: T.TransformList) -> T.TransformList:
     return T.TransformList([t for t in transforms.transforms if not isinstance(t, photometric)])
 
 
-def build_augmentations(cfg: Any, is_train: bool) -> list[T.Augmentation | Transform]:
+_Steps = list[T.Augmentation | Transform]
+
+
+def build_augmentations(cfg: Any, is_train: bool) -> _Steps:
     """Augmentations that INPUT.* asks for.
 
     Raises:
-        ValueError: names the key for a crop that is not absolute, not positive or not two whole
-            numbers, and for a category cap outside (0, 1].
+        ValueError: names the key for a crop of another type, not positive or not two whole
+            numbers, and for shares outside (0, 1].
     """
     if not is_train:
         return [
@@ -161,21 +187,7 @@ def build_augmentations(cfg: Any, is_train: bool) -> list[T.Augmentation | Trans
             if cfg.INPUT.MIN_SIZE_TEST
             else T.NoOpTransform()
         ]
-    augmentations: list[T.Augmentation | Transform] = [
-        ExactResizeShortestEdge(
-            cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
-        )
-    ]
-    crop = cfg.INPUT.CROP
-    if crop.ENABLED:
-        for key in ("TYPE", "SIZE", "SINGLE_CATEGORY_MAX_AREA"):
-            check(f"INPUT.CROP.{key}", crop[key])
-        size = int(crop.SIZE[0]), int(crop.SIZE[1])
-        augmentations.append(
-            T.RandomCrop_CategoryAreaConstraint(
-                "absolute", size, crop.SINGLE_CATEGORY_MAX_AREA, ignored_category=IGNORE_LABEL
-            )
-        )
+    augmentations, padding = _shapes(cfg)
     if cfg.INPUT.COLOR_AUG_SSD:
         augmentations.append(QuickColorAugSSDTransform())
     if cfg.INPUT.BLUR_SIGMA > 0:
@@ -187,6 +199,23 @@ def build_augmentations(cfg: Any, is_train: bool) -> list[T.Augmentation | Trans
         augmentations.append(
             T.RandomFlip(horizontal=flip == "horizontal", vertical=flip == "vertical")
         )
-    if crop.ENABLED:
-        augmentations.append(PadToSize(size))
-    return augmentations
+    return augmentations + padding
+
+
+def _shapes(cfg: Any) -> tuple[_Steps, _Steps]:
+    """What gives training images their size: what comes first, and what comes last."""
+    crop = cfg.INPUT.CROP
+    edge = ExactResizeShortestEdge(
+        cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
+    )
+    if not crop.ENABLED:
+        return [edge], []
+    for key in ("TYPE", "SIZE", "SCALE", "SINGLE_CATEGORY_MAX_AREA"):
+        check(f"INPUT.CROP.{key}", crop[key])
+    size = int(crop.SIZE[0]), int(crop.SIZE[1])
+    if crop.TYPE == "resized":
+        return [RandomResizedCrop(size, (crop.SCALE[0], crop.SCALE[1]))], []
+    cut = T.RandomCrop_CategoryAreaConstraint(
+        "absolute", size, crop.SINGLE_CATEGORY_MAX_AREA, ignored_category=IGNORE_LABEL
+    )
+    return [edge, cut], [PadToSize(size)]

@@ -5,7 +5,6 @@ NumPy, Pillow and OpenCV only, so that command-line evaluation works without tor
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from os import PathLike
 from typing import Any
@@ -16,10 +15,14 @@ from PIL import ExifTags, Image, features
 from stseg.data.opening import (
     HEIF_SUFFIXES,
     BrokenFileError,
+    ImageFile,
+    as_file,
     count_pages,
+    kind_instead,
     open_image,
     raw_modes,
     refuse_too_large,
+    suffix_of,
     tell_once,
     was_told,
 )
@@ -31,7 +34,7 @@ from stseg.data.pixel_values import (
     white_of,
 )
 from stseg.structures import IGNORE_LABEL
-from stseg.utils import irregular_kind, is_installed, some_of
+from stseg.utils import is_installed, some_of
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp"),
@@ -50,7 +53,7 @@ _MOST_COLOURS, _SHOWN_COLOURS = 256, 6
 _FEW_CLASSES = 8
 
 
-def read_image(path: str | PathLike[str]) -> np.ndarray:
+def read_image(path: ImageFile) -> np.ndarray:
     """Read an image as people see it: EXIF orientation applied.
 
     Whatever else EXIF holds is not looked at. Of several frames or pages the first is taken, and
@@ -68,7 +71,7 @@ def read_image(path: str | PathLike[str]) -> np.ndarray:
     return read_turned(path)[0]
 
 
-def read_turned(path: str | PathLike[str]) -> tuple[np.ndarray, int]:
+def read_turned(path: ImageFile) -> tuple[np.ndarray, int]:
     """What `read_image` gives, and the EXIF orientation that the file is stored in."""
     values = None
     try:
@@ -113,20 +116,21 @@ def _decode(image: Image.Image) -> int:
     return turn if image.format == "TIFF" else orientation_of(image)
 
 
-def _float_colours(path: str | PathLike[str]) -> np.ndarray | None:
+def _float_colours(path: ImageFile) -> np.ndarray | None:
     """Those of a TIFF, turned; None where it holds others, or is none that can be read."""
-    if irregular_kind(path) or os.path.splitext(path)[1].lower() not in (".tif", ".tiff"):
+    if kind_instead(path) or suffix_of(path) not in (".tif", ".tiff"):
         return None
     values = _deep_values(path)
     return None if values is None or values.dtype == np.uint8 else values
 
 
-def _deep_values(path: str | PathLike[str]) -> np.ndarray | None:
+def _deep_values(path: ImageFile) -> np.ndarray | None:
     """Grey, RGB or RGBA of a file, of whatever type; None where OpenCV cannot read it."""
     import cv2  # scoring label maps needs NumPy and Pillow alone
 
     try:
-        raw = np.fromfile(path, dtype=np.uint8)
+        with as_file(path) as file:
+            raw = np.frombuffer(file.read(), dtype=np.uint8)
         values = cv2.imdecode(raw, cv2.IMREAD_UNCHANGED) if raw.size else None
     except (OSError, cv2.error):
         return None
@@ -136,7 +140,7 @@ def _deep_values(path: str | PathLike[str]) -> np.ndarray | None:
     return None if colours is None else cv2.cvtColor(values, colours)
 
 
-def _tell_pages(image: Image.Image, path: str | PathLike[str]) -> None:
+def _tell_pages(image: Image.Image, path: ImageFile) -> None:
     key = f"pages {path}"
     if not was_told(key) and (count := count_pages(image)) > 1:
         tell_once(
@@ -146,7 +150,7 @@ def _tell_pages(image: Image.Image, path: str | PathLike[str]) -> None:
         )
 
 
-def _tell_range(values: np.ndarray, path: str | PathLike[str]) -> None:
+def _tell_range(values: np.ndarray, path: ImageFile) -> None:
     white = white_of(values)
     if white not in (255, 65535):
         tell_once(

@@ -15,7 +15,14 @@ from detectron2.utils import comm
 from torch.utils.data import BatchSampler, DataLoader
 
 from stseg.config import check
-from stseg.data.datasets import check_registered, dataset_label_coding, dataset_vocabulary
+from stseg.data.broken_pairs import CountingLoader, ReplacingDataset
+from stseg.data.caption_mapper import STSegCaptionMapper as _  # noqa: F401  only registration
+from stseg.data.datasets import (
+    check_registered,
+    dataset_label_coding,
+    dataset_vocabulary,
+    has_captions,
+)
 from stseg.data.label_coding import LabelCoding
 from stseg.data.label_doubts import doubts_about
 from stseg.data.mappers import CODING_KEY, MAPPER_REGISTRY
@@ -26,6 +33,7 @@ from stseg.data.mixing import (
     label_translation,
     source_share,
 )
+from stseg.data.readers.pair_index import PairIndex
 from stseg.data.sampling import PositionSampler, SeededDataset
 from stseg.render import label_encoding
 from stseg.structures import IGNORE_LABEL, Vocabulary
@@ -39,7 +47,7 @@ _SOURCE_KEY = "SELF_TRAINING.SOURCE.DATASETS"
 
 
 def build_mapper(cfg: Any, is_train: bool, dataset_names: list[str], **overrides: Any) -> Mapper:
-    """Mapper INPUT.MAPPER_NAME for data sets that share one vocabulary.
+    """Mapper for data sets that share one vocabulary, or for captions.
 
     Args:
         cfg: reads INPUT.*.
@@ -47,12 +55,9 @@ def build_mapper(cfg: Any, is_train: bool, dataset_names: list[str], **overrides
         dataset_names: registered names.
         overrides: arguments of the mapper that replace those of `cfg` and the data sets.
     """
-    if cfg.INPUT.MAPPER_NAME not in MAPPER_REGISTRY:
-        known = ", ".join(name for name, _ in MAPPER_REGISTRY)
-        raise ValueError(
-            f"INPUT.MAPPER_NAME: expected one of {known}, got {cfg.INPUT.MAPPER_NAME!r}."
-        )
-    mapper = registered(MAPPER_REGISTRY, cfg.INPUT.MAPPER_NAME, "INPUT.MAPPER_NAME")
+    of_captions = has_captions(dataset_names[0])
+    key = "CAPTION_MAPPER_NAME" if of_captions else "MAPPER_NAME"
+    mapper = registered(MAPPER_REGISTRY, cfg.INPUT[key], f"INPUT.{key}")
     return mapper(cfg, is_train, dataset_names, **overrides)
 
 
@@ -62,10 +67,11 @@ def build_train_loader(cfg: Any, start_iter: int = 0) -> DataLoader:
     Batch i holds the positions i B .. (i + 1) B - 1 of a stream that SEED decides, B =
     SOLVER.IMS_PER_BATCH over all processes; order and augmentations do not depend on the number
     of processes or workers. With SEED below 0 each run draws another stream. Images are not
-    grouped by aspect ratio and none is left out: all crops have one size.
+    grouped by aspect ratio and none is left out: all crops have one size. Pairs of image and
+    caption that are broken are replaced and counted, see `stseg.data.broken_pairs`.
 
     Args:
-        cfg: reads DATASETS.{TRAIN,MAX_IMAGES}, INPUT.*, SEED, SOLVER.IMS_PER_BATCH,
+        cfg: reads DATASETS.{TRAIN,MAX_IMAGES,MAX_BROKEN}, INPUT.*, SEED, SOLVER.IMS_PER_BATCH,
             DATALOADER.NUM_WORKERS.
         start_iter: batches taken before; a resumed run continues the stream exactly.
 
@@ -74,14 +80,19 @@ def build_train_loader(cfg: Any, start_iter: int = 0) -> DataLoader:
 
     Raises:
         ValueError: names the key if no data set is given, one is unknown, has unlabelled images
-            or is for evaluation only, the vocabularies differ, or the batch cannot be shared out.
+            or is for evaluation only, the vocabularies differ, captions and labels are mixed, or
+            the batch cannot be shared out. In the loader, if too many pairs are broken.
         FileNotFoundError: if data are missing.
     """
     names = _train_names(cfg)
     check("DATALOADER.SAMPLER_TRAIN", cfg.DATALOADER.SAMPLER_TRAIN)
-    records = first_images(cfg, _records_to_train(names))
+    of_captions = has_captions(names[0])
+    records = first_images(cfg, _all_pairs(names) if of_captions else _records_to_train(names))
     share, seed = _stream_share(cfg, start_iter), _stream_seed(cfg)
     sampler = PositionSampler(len(records), seed, **share)
+    if of_captions:
+        pairs = ReplacingDataset(records, build_mapper(cfg, True, names), seed)
+        return CountingLoader(pairs, cfg.DATASETS.MAX_BROKEN, **_loading(cfg, sampler))
     if CODING_KEY in records[0]:  # each record says what its label map means
         names = names[:1]
     return _train_loader(cfg, records, build_mapper(cfg, True, names), sampler, seed)
@@ -180,6 +191,10 @@ def _source_records(name: str) -> list[dict[str, Any]]:
     return records
 
 
+def _all_pairs(names: Sequence[str]) -> PairIndex:
+    return PairIndex.joined([DatasetCatalog.get(name) for name in names])
+
+
 def _records_to_train(names: Sequence[str]) -> list[dict[str, Any]]:
     """Records of all data sets, each with its coding where the data sets differ in it."""
     listed = {name: DatasetCatalog.get(name) for name in names}
@@ -244,22 +259,26 @@ def _stream_share(cfg: Any, start_iter: int) -> dict[str, Any]:
 def _train_loader(
     cfg: Any, records: list[dict[str, Any]], mapper: Mapper, sampler: Any, seed: int
 ) -> DataLoader:
-    """Loader of this process's part of every batch.
+    """Loader of this process's part of every batch."""
+    dataset = SeededDataset(DatasetFromList(records, copy=False), mapper, seed)
+    return DataLoader(dataset, **_loading(cfg, sampler))
+
+
+def _loading(cfg: Any, sampler: Any) -> dict[str, Any]:
+    """How a training loader loads.
 
     The sampler is Any: torch's annotations want int keys, its code takes what the data set
     understands.
     """
-    return DataLoader(
-        SeededDataset(DatasetFromList(records, copy=False), mapper, seed),
-        batch_sampler=BatchSampler(
-            sampler, cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(), drop_last=True
-        ),
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-        collate_fn=list,  # images differ in size
+    size = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
+    return {
+        "batch_sampler": BatchSampler(sampler, size, drop_last=True),
+        "num_workers": cfg.DATALOADER.NUM_WORKERS,
+        "collate_fn": list,  # images differ in size
         # Own generator: building a loader must not move the global one, or a resumed run would
         # draw other dropout masks than an uninterrupted one.
-        generator=torch.Generator(),
-    )
+        "generator": torch.Generator(),
+    }
 
 
 def build_test_loader(cfg: Any, dataset_name: str) -> DataLoader:
@@ -312,7 +331,7 @@ def build_record_loader(
     )
 
 
-def first_images(cfg: Any, records: list[Any]) -> list[Any]:
+def first_images(cfg: Any, records: Any) -> Any:
     """The records of a run: all of them, or the first DATASETS.MAX_IMAGES."""
     return records[: cfg.DATASETS.MAX_IMAGES or None]
 
@@ -324,6 +343,13 @@ def _train_names(cfg: Any) -> list[str]:
         raise ValueError("DATASETS.TRAIN: expected at least one data set, got none.")
     for name in names:
         check_registered(name, "DATASETS.TRAIN")
+    kinds = {name: "captions" if has_captions(name) else "classes" for name in names}
+    if len(set(kinds.values())) > 1:
+        raise ValueError(
+            "DATASETS.TRAIN: expected data sets that all have classes, or all captions, got "
+            f"{', '.join(f'{name} ({kind})' for name, kind in kinds.items())}. Train on one kind."
+        )
+    for name in () if has_captions(names[0]) else names:
         _refuse_evaluation_only(name, "DATASETS.TRAIN")
         vocabulary, first = dataset_vocabulary(name), dataset_vocabulary(names[0])
         if vocabulary.synonyms != first.synonyms:

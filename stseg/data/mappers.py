@@ -29,10 +29,11 @@ CODING_KEY = "label_coding"
 
 MAPPER_REGISTRY = Registry("MAPPER")
 MAPPER_REGISTRY.__doc__ = """
-Mappers, chosen by INPUT.MAPPER_NAME.
+Mappers, chosen by INPUT.MAPPER_NAME, and for captions by INPUT.CAPTION_MAPPER_NAME.
 
 The registered object is called with `obj(cfg, is_train, dataset_names)`, where the data sets
-share one vocabulary, and must return a callable from a record to a model input (both dicts).
+share one vocabulary or have captions, and must return a callable from a record to a model input
+(both dicts).
 """
 
 
@@ -138,12 +139,12 @@ class STSegSemanticMapper:
             label = _no_label(image) if unlabelled else self._read_label(item, coding, turn)
         inputs = T.AugInput(image, sem_seg=label)
         applied = self.augmentations(inputs)
-        item["image"] = _image_tensor(inputs.image)
+        item["image"] = image_tensor(inputs.image)
         if label is not None and not unlabelled:
             item["sem_seg"] = torch.from_numpy(inputs.sem_seg.astype(np.int64, order="C"))
         if self.weak_view:
             weak = geometric_part(applied)
-            item["weak_image"] = _image_tensor(weak.apply_image(image))
+            item["weak_image"] = image_tensor(weak.apply_image(image))
             inside = weak.apply_segmentation(np.zeros(image.shape[:2], np.int64)) != IGNORE_LABEL
             item["inside"] = torch.from_numpy(np.ascontiguousarray(inside))
         return item
@@ -179,6 +180,6 @@ def _no_label(image: np.ndarray) -> np.ndarray:
     return np.full(image.shape[:2], IGNORE_LABEL, dtype=np.int16)
 
 
-def _image_tensor(image: np.ndarray) -> torch.Tensor:
+def image_tensor(image: np.ndarray) -> torch.Tensor:
     """(H, W, 3) to (3, H, W). Flips and crops are views with odd strides, which torch refuses."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

@@ -8,7 +8,10 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
 from os import PathLike
+from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
@@ -61,10 +64,30 @@ class TooLargeError(ValueError):
     """An image that is whole, and larger than is allowed."""
 
 
+@dataclass(frozen=True)
+class PackedImage:
+    """An image file that lies inside of another one, such as a tar.
+
+    Attributes:
+        name: for messages.
+        content: its bytes.
+    """
+
+    name: str
+    content: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
+#: Where an image is read from.
+ImageFile = str | PathLike[str] | PackedImage
+
+
 @contextmanager
-def _named(path: str | PathLike[str], what: str) -> Iterator[None]:
+def _named(path: ImageFile, what: str) -> Iterator[None]:
     """Say which file is missing or broken, where reading it inside fails."""
-    kind = irregular_kind(path)
+    kind = kind_instead(path)
     if kind:  # opening a pipe would wait for ever
         raise BrokenFileError(f"{what} {path}: expected a file, got {kind}. Take it out.")
     try:
@@ -85,35 +108,51 @@ def _named(path: str | PathLike[str], what: str) -> Iterator[None]:
         ) from e
 
 
-def _true_suffix(path: str | PathLike[str]) -> str:
+def kind_instead(path: ImageFile) -> str:
+    """See `irregular_kind`; bytes wait for nobody."""
+    return "" if isinstance(path, PackedImage) else irregular_kind(path)
+
+
+def suffix_of(path: ImageFile) -> str:
+    """In small letters, with the dot."""
+    return os.path.splitext(str(path))[1].lower()
+
+
+def as_file(path: ImageFile) -> BinaryIO:
+    """The bytes of an image file, open for reading."""
+    return BytesIO(path.content) if isinstance(path, PackedImage) else open(path, "rb")
+
+
+def _true_suffix(path: ImageFile) -> str:
     """The suffix that belongs to what a file holds, as far as such files are often called wrong."""
-    with open(path, "rb") as file:
+    with as_file(path) as file:
         head = file.read(12)
     if head.startswith(b"%PDF"):
         return ".pdf"
     if head[4:8] == b"ftyp" and head[8:] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
         return ".heic"
-    return os.path.splitext(path)[1].lower()
+    return suffix_of(path)
 
 
-def _opened(path: str | PathLike[str]) -> Image.Image:
+def _opened(path: ImageFile) -> Image.Image:
+    file = BytesIO(path.content) if isinstance(path, PackedImage) else path
     try:
-        return open_any_size(path)
+        return open_any_size(file)
     except UnidentifiedImageError:
         if _true_suffix(path) not in HEIF_SUFFIXES or not is_installed("pillow_heif"):
             raise
     import pillow_heif
 
     pillow_heif.register_heif_opener()
-    return open_any_size(path)
+    return open_any_size(file)
 
 
 @contextmanager
-def open_image(path: str | PathLike[str], what: str = "Image") -> Iterator[Image.Image]:
+def open_image(path: ImageFile, what: str = "Image") -> Iterator[Image.Image]:
     """A file of any size by its header, its pixels not decoded yet.
 
     Args:
-        path: of a regular file; anything else is named, never waited for.
+        path: of a regular file, anything else is named, never waited for; or the bytes of one.
         what: it is, for messages.
 
     Raises:
@@ -141,7 +180,7 @@ def is_whole(path: str | PathLike[str]) -> bool:
     return True
 
 
-def refuse_too_large(image: Image.Image, path: str | PathLike[str], what: str) -> None:
+def refuse_too_large(image: Image.Image, path: ImageFile, what: str) -> None:
     """Refuse what would fill the memory.
 
     Raises:

@@ -56,7 +56,8 @@ class PositionSampler(StreamSampler):
 
     The stream is one random order of the data set after another. Process r of R takes the
     positions r, r + R, r + 2 R, ..., so that all processes together take one contiguous block of
-    positions per step, which one process with the total batch size would take as well.
+    positions per step, which one process with the total batch size would take as well. An order
+    takes 8 bytes per sample, in the process that draws it and not in its workers.
 
     With weights an order still has `size` places, so that the stream can be entered anywhere:
     systematic resampling (Kitagawa, 1996) gives sample i either floor or ceil of
@@ -96,6 +97,7 @@ class PositionSampler(StreamSampler):
         if self._order[0] != epoch:
             # Every order has a seed of its own: entering late need not draw earlier ones.
             rng = np.random.default_rng([self.seed, epoch])
+            self._order = -1, np.empty(0, dtype=np.int64)  # frees the last one before
             samples = self.size if self.weights is None else self._resampled(self.weights, rng)
             self._order = epoch, rng.permutation(samples)
         return int(self._order[1][place])

@@ -1,9 +1,9 @@
 """Hooks of a training run.
 
-Their order is: timer < schedule < shared statistics < moving average < checkpoint < self-training <
-evaluation < best < pictures < writers. Evaluation comes after the checkpoint, so what made it fail
-can be debugged; writers come last, so they see everything. State lives on all ranks alike unless
-said otherwise.
+Their order is: timer < schedule < shared statistics < broken pairs < moving average < checkpoint <
+self-training < evaluation < best < pictures < writers. Evaluation comes after the checkpoint, so
+what made it fail can be debugged; writers come last, so they see everything. State lives on all
+ranks alike unless said otherwise.
 """
 
 import json
@@ -104,6 +104,49 @@ class SharedStatistics(HookBase):
             torch.distributed.broadcast(shared, 0)
             for x, part in zip(own, shared.split([x.numel() for x in own]), strict=True):
                 x.copy_(part.view_as(x))
+
+
+class BrokenPairs(HookBase):
+    """Counts the pairs of image and caption, of all processes, that others took the place of.
+
+    Every step and all ranks, before the checkpoint, so that the total outlives a kill. The scalar
+    "broken_pairs" is the total; the log has it after training.
+    """
+
+    def __init__(self) -> None:
+        self._total, self._counted = 0, 0
+
+    def after_step(self) -> None:
+        """Add what the loader of each process has met since the last step."""
+        met = self.trainer._trainer.data_loader.broken.total
+        self._total += sum(comm.all_gather(met - self._counted))
+        self._counted = met
+        self.trainer.storage.put_scalar("broken_pairs", self._total, smoothing_hint=False)
+
+    def after_train(self) -> None:
+        """Tell the total."""
+        if self._total:
+            logger.warning(
+                "%d pairs were broken, and others took their places; the log names each file that "
+                "holds some, once, with the reason.",
+                self._total,
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The total, and the number of pairs that the order is one of."""
+        return {"total": self._total, "pairs": len(self.trainer._trainer.data_loader.dataset)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting; warn where the data are not what they were."""
+        self._total, before = state_dict["total"], state_dict["pairs"]
+        now = len(self.trainer._trainer.data_loader.dataset)
+        if now != before:
+            logger.warning(
+                "--resume: the run began with %d pairs and goes on with %d, in another order: some "
+                "will be seen twice, and others not in this epoch.",
+                before,
+                now,
+            )
 
 
 class AtEvaluation(HookBase):

@@ -15,7 +15,13 @@ from detectron2.utils import comm
 
 from stseg.checkpoint import check_weights
 from stseg.config import IMAGES_NAME, needs_sam, setup_cfg, trusted_labels, unread_changes
-from stseg.data import check_labels, check_registered, dataset_vocabulary, register_from_cfg
+from stseg.data import (
+    check_labels,
+    check_registered,
+    dataset_vocabulary,
+    has_captions,
+    register_from_cfg,
+)
 from stseg.engine.dry_run import make_dry
 from stseg.engine.run_folder import has_checkpoint, latest_aside, locked, set_aside
 from stseg.engine.screen import set_up_logs, tell
@@ -82,7 +88,7 @@ def _tell_names(cfg: CfgNode) -> None:
     if cfg.SELF_TRAINING.IMAGES:
         own.append(IMAGES_NAME)
     for name in own:
-        for note in dataset_vocabulary(name).notes():
+        for note in () if has_captions(name) else dataset_vocabulary(name).notes():
             logger.warning("Names of %s: %s", name, note)
 
 

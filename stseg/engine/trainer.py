@@ -18,9 +18,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from stseg.checkpoint import Checkpointer, WeightFacts, check_weights, checked_average
-from stseg.data import build_test_loader, build_train_loader, dataset_vocabulary
+from stseg.data import build_test_loader, build_train_loader, dataset_vocabulary, has_captions
 from stseg.engine.ema import WeightAverage
 from stseg.engine.hooks import (
+    BrokenPairs,
     Checkpoints,
     KeepBest,
     ProgressPrinter,
@@ -144,8 +145,9 @@ class Trainer(TrainsInRounds, DefaultTrainer):
         """Weights that learn from labels know their names, and their temperature no more."""
         model = _bare(self.model)
         if hasattr(model, "facts") and not self._has_rounds:
-            vocabulary = dataset_vocabulary(self.cfg.DATASETS.TRAIN[0])
-            model.facts = WeightFacts(trained_on=vocabulary.synonyms)
+            name = self.cfg.DATASETS.TRAIN[0]
+            names = () if has_captions(name) else dataset_vocabulary(name).synonyms
+            model.facts = WeightFacts(trained_on=names)
 
     def _begin(self, resume: bool) -> None:
         """Before a run starts anew: it must know something to adapt, and leave no other's trace."""
@@ -167,6 +169,8 @@ class Trainer(TrainsInRounds, DefaultTrainer):
         cfg, period = self.cfg, self.cfg.TEST.EVAL_PERIOD
         found: list[HookBase] = [hooks.IterationTimer(), hooks.LRScheduler()]
         found.append(SharedStatistics(_bare(self.model)))
+        if hasattr(self._trainer.data_loader, "broken"):
+            found.append(BrokenPairs())
         if average := self.average:
             found.append(hooks.CallbackHook(after_step=lambda trainer: average.update()))
         boundary = cfg.SELF_TRAINING.ROUND_ITERS if self._has_rounds else 0

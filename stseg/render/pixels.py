@@ -4,7 +4,7 @@ import io
 import threading
 from collections.abc import Iterator, Sequence
 from os import PathLike
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -71,7 +71,7 @@ class _PillowLimit:
 _unlimited = _PillowLimit()
 
 
-def open_any_size(path: str | PathLike[str]) -> Image.Image:
-    """Pillow's `Image.open` without its limit on the size."""
+def open_any_size(path: str | PathLike[str] | BinaryIO) -> Image.Image:
+    """Pillow's `Image.open`, of a path or a file, without its limit on the size."""
     with _unlimited:
         return Image.open(path)

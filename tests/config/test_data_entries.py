@@ -94,6 +94,8 @@ def test_one_ignored_value_needs_no_list():
         ({"format": "video"}, "expected path and names, got path"),
         ({"path": ""}, "expected path, or images and labels and names, got none"),
         ({"path": "", "format": "coco", "images": "x"}, "expected path, or images and annotation"),
+        ({"format": "pairs", "names": "a"}, "of format pairs: expected the keys .*got 'names'"),
+        ({"format": "pairs", "path": ""}, "format pairs .*: expected path, got none"),
     ],
 )
 def test_a_faulty_entry_is_named_with_its_place(change, message):

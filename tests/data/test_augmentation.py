@@ -99,6 +99,26 @@ def test_training_items_have_the_crop_size_whatever_the_image(data_cfg, shape):
     assert image.shape == (32, 32, 3) and label.shape == (32, 32)
 
 
+@pytest.mark.parametrize("shape", [(40, 300), (300, 40), (64, 64), (1, 1)])
+def test_a_resized_part_has_the_crop_size_and_its_share_of_the_image(data_cfg, shape):
+    crop = data_cfg.INPUT.CROP
+    crop.TYPE, crop.SIZE, crop.SCALE = "resized", [24, 32], [0.2, 0.4]
+    data_cfg.INPUT.COLOR_AUG_SSD = False
+    places = np.arange(shape[0] * shape[1]).reshape(shape)
+    image = np.zeros((*shape, 3), dtype=np.uint8)
+    corners = set()
+    for i in range(20):
+        with seeded(0, i):
+            out, cells = _apply(build_augmentations(data_cfg, True), image, places)
+        assert out.shape == (24, 32, 3) and cells.shape == (24, 32)
+        rows, columns = (np.ptp(part) + 1 for part in np.divmod(cells, shape[1]))
+        if shape == (64, 64):
+            assert 0.17 < rows * columns / places.size < 0.43
+            assert 0.7 < columns / rows < 1.4
+        corners.add(int(cells.min()))
+    assert len(corners) > 5 or shape != (64, 64)
+
+
 def _largest_shares(data_cfg, cap, ignored=False):
     data_cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = cap
     data_cfg.INPUT.MIN_SIZE_TRAIN = (80,)
@@ -237,6 +257,9 @@ def test_flips_turn_image_and_label_together(data_cfg):
         ("SIZE", [0, 768]),
         ("SINGLE_CATEGORY_MAX_AREA", 0.0),
         ("SINGLE_CATEGORY_MAX_AREA", 1.5),
+        ("SCALE", [0.5, 0.1]),
+        ("SCALE", [0.0, 1.0]),
+        ("SCALE", [0.5]),
     ],
 )
 def test_an_impossible_crop_is_refused_by_key(data_cfg, key, value):

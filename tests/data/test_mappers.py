@@ -100,7 +100,7 @@ def test_unknown_mapper_and_channel_order_are_refused_by_key(tmp_path, data_cfg,
     with pytest.raises(ValueError, match="INPUT.FORMAT: expected one of RGB"):
         build_mapper(data_cfg, True, ["tiny"])
     data_cfg.INPUT.MAPPER_NAME = "Nothing"
-    with pytest.raises(ValueError, match="INPUT.MAPPER_NAME: expected one of STSegSemanticMapper"):
+    with pytest.raises(ValueError, match="INPUT.MAPPER_NAME: expected one of STSegCaption"):
         build_mapper(data_cfg, True, ["tiny"])
 
 

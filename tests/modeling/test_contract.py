@@ -360,3 +360,14 @@ def test_captions_train_where_there_are_no_labels():
     losses["loss_caption"].backward()
     assert model.text_encoder.layer.weight.grad.abs().sum() > 0
     assert not torch.equal(model.prototypes, torch.eye(systems.WIDTH))
+
+
+def test_captions_alone_need_no_vocabulary_and_are_no_lesson_in_classes():
+    batch = [{"image": x["image"], "caption": f"a {k}"} for k, x in enumerate(items(FEW, (40, 56)))]
+    (loss,) = build("CaptionFake").train()(batch).values()
+    assert loss.isfinite()
+    for name in ("QueryFake", "WindowFake"):
+        with pytest.raises(ValueError, match="expected a 'vocabulary' in every input, got caption"):
+            build(name).train()(batch)
+    with pytest.raises(ValueError, match="one and the same 'vocabulary' in every input"):
+        build("CaptionFake").train()([*batch, *items(FEW, (40, 56))])

@@ -4,6 +4,7 @@ import pytest
 
 from stseg.tools.data_commands import data_command as main
 from tests.helpers.annotated_data import write_labelme
+from tests.helpers.caption_data import write_shards
 from tests.helpers.planted import blocks, plant
 from tests.helpers.tiny_data import write_folder
 from tests.test_package import run_without
@@ -151,3 +152,10 @@ def test_names_that_look_like_several_are_told(tmp_path, flag, caplog):
         entry = [f"mine2=folder:{tmp_path}"]
     assert main(["verify", flag, *entry]) == 0
     assert "'sky | road' is ONE name" in caplog.text
+
+
+def test_captions_have_no_label_maps_to_check(tmp_path, capsys, clean_catalog, label_cache_dir):
+    write_shards(tmp_path / "set")
+    with pytest.raises(SystemExit, match="2"):
+        main(["verify", "--data", f"pairs_to_check=pairs:{tmp_path}/set"])
+    assert "expected one with classes, got pairs of image and caption" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from .register import (
     dataset_layout,
     dataset_vocabulary,
     distinct_names,
+    has_captions,
     known_names,
     register_benchmarks,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "dataset_layout",
     "dataset_vocabulary",
     "distinct_names",
+    "has_captions",
     "known_names",
     "register_benchmarks",
 ]

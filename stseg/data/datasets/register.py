@@ -224,6 +224,23 @@ def register_with_metadata(
     )
 
 
+def register_captions(name: str, load: Callable[[], Any], image_root: str) -> None:
+    """Register pairs of image and caption, which have no classes.
+
+    Args:
+        name: in DatasetCatalog; must be new.
+        load: called without arguments when the `PairIndex` is wanted.
+        image_root: where the pairs lie.
+    """
+    DatasetCatalog.register(name, load)
+    MetadataCatalog[name] = Metadata(name=name, has_captions=True, image_root=image_root)
+
+
+def has_captions(name: str) -> bool:
+    """Whether a data set holds pairs of image and caption, and no classes."""
+    return getattr(MetadataCatalog.get(name), "has_captions", False)
+
+
 def known_names() -> list[str]:
     """Names of every data set that this project registered, or that has its metadata."""
     return [n for n in DatasetCatalog.list() if hasattr(MetadataCatalog.get(n), "vocabulary")]
@@ -236,12 +253,17 @@ def distinct_names() -> list[str]:
 
 
 def check_registered(name: str, key: str) -> None:
-    """Refuse a name that no data set has.
+    """Refuse a name that no data set has, or that of captions where label maps are needed.
 
     Raises:
         ValueError: names the config key, the name and the registered ones of the same kind.
     """
     if name in DatasetCatalog:
+        if has_captions(name) and key != "DATASETS.TRAIN":
+            raise ValueError(
+                f"{key}: expected a data set with classes, got {name!r}, pairs of image and "
+                "caption. They are for DATASETS.TRAIN alone."
+            )
         return
     raise ValueError(
         f"{key}: expected a registered data set, got {name!r}. Known: "
@@ -258,6 +280,11 @@ def dataset_vocabulary(name: str) -> Vocabulary:
         return metadata.vocabulary
     if hasattr(metadata, "stuff_classes"):
         return Vocabulary.from_names(metadata.stuff_classes, allow_shared_names=True)
+    if has_captions(name):
+        raise ValueError(
+            f"Data set {name}: expected one with classes, got pairs of image and caption. They "
+            "are for DATASETS.TRAIN, of a system that learns from captions, and not for adaptation."
+        )
     raise ValueError(
         f"Data set {name}: expected metadata 'vocabulary' or 'stuff_classes', got neither. "
         "Register it with stseg.data.datasets.register_folder."

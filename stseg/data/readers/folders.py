@@ -11,6 +11,7 @@ from detectron2.data import DatasetCatalog
 
 from stseg.config import (
     FOLDERS_KEY,
+    PAIRS_KEY,
     DataEntry,
     existing_path,
     is_entry_of_texts,
@@ -19,7 +20,7 @@ from stseg.config import (
     split_keys,
     typed_keys,
 )
-from stseg.data.datasets.register import register_with_metadata
+from stseg.data.datasets.register import register_captions, register_with_metadata
 from stseg.data.media import is_video
 from stseg.data.readers.formats import Loaded, load_entry, load_images, load_unlabelled
 from stseg.data.readers.label_cache import extract_frames
@@ -138,9 +139,10 @@ def register_images(name: str, folder: str | Path, vocabulary: VocabularyLike) -
 
 
 def register_from_cfg(cfg: Any) -> list[str]:
-    """Register every entry of DATASETS.FOLDERS.
+    """Register every entry of DATASETS.FOLDERS and DATASETS.PAIRS.
 
-    An entry is [name, image_dir, label_dir, names_file] or a mapping, see `register_data`.
+    An entry is [name, image_dir, label_dir, names_file], of PAIRS [name, path], or a mapping, see
+    `register_data`.
 
     Returns:
         What was found, a line per entry.
@@ -164,7 +166,21 @@ def register_from_cfg(cfg: Any) -> list[str]:
                 f"{{name: mine, format: labelme, path: DIR}}, got {entry!r}. Use an empty "
                 "label_dir for images without labels."
             )
+    lines += [_register_pairs(*numbered) for numbered in enumerate(cfg.DATASETS.PAIRS)]
     return lines
+
+
+def _register_pairs(position: int, entry: Any) -> str:
+    where = f"{PAIRS_KEY}[{position}]"
+    is_short = isinstance(entry, (list, tuple)) and len(entry) == 2
+    if is_short:
+        entry = dict(zip(("name", "path"), entry, strict=True))
+    if not isinstance(entry, Mapping):
+        raise ValueError(
+            f"{where}: expected [name, path] or a mapping such as {{name: mine, path: DIR}}, got "
+            f"{entry!r}. The path is a folder or glob of tar shards, a CSV or TSV, or a folder."
+        )
+    return register_data(parse_entry({"format": "pairs", **entry}, where))
 
 
 def _is_known(name: str, data: Any) -> bool:
@@ -184,21 +200,26 @@ def _is_known(name: str, data: Any) -> bool:
 
 
 def _register(name: str, data: Any, loaded: Loaded, told: Any) -> None:
-    register_with_metadata(
-        name,
-        loaded.load,
-        vocabulary=loaded.vocabulary,
-        ignore_labels=loaded.ignore_labels,
-        image_root=str(loaded.image_root),
-        sem_seg_root=str(loaded.label_root),
-        coding=loaded.coding,
-        naming=loaded.naming,
-        listed=loaded.listed,
-    )
+    if loaded.vocabulary is None:
+        register_captions(name, loaded.load, str(loaded.image_root))
+    else:
+        register_with_metadata(
+            name,
+            loaded.load,
+            vocabulary=loaded.vocabulary,
+            ignore_labels=loaded.ignore_labels,
+            image_root=str(loaded.image_root),
+            sem_seg_root=str(loaded.label_root),
+            coding=loaded.coding,
+            naming=loaded.naming,
+            listed=loaded.listed,
+        )
     _registered[name] = (data, told)
 
 
 def _told(name: str, kind: str, loaded: Loaded) -> str:
-    names = loaded.vocabulary.names
-    parts = [kind, *loaded.notes, f"{len(names)} classes: {some_of(names, _SHOWN_NAMES)}"]
+    parts = [kind, *loaded.notes]
+    if loaded.vocabulary is not None:
+        names = loaded.vocabulary.names
+        parts.append(f"{len(names)} classes: {some_of(names, _SHOWN_NAMES)}")
     return f"Data set {name}: {'; '.join(parts)}"

@@ -22,6 +22,7 @@ from stseg.data.readers.coco_instances import read_coco
 from stseg.data.readers.coco_panoptic import read_panoptic
 from stseg.data.readers.label_cache import draw_label_maps, extract_frames
 from stseg.data.readers.labelme import IGNORED, read_labelme
+from stseg.data.readers.pair_index import load_pairs
 from stseg.data.readers.unlabelled import Skipped, list_images
 from stseg.render import label_encoding
 from stseg.structures import IGNORE_LABEL, Vocabulary
@@ -37,8 +38,8 @@ class Loaded:
     """What an entry came to.
 
     Attributes:
-        load: gives the records in Detectron2's format.
-        vocabulary: the classes.
+        load: gives the records in Detectron2's format, a list or a `PairIndex`.
+        vocabulary: the classes; None for captions.
         ignore_labels: ids without a class in the label files.
         image_root: folder of the images.
         label_root: folder of the label maps, "" if there are none.
@@ -48,8 +49,8 @@ class Loaded:
         listed: file that names the images, None for all.
     """
 
-    load: Callable[[], list[dict[str, Any]]]
-    vocabulary: Vocabulary
+    load: Callable[[], Any]
+    vocabulary: Vocabulary | None
     ignore_labels: tuple[int, ...]
     image_root: Path
     label_root: Path | str = ""
@@ -206,6 +207,11 @@ def _coco_panoptic(entry: DataEntry) -> Loaded:
     return _annotated(entry, annotations, names, images)
 
 
+def _captioned(entry: DataEntry) -> Loaded:
+    pairs, notes = load_pairs(entry)
+    return Loaded(lambda: pairs, None, (), Path(entry.path).expanduser().absolute(), notes=notes)
+
+
 _LOADERS: dict[str, Callable[[DataEntry], Loaded]] = {
     "folder": _folder,
     "images": _images,
@@ -213,6 +219,7 @@ _LOADERS: dict[str, Callable[[DataEntry], Loaded]] = {
     "labelme": _labelme,
     "coco": _coco,
     "coco_panoptic": _coco_panoptic,
+    "pairs": _captioned,
 }
 
 

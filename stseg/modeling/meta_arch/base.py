@@ -207,7 +207,8 @@ class OpenVocabSegmentor(nn.Module):
         Args:
             batched_inputs: one dict per image with "image": (3, H, W) RGB in [0, 255], uint8 or
                 float; "vocabulary": `Vocabulary`, one for the whole batch; in training also
-                "sem_seg": (H, W) int64 class ids, `IGNORE_LABEL` where unlabelled; in evaluation
+                "sem_seg": (H, W) int64 class ids, `IGNORE_LABEL` where unlabelled, or "caption":
+                a text, which may come without a vocabulary; in evaluation
                 optionally "height" and "width" of the wanted map. Sizes may be mixed.
 
         Returns:

@@ -13,19 +13,34 @@ from stseg.structures import IGNORE_LABEL, Vocabulary
 
 @dataclass(frozen=True)
 class Batch:
-    """What a system's `losses` may learn from; all but the words is optional.
+    """What a system's `losses` may learn from; all is optional.
 
     Attributes:
-        vocabulary: T classes, of all images.
+        words: T classes, of all images; None where all have captions and none has classes.
         sem_seg: (B, H, W) int64 class ids, `IGNORE_LABEL` where unlabelled and where an image is
             padded; None if there are no label maps.
         items: Detectron2's dicts as they came, for what only some systems know: masks, captions,
             candidate names.
     """
 
-    vocabulary: Vocabulary
+    words: Vocabulary | None
     sem_seg: Tensor | None = None
     items: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """`words`, for what learns from classes.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        if self.words is None:
+            raise ValueError(
+                "batched_inputs: expected a 'vocabulary' in every input, got captions alone, from "
+                "which this system does not learn. Name a data set with label maps in "
+                "DATASETS.TRAIN, or a MODEL.META_ARCHITECTURE that learns from captions."
+            )
+        return self.words
 
     @property
     def labels(self) -> Tensor:
@@ -45,14 +60,16 @@ class Batch:
 
     @classmethod
     def of(cls, batched_inputs: Sequence[dict[str, Any]], device: torch.device) -> "Batch":
-        """Gather a batch of one vocabulary.
+        """Gather a batch of one vocabulary, or of captions alone.
 
         Raises:
             ValueError: if it has no common vocabulary.
         """
+        has_words = not all("caption" in x and "vocabulary" not in x for x in batched_inputs)
+        words = common_vocabulary(batched_inputs) if has_words else None
         labels = [x["sem_seg"].to(device) for x in batched_inputs if "sem_seg" in x]
         target = pad_to_batch(labels, IGNORE_LABEL) if labels else None
-        return cls(common_vocabulary(batched_inputs), target, tuple(batched_inputs))
+        return cls(words, target, tuple(batched_inputs))
 
 
 def images_of(batched_inputs: Sequence[dict[str, Any]], device: torch.device) -> list[Tensor]:

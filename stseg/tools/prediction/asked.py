@@ -105,8 +105,8 @@ def _data_set(flag: str) -> tuple[list[str], Vocabulary]:
 
     entry = parse_entry(parse_flag(flag), "--data")
     register_data(entry)
-    files = [record["file_name"] for record in DatasetCatalog.get(entry.name)]
-    return files, dataset_vocabulary(entry.name)
+    vocabulary = dataset_vocabulary(entry.name)  # first: captions have none
+    return [record["file_name"] for record in DatasetCatalog.get(entry.name)], vocabulary
 
 
 def check_folder(output: Path, paths: Sequence[Path]) -> None:
