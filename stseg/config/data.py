@@ -64,8 +64,8 @@ def add_data_config(cfg: CfgNode) -> None:
     cfg.DATASETS.FOLDERS = []
 
     # Images with captions, for systems that learn from these: list of [name, path], or of mappings.
-    # A path is that of a folder of tar shards, a glob of these, a CSV or TSV, or a folder of images
-    # with a .txt each. As entries of FOLDERS of the format "pairs", see datasets/README.md.
+    # A path is that of a folder of tar shards, a glob of these, a CSV, TSV or JSONL, or a folder of
+    # images with a .txt each. As entries of FOLDERS of the format "pairs", see datasets/README.md.
     cfg.DATASETS.PAIRS = []
 
     # Largest share, in [0, 1], of the last 1000 pairs looked at that may be broken: above it

@@ -64,7 +64,7 @@ FORMATS = {
         (("path",), ("images", "annotation")),
     ),
     "pairs": Format(
-        "images with captions: tar shards, a CSV or TSV, or images with a .txt each",
+        "images with captions: tar shards, a CSV, TSV or JSONL, or images with a .txt each",
         ("path", "images", "image_column", "caption_column"),
         (("path",),),
     ),
@@ -100,7 +100,7 @@ class DataEntry:
         label_ending: of file names.
         labels_select: images without a label are left out.
         every: of so many frames of a video one is taken.
-        image_column: heading of the images' paths in a CSV or TSV of captions.
+        image_column: heading of the images' paths in a table of captions.
         caption_column: of the captions.
     """
 

@@ -3,6 +3,7 @@
 Train labels hold seen classes only and its vocabulary names only these; dev and val hold all. Use
 dev for every choice and val once, for the figure that is reported.
 
+small_world_train_captions has a sentence per picture of the training split, of all classes.
 small_world_target_{train,dev,val}_sem_seg are the target domain of self-training. Its training
 split has images and all names, no labels.
 """
@@ -14,10 +15,13 @@ from typing import Any
 
 from stseg.data.datasets.layouts import data_root
 from stseg.data.datasets.listing import list_pairs
+from stseg.data.readers.caption_files import TablePairs
+from stseg.data.readers.pair_index import PairIndex
 
 SPLITS = ("train", "dev", "val", "target_train", "target_dev", "target_val")
 UNLABELLED_SPLIT = "target_train"
 IGNORED_IN_FILES = 255
+SMALL_CAPTIONS = "small_world_train_captions"
 
 
 def small_world_root() -> Path:
@@ -41,3 +45,19 @@ def load_small_world(split: str) -> list[dict[str, Any]]:
         )
     label_dir = None if split == UNLABELLED_SPLIT else root / "labels" / split
     return list_pairs(name, image_dir, label_dir)
+
+
+def load_small_captions() -> PairIndex:
+    """The training split's pictures with their captions.
+
+    Raises:
+        FileNotFoundError: if it was not rendered; names the command that does it.
+    """
+    root = small_world_root()
+    path = root / "captions_train.jsonl"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Data set {SMALL_CAPTIONS}: expected {path}, got nothing there. "
+            f"Render the small world with `stseg data prepare small_world --out {root}`."
+        )
+    return PairIndex([TablePairs(path, root / "images" / "train")])

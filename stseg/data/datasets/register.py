@@ -27,8 +27,10 @@ from stseg.data.datasets.layouts import (
 from stseg.data.datasets.listing import PLAIN_NAMES, Naming, list_pairs
 from stseg.data.datasets.miniature import (
     IGNORED_IN_FILES,
+    SMALL_CAPTIONS,
     SPLITS,
     UNLABELLED_SPLIT,
+    load_small_captions,
     load_small_world,
     small_world_root,
 )
@@ -172,6 +174,9 @@ def register_small_world() -> None:
             image_root=str(folder / "images" / split),
             sem_seg_root="" if split == UNLABELLED_SPLIT else str(folder / "labels" / split),
         )
+    if SMALL_CAPTIONS not in DatasetCatalog:
+        folder = small_world_root()
+        register_captions(SMALL_CAPTIONS, load_small_captions, str(folder / "images" / "train"))
 
 
 def register_with_metadata(

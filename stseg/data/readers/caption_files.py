@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from stseg.data.image_io import IMAGE_SUFFIXES
 from stseg.data.opening import BrokenFileError
 from stseg.utils import did_you_mean, parse_json
 
-TABLE_SUFFIXES = (".csv", ".tsv")
+TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
 #: Headings that are taken where none is named, in this order.
 _IMAGE_COLUMNS = ("image", "file", "filepath", "path", "file_name", "filename", "image_path")
 _CAPTION_COLUMNS = ("caption", "title", "text")
@@ -97,7 +98,7 @@ class FolderPairs:
 
 
 class TablePairs:
-    """The rows of a CSV or TSV with a heading, of which a path and a caption count.
+    """The rows of a CSV or TSV with a heading, or of a JSONL, of which a path and a caption count.
 
     Only where rows begin is kept; a row is read when it is asked for.
     """
@@ -108,7 +109,8 @@ class TablePairs:
         """Go through the file once.
 
         Args:
-            path: of the table, in UTF-8; a .tsv has tabs between cells, any other commas.
+            path: of the table, in UTF-8; a .tsv has tabs between cells, a .csv commas, and a .jsonl
+                an object per line, all with the keys of the first.
             folder: where the paths in it start.
             image_column: heading of the paths, "" for one that is usual.
             caption_column: likewise of the captions.
@@ -118,21 +120,21 @@ class TablePairs:
             FileNotFoundError: if none of the first images is there.
         """
         self._path, self._folder = str(path), str(folder)
+        self._keys: list[str] = []
         self.incomplete, starts = 0, []
         with open(path, "rb") as file:
             try:
-                rows = self._rows(file)
-                headings = [cell.lstrip("\ufeff").strip() for cell in next(rows, (0, []))[1]]
+                headings = self._read_headings(file)
                 self._image = self._column(headings, image_column, "image_column", _IMAGE_COLUMNS)
                 self._caption = self._column(
                     headings, caption_column, "caption_column", _CAPTION_COLUMNS
                 )
-                for start, cells in rows:
+                for start, cells in self._rows(file):
                     if all(self._cells(cells)):
                         starts.append(start)
                     else:
                         self.incomplete += bool(cells)
-            except csv.Error as error:
+            except (csv.Error, json.JSONDecodeError) as error:
                 raise ValueError(
                     f"Table {path}: expected rows of cells, got what is none before byte "
                     f"{file.tell()} ({error}). Is a quotation mark left open there?"
@@ -174,11 +176,32 @@ class TablePairs:
     def _rows(self, file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
         """Where each row begins, and its cells; no line is read that does not belong to it."""
         lines = (line.decode("utf-8", "surrogateescape") for line in iter(file.readline, b""))
-        start = file.tell()
-        tabs = self._path.lower().endswith(".tsv")
-        for cells in csv.reader(lines, delimiter="\t" if tabs else ","):
+        start, suffix = file.tell(), os.path.splitext(self._path)[1].lower()
+        rows: Iterator[list[str]]
+        if suffix == ".jsonl":
+            rows = (self._values(line) for line in lines)
+        else:
+            rows = csv.reader(lines, delimiter="\t" if suffix == ".tsv" else ",")
+        for cells in rows:
             yield start, cells
             start = file.tell()
+
+    def _read_headings(self, file: BinaryIO) -> list[str]:
+        """The file goes on behind them: of a JSONL at its first line, which is a row, too."""
+        if not self._path.lower().endswith(".jsonl"):
+            cells = next(self._rows(file), (0, []))[1]
+            return [cell.lstrip("\ufeff").strip() for cell in cells]
+        first = json.loads(file.readline() or b"{}")
+        file.seek(0)
+        self._keys = list(first) if isinstance(first, dict) else []
+        return self._keys
+
+    def _values(self, line: str) -> list[str]:
+        """Texts of a line's object, none where it is blank or holds something else."""
+        content = json.loads(line) if line.strip() else None
+        return (
+            [str(content.get(key) or "") for key in self._keys] if isinstance(content, dict) else []
+        )
 
     def _column(self, headings: list[str], given: str, key: str, usual: tuple[str, ...]) -> int:
         folded = [heading.casefold() for heading in headings]

@@ -131,8 +131,8 @@ def _source(entry: DataEntry) -> PairSource:
         return TablePairs(path, folder, entry.image_column, entry.caption_column)
     if keys := [k for k in ("images", "image_column", "caption_column") if getattr(entry, k)]:
         raise ValueError(
-            f"Data set {entry.name}: expected a CSV or TSV for {', '.join(keys)}, got {path}. "
-            "Remove the keys, or name a table."
+            f"Data set {entry.name}: expected a CSV, TSV or JSONL for {', '.join(keys)}, "
+            f"got {path}. Remove the keys, or name a table."
         )
     shards = _shards(path)
     if shards:

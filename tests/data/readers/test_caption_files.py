@@ -56,6 +56,21 @@ def test_columns_are_found_by_their_headings(images, heading, name, keys):
     assert content(table(images, f"{heading}\n{row}\n", name, **keys)) == [("0.png", "one, two")]
 
 
+def test_a_line_of_a_jsonl_is_a_row(images):
+    lines = [
+        '{"file": "0.png", "caption": "eins, zwei", "more": 3}',
+        "",
+        '{"file": "1.jpg"}',
+        '["no", "object"]',
+        '{"caption": "雪", "file": "deep/2.png"}',
+    ]
+    pairs = table(images, "\n".join(lines), "a.jsonl")
+    assert content(pairs) == [("0.png", "eins, zwei"), ("2.png", "雪")]
+    assert pairs.incomplete == 1  # what has no cells at all is no row
+    with pytest.raises(ValueError, match=r"a.jsonl: expected rows of cells, got what is none"):
+        table(images, lines[0] + "\n{broken", "a.jsonl")
+
+
 @pytest.mark.parametrize(
     ("text", "keys", "message"),
     [
