@@ -30,6 +30,8 @@ class Row:
         weights: of a row that is only evaluated, "" for one that is trained.
         evaluation: keys and values in turn that hold in evaluation alone.
         trained: False for one that evaluates its start in another way.
+        chooser: module that chooses keys of evaluation when training is over, from training images
+            alone, see `Run.chosen`; "" for none.
     """
 
     title: str
@@ -39,6 +41,7 @@ class Row:
     weights: str = ""
     evaluation: tuple[str, ...] = ()
     trained: bool = True
+    chooser: str = ""
 
     @property
     def adapts(self) -> bool:

@@ -128,7 +128,7 @@ class Run:
         if self.spec.start:
             start = Run(self.plan, self.spec.start, self.seed)
             opts += ["MODEL.WEIGHTS", start.weights]
-        seconds = self._call("--resume", opts)
+        seconds = self._train_net("--resume", opts)
         for checkpoint in self.folder.glob("model_[0-9]*.pth"):
             checkpoint.unlink()
         write_json(str(done), {"seconds_of_last_call": round(seconds, 1)})
@@ -145,13 +145,31 @@ class Run:
             opts = [
                 *self.settings(),
                 *self.spec.evaluation,
+                *(text for pair in self.chosen().items() for text in map(str, pair)),
                 *("MODEL.WEIGHTS", self.weights),
                 *("DATASETS.TEST", f"({self.plan.dataset!r},)"),
                 *("OUTPUT_DIR", str(self.results.parent)),
             ]
-            self._call("--eval-only", opts)
+            self._train_net("--eval-only", opts)
         results = read_results(self.results)
         return {k: {"sem_seg": Figures(r, r.names)} for k, r in results.items()}
+
+    def chosen(self) -> dict[str, Any]:
+        """Keys and values of evaluation that the row's chooser found, once and for all.
+
+        It is called as a command with the flags of `benchmarks.seen_offset`, and "keys" of the JSON
+        that it writes are taken.
+
+        Raises:
+            RuntimeError: if the process fails.
+        """
+        path = self.folder / "chosen.json"
+        if self.spec.chooser and not path.exists():
+            command = ["-m", self.spec.chooser, "--config-file", str(self.config)]
+            opts = [*self.settings(), "MODEL.WEIGHTS", self.weights]
+            opts += ["DATASETS.TEST", f"({self.plan.dataset!r},)"]
+            self._call([*command, "--json", str(path), *opts])
+        return json.loads(path.read_text(encoding="utf-8"))["keys"] if self.spec.chooser else {}
 
     def verdict(self) -> str:
         """What the guard said in the end; "" for stage 1."""
@@ -174,6 +192,7 @@ class Run:
             mine = {k: v for k, v in mine.items() if not k.startswith("SELF_TRAINING.")}
         keys, values = self.spec.evaluation[::2], self.spec.evaluation[1::2]
         mine |= {f"in evaluation: {k}": v for k, v in zip(keys, values, strict=True)}
+        mine |= {"chooser": self.spec.chooser} if self.spec.chooser else {}
         if path.exists():
             earlier = json.loads(path.read_text(encoding="utf-8"))
             changed = [k for k in mine if k in earlier and mine[k] != earlier[k]]
@@ -187,10 +206,13 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(str(path), mine)
 
-    def _call(self, flag: str, opts: list[str]) -> float:
-        """Run train_net.py to its end; seconds it took."""
-        command = [sys.executable, "-W", "ignore", str(ROOT / "train_net.py")]
-        command += ["--config-file", str(self.config), "--num-gpus", "0", flag, *opts]
+    def _train_net(self, flag: str, opts: list[str]) -> float:
+        command = [str(ROOT / "train_net.py"), "--config-file", str(self.config)]
+        return self._call([*command, "--num-gpus", "0", flag, *opts])
+
+    def _call(self, arguments: list[str]) -> float:
+        """Run Python to its end; seconds it took."""
+        command = [sys.executable, "-W", "ignore", *arguments]
         environment = {
             **os.environ,
             "DETECTRON2_DATASETS": str(self.plan.data),
@@ -204,8 +226,8 @@ class Run:
         if code:
             tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:]
             raise RuntimeError(
-                f"{self.title}: expected train_net.py {flag} to end well, got exit code {code}. "
-                f"See {log}, which ends:\n" + "\n".join(tail)
+                f"{self.title}: expected {' '.join(arguments[:2])} to end well, got exit code "
+                f"{code}. See {log}, which ends:\n" + "\n".join(tail)
             )
         return time.monotonic() - start
 

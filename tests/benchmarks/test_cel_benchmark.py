@@ -33,9 +33,46 @@ def test_offsets_are_of_evaluation_alone():
     assert len(rows) == 2 * len(cel.OFFSETS)
     for name, row in rows.items():
         start, offset = name.split("_off_")
-        assert (row.start, row.trained, row.opts) == (start, False, ())
+        assert (row.start, row.trained) == (start, False) and "looked at" in row.title
         cfg = setup_cfg(ablation_runs.CONFIGS / row.config, [*row.evaluation], device="cpu")
         assert cfg.MODEL.CEL.SEEN_OFFSET == float(offset)
+
+
+def test_what_evaluates_another_row_is_the_same_model():
+    rows = [row for row in cel.ROWS.values() if not row.trained]
+    assert {row.start for row in rows} == {"baseline", "cel"}
+    for row in rows:
+        assert losses_of(row) == losses_of(cel.ROWS[row.start])
+
+
+def test_a_calibrated_row_evaluates_with_what_its_chooser_wrote(tmp_path, monkeypatch):
+    calls = []
+
+    def call(run, arguments):
+        calls.append(arguments)
+        if "--json" in arguments:
+            path = tmp_path / "seed1" / run.row / "chosen.json"
+            assert arguments[arguments.index("--json") + 1] == str(path)
+            path.write_text(json.dumps({"keys": {"MODEL.CEL.SEEN_OFFSET": 0.035}, "more": 1}))
+        return 1.0
+
+    monkeypatch.setattr(ablation_runs.Run, "_call", call)
+    monkeypatch.setattr("stseg.evaluation.read_results", lambda path: {})
+    plan = cel.build_plan(cel.parse_args(["--out", str(tmp_path)]))
+    run = ablation_runs.Run(plan, "baseline_calibrated", 1)
+    run.claim()
+    run.train()
+    assert run.evaluate() == {} and run.chosen() == {"MODEL.CEL.SEEN_OFFSET": 0.035}
+    assert [call[:2] for call in calls] == [
+        ["-m", "benchmarks.seen_offset"],
+        [str(ablation_runs.ROOT / "train_net.py"), "--config-file"],
+    ]
+    weights = str(tmp_path / "seed1" / "baseline" / "model_final.pth")
+    for arguments in calls:
+        pairs = dict(zip(arguments, arguments[1:], strict=False))
+        assert pairs["MODEL.WEIGHTS"] == weights
+        assert pairs["MODEL.CEL.BACKGROUND.ENABLED"] == "True" and pairs["SEED"] == "1"
+    assert pairs["MODEL.CEL.SEEN_OFFSET"] == "0.035"
 
 
 def test_what_is_compared_is_among_the_rows():
@@ -55,6 +92,8 @@ def done(monkeypatch):
     monkeypatch.setattr(cel, "run_all", run_all)
     monkeypatch.setattr(cel, "prepare_data", lambda root, scenes: None)
     monkeypatch.setattr(cel, "tabulate", lambda runs, plan, name, pairs: ({"name": name}, "table"))
+    keys = {"MODEL.CEL.SEEN_OFFSET": 0.04}
+    monkeypatch.setattr(ablation_runs.Run, "chosen", lambda run: keys)
     return found
 
 
@@ -65,8 +104,12 @@ def test_two_rows_have_six_seeds_and_the_others_three(done, tmp_path, capsys):
     assert {row for row, count in counts.items() if count == 6} == {"baseline", "cel"}
     assert set(counts.values()) == {3, 6}
     assert {name for runs in done.values() for _, name in runs} == {"small_world_val_sem_seg"}
-    assert json.loads((tmp_path / "table_val.json").read_text()) == {"name": "benchmarks.cel"}
-    assert "minutes of one core to do" in capsys.readouterr().out
+    content = json.loads((tmp_path / "table_val.json").read_text())
+    assert content.keys() == {"name", "chosen"} and content["name"] == "benchmarks.cel"
+    assert len(content["chosen"]) == 2 * 3
+    said = capsys.readouterr().out
+    assert "minutes of one core to do" in said
+    assert "less what the tower tells: MODEL.CEL.SEEN_OFFSET 0.04" in said
 
 
 def test_settings_are_tried_on_another_split_and_a_row_brings_its_start(done, tmp_path):
