@@ -6,8 +6,9 @@ CEL's claim on the small world, where unseen classes are in the pictures and hav
 proposals beside a trained background embedding, and without, by matched cross entropy alone, with
 each class enhancement loss, and without it. Then a constant off the cosines of seen classes, in
 evaluation, for both: chosen without a label of an unseen class (`benchmarks.seen_offset`), and some
-that are told with such labels looked at. Baseline and CEL on six seeds, other rows on three.
-Figures are mIoU in percent; settings are chosen by --dev, and val is read once.
+that are told with such labels looked at. Then CEL after self-training on its training images, in
+whose void CLIP names regions after unseen classes. Baseline and CEL on six seeds, other rows on
+three. Figures are mIoU in percent; settings are chosen by --dev, and val is read once.
 Finished runs are kept and an interrupted one resumes; what is left to do is told first.
 """
 
@@ -24,7 +25,7 @@ from benchmarks.ablation_runs import ROOT, Plan, Row, Run
 from benchmarks.run_flags import add_jobs, check_counts, threads_of
 from stseg.utils import write_atomically
 
-CONFIG = "small_world_cel.yaml"
+CONFIG, ADAPTED = "small_world_cel.yaml", "adapt_small_world_cel.yaml"
 LOSSES = {"presence": "presence", "absent": "absent-class push-off",
           "rank_list": "list-wise ranking", "rank_pairs": "pair-wise ranking"}  # fmt: skip
 #: Pictures by split.
@@ -84,6 +85,7 @@ ROWS = {
         )
         for start, title in STARTS.items()
     },
+    "cel_st": Row("CEL + pseudo-labels by CLIP", ADAPTED, "cel"),
 }
 PAIRS = (
     ("cel", "baseline"),
@@ -100,10 +102,11 @@ PAIRS = (
     *((f"{start}_off_{x}", start) for start in STARTS for x in OFFSETS),
     *((f"{start}_calibrated", start) for start in STARTS),
     ("cel_calibrated", "baseline_calibrated"),
+    ("cel_st", "cel"),
 )
 #: Rows on as many seeds as are asked for, others on three; minutes of one core that a run takes.
 MANY = tuple(STARTS)
-FEW_SEEDS, MINUTES = 3, {"trained": 6, "evaluated": 1, "chosen": 3}
+FEW_SEEDS, MINUTES = 3, {"stage1": 6, "stage2": 30, "evaluated": 1, "chosen": 3}
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -116,13 +119,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--seeds", type=int, default=6, help="of the rows that are compared most, from 0"
         " (default: %(default)s)")  # fmt: skip
     add("--iters", type=int, help="of a run (default: the config's)")
+    add("--round-iters", type=int, help="of a round of self-training (default: the config's)")
     add("--dev", action="store_true", help="figures of the split that settings are chosen by")
     add("--data", type=Path, metavar="DIR", help="data root with small_world, made if it is not"
         " there (default: OUT/datasets)")  # fmt: skip
     add("--out", type=Path, default=ROOT / "output" / "cel", metavar="DIR")
     add_jobs(parser)
     args = parser.parse_args(argv)
-    check_counts(parser, args, ("seeds", "iters", "jobs"))
+    check_counts(parser, args, ("seeds", "iters", "round_iters", "jobs"))
     return args
 
 
@@ -135,6 +139,7 @@ def build_plan(args: argparse.Namespace) -> Plan:
         dataset=f"small_world_{'dev' if args.dev else 'val'}_sem_seg",
         threads=threads_of(args.jobs),
         stage1=("SOLVER.MAX_ITER", str(args.iters)) if args.iters else (),
+        stage2=("SELF_TRAINING.ROUND_ITERS", str(args.round_iters)) if args.round_iters else (),
         rows=ROWS,
     )
 
@@ -144,7 +149,7 @@ def minutes(run: Run) -> int:
     if run.is_done:
         return 0
     if run.spec.trained:
-        return MINUTES["trained"]
+        return MINUTES["stage2" if run.spec.adapts else "stage1"]
     return MINUTES["chosen" if run.spec.chooser else "evaluated"]
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import ablation_runs, cel
 from stseg.config import setup_cfg
+from stseg.data import dataset_vocabulary
 
 
 def losses_of(row):
@@ -73,6 +74,21 @@ def test_a_calibrated_row_evaluates_with_what_its_chooser_wrote(tmp_path, monkey
         assert pairs["MODEL.WEIGHTS"] == weights
         assert pairs["MODEL.CEL.BACKGROUND.ENABLED"] == "True" and pairs["SEED"] == "1"
     assert pairs["MODEL.CEL.SEEN_OFFSET"] == "0.035"
+
+
+def test_rounds_of_self_training_start_from_cel_and_trust_labels_of_seen_classes():
+    row = cel.ROWS["cel_st"]
+    cfg = setup_cfg(ablation_runs.CONFIGS / row.config, [*row.opts], device="cpu")
+    assert row.adapts and row.start == "cel"
+    st, (images,) = cfg.SELF_TRAINING, cfg.DATASETS.TRAIN
+    assert (st.LABELER, st.VLM.GROUND_TRUTH) == (
+        "VisionLanguageLabeler",
+        "small_world_train_sem_seg",
+    )
+    assert cfg.MODEL.CEL.ABSENT == "seen" and cfg.MODEL.LOSS.IGNORED == "masked"
+    words, known = (dataset_vocabulary(name) for name in (images, st.VLM.GROUND_TRUTH))
+    marked = {name for name, seen in zip(words.names, words.seen, strict=True) if seen}
+    assert marked == set(known.names) and len(words) > len(known)
 
 
 def test_what_is_compared_is_among_the_rows():

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,8 @@ def test_stage_2_asks_for_the_names_it_is_evaluated_with(path):
     assert st.ENABLED and st.ROUNDS >= 1
     assert cfg.SOLVER.MAX_ITER == st.ROUNDS * st.ROUND_ITERS
     for train, test in zip(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, strict=False):
-        assert dataset_vocabulary(train) == dataset_vocabulary(test)
+        asked, judged = (replace(dataset_vocabulary(x), seen=None) for x in (train, test))
+        assert asked == judged  # marks may be those of SELF_TRAINING.SOURCE_VOCABULARY
 
 
 @pytest.mark.parametrize("path", [p for p in CONFIGS if p.stem.startswith("adapt_")], ids=str)

@@ -79,6 +79,21 @@ def test_no_label_or_caption_of_the_training_split_is_ever_written(tmp_path):
     np.testing.assert_array_equal(label, split_scene("target_dev", 1).label_map)
 
 
+def test_training_images_are_registered_by_themselves_with_all_names(tmp_path, monkeypatch):
+    pytest.importorskip("detectron2")
+    from detectron2.data import DatasetCatalog
+
+    from stseg.data import dataset_vocabulary
+
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    write_split(tmp_path / "small_world", "train", 2)
+    name, other = "small_world_train_images", "small_world_train_sem_seg"
+    records, labelled = DatasetCatalog.get(name), DatasetCatalog.get(other)
+    assert [r["file_name"] for r in records] == [r["file_name"] for r in labelled]
+    assert not any("sem_seg_file_name" in record for record in records)
+    assert dataset_vocabulary(name).names == CLASS_NAMES
+
+
 def test_the_registered_splits_have_all_names_and_training_has_no_labels(tmp_path, monkeypatch):
     pytest.importorskip("detectron2")
     from detectron2.data import DatasetCatalog, MetadataCatalog

@@ -5,7 +5,7 @@ dev for every choice and val once, for the figure that is reported.
 
 small_world_train_captions has a sentence per picture of the training split, of all classes.
 small_world_target_{train,dev,val}_sem_seg are the target domain of self-training. Its training
-split has images and all names, no labels.
+split has images and all names, no labels; so has small_world_train_images of the training images.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from stseg.data.readers.pair_index import PairIndex
 
 SPLITS = ("train", "dev", "val", "target_train", "target_dev", "target_val")
 UNLABELLED_SPLIT = "target_train"
+#: What stage 2 may see of the training split.
+TRAIN_IMAGES = "small_world_train_images"
 IGNORED_IN_FILES = 255
 SMALL_CAPTIONS = "small_world_train_captions"
 
@@ -29,8 +31,12 @@ def small_world_root() -> Path:
     return data_root() / "small_world"
 
 
-def load_small_world(split: str) -> list[dict[str, Any]]:
+def load_small_world(split: str, labelled: bool = True) -> list[dict[str, Any]]:
     """List the scenes of a split as Detectron2 records, without labels where it has none.
+
+    Args:
+        split: one of `SPLITS`.
+        labelled: False leaves its labels out.
 
     Raises:
         FileNotFoundError: if the split was not rendered; names the command that does it.
@@ -43,7 +49,8 @@ def load_small_world(split: str) -> list[dict[str, Any]]:
             f"Data set {name}: expected scenes in {image_dir}, got none. "
             f"Render them with `stseg data prepare small_world --out {root}`."
         )
-    label_dir = None if split == UNLABELLED_SPLIT else root / "labels" / split
+    labelled = labelled and split != UNLABELLED_SPLIT
+    label_dir = root / "labels" / split if labelled else None
     return list_pairs(name, image_dir, label_dir)
 
 

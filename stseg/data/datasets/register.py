@@ -29,6 +29,7 @@ from stseg.data.datasets.miniature import (
     IGNORED_IN_FILES,
     SMALL_CAPTIONS,
     SPLITS,
+    TRAIN_IMAGES,
     UNLABELLED_SPLIT,
     load_small_captions,
     load_small_world,
@@ -159,20 +160,21 @@ def register_benchmarks() -> None:
 
 def register_small_world() -> None:
     """Register every split once; files are looked at when a split is asked for."""
-    for split in SPLITS:
-        name = f"small_world_{split}_sem_seg"
+    everything = build_vocabulary("small_world", "small_world")
+    seen = build_vocabulary("small_world", "small_world", seen_only=True)
+    folder = small_world_root()
+    rows = [(f"small_world_{split}_sem_seg", split, split != UNLABELLED_SPLIT) for split in SPLITS]
+    for name, split, labelled in (*rows, (TRAIN_IMAGES, "train", False)):
         if name in DatasetCatalog:
             continue
-        everything = build_vocabulary("small_world", "small_world")
-        seen = build_vocabulary("small_world", "small_world", seen_only=True)
-        folder = small_world_root()
+        of_seen = labelled and split == "train"
         register_with_metadata(
             name,
-            partial(load_small_world, split),
-            vocabulary=seen.with_seen(list(seen.names)) if split == "train" else everything,
+            partial(load_small_world, split, labelled),
+            vocabulary=seen.with_seen(list(seen.names)) if of_seen else everything,
             ignore_labels=(IGNORED_IN_FILES,),
             image_root=str(folder / "images" / split),
-            sem_seg_root="" if split == UNLABELLED_SPLIT else str(folder / "labels" / split),
+            sem_seg_root=str(folder / "labels" / split) if labelled else "",
         )
     if SMALL_CAPTIONS not in DatasetCatalog:
         folder = small_world_root()
