@@ -294,6 +294,9 @@ def _add_vision_language(cfg: CfgNode) -> None:
     # Least share of the regions of each class, over all images, that is kept, the best scored, in
     # (0, 1]. Below 1 all images are looked at twice.
     cfg.VLM.KEEP = 0.75
+    # A named region's labels count in training as much as the region scores, in [0, 1] (ours); off:
+    # as much as the trusted ones.
+    cfg.VLM.WEIGHTED = True
     # Crops per pass of CLIP.
     cfg.VLM.BATCH_SIZE = 32
 

@@ -16,7 +16,7 @@ from fvcore.transforms.transform import Transform
 from stseg.config import check
 from stseg.data.augmentation import build_augmentations, geometric_part
 from stseg.data.datasets import dataset_label_coding, dataset_vocabulary
-from stseg.data.image_io import read_turned
+from stseg.data.image_io import read_label, read_turned
 from stseg.data.label_coding import LabelCoding
 from stseg.data.opening import tell_once
 from stseg.data.pixel_values import labels_may_be_turned, swaps_sides
@@ -44,7 +44,8 @@ class STSegSemanticMapper:
     A model input holds "image" (3, H, W) uint8 RGB in [0, 255]; "height" and "width", the size
     of the file in pixels; "file_name", "sem_seg_file_name"; "vocabulary"; and in training
     "sem_seg" (H, W) int64, class ids or IGNORE_LABEL, of the image's size. For testing the label
-    map is not read: evaluators read it at full size.
+    map is not read: evaluators read it at full size. Where a record names a map of weights in
+    "sem_seg_weight_file_name", 8 bits for [0, 1], there is "sem_seg_weight" (H, W) float32, too.
 
     With `weak_view` it also holds "weak_image", the same pixels as "image" without the change of
     colours, and "inside" (H, W) bool, False where padding lies.
@@ -114,12 +115,14 @@ class STSegSemanticMapper:
         """Turn a record into a model input.
 
         Args:
-            record: "file_name" and, for training, "sem_seg_file_name"; CODING_KEY where its label
-                map is coded in a way of its own. Left unchanged.
+            record: "file_name" and, for training, "sem_seg_file_name" and optionally
+                "sem_seg_weight_file_name"; CODING_KEY where its label map is coded in a way of its
+                own. Left unchanged.
 
         Raises:
             BrokenFileError: if a file cannot be decoded.
-            ValueError: if the label map is missing, of another size, or holds an unknown id.
+            ValueError: if the label map is missing, it or the map of weights is of another size, or
+                it holds an unknown id.
         """
         item = dict(record)
         coding = item.pop(CODING_KEY, self.coding)
@@ -142,6 +145,9 @@ class STSegSemanticMapper:
         item["image"] = image_tensor(inputs.image)
         if label is not None and not unlabelled:
             item["sem_seg"] = torch.from_numpy(inputs.sem_seg.astype(np.int64, order="C"))
+            if path := item.get("sem_seg_weight_file_name"):
+                weights = geometric_part(applied).apply_segmentation(_read_weights(path, item))
+                item["sem_seg_weight"] = torch.from_numpy(_shares(weights))
         if self.weak_view:
             weak = geometric_part(applied)
             item["weak_image"] = image_tensor(weak.apply_image(image))
@@ -173,6 +179,23 @@ class STSegSemanticMapper:
                 f"height). {cure}"
             )
         return label if self.translation is None else self.translation[label].astype(dtype)
+
+
+def _read_weights(path: str, item: dict[str, Any]) -> np.ndarray:
+    """(H, W) int16 in [0, 255]."""
+    weights = read_label(path, 256, (), dtype=np.int16)
+    if weights.shape != (item["height"], item["width"]):
+        raise ValueError(
+            f"Weights {path}: expected the size of their image {item['file_name']}, "
+            f"{item['width']}x{item['height']}, got {weights.shape[1]}x{weights.shape[0]} (width x "
+            "height). Remove the folder; it is made anew."
+        )
+    return weights
+
+
+def _shares(weights: np.ndarray) -> np.ndarray:
+    """(H, W) float32 in [0, 1]; 1 in padding."""
+    return np.where(weights == IGNORE_LABEL, 1.0, weights / 255).astype(np.float32)
 
 
 def _no_label(image: np.ndarray) -> np.ndarray:

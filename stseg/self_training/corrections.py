@@ -133,12 +133,15 @@ def corrected(
 
     Returns:
         With a map of that size, and records that say so; `label` itself without corrections. A
-        class that a person gave counts as accepted.
+        class that a person gave counts as accepted, its pixels in full.
     """
     if not corrections:
         return label
     label_map, touched = labels_at_size(label.label_map, size).copy(), set()
+    weights = None if label.weights is None else labels_at_size(label.weights, size).copy()
     for correction in corrections:
+        if weights is not None:
+            fill_outline(weights, correction.rings, 1)
         replaced = fill_outline(label_map, correction.rings, correction.class_id)
         # Others lose a pixel here and there along the outline.
         touched |= {correction.class_id, _commonest(replaced)}
@@ -157,4 +160,4 @@ def corrected(
         if class_id in given:
             record = replace(record, accepted=True, reason="")
         classes.append(record)
-    return replace(label, label_map=label_map, classes=tuple(classes))
+    return replace(label, label_map=label_map, classes=tuple(classes), weights=weights)

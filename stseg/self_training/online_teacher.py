@@ -49,13 +49,11 @@ class OnlineTeacher:
         height, width = image.shape[-2:]
         weak = {**item, "image": image, "height": height, "width": width}
         side = max(height, width)
-        label = self._labeler.label(
-            self._model, weak, thresholds=self.thresholds, max_side=side
-        ).label_map
-        return {
-            **item,
-            "sem_seg": torch.from_numpy(label).long().where(item["inside"], IGNORE_LABEL),
-        }
+        label = self._labeler.label(self._model, weak, thresholds=self.thresholds, max_side=side)
+        labels = torch.from_numpy(label.label_map).long().where(item["inside"], IGNORE_LABEL)
+        if label.weights is None:
+            return {**item, "sem_seg": labels}
+        return {**item, "sem_seg": labels, "sem_seg_weight": torch.from_numpy(label.weights)}
 
 
 class TaughtLoader:

@@ -45,11 +45,14 @@ class PseudoLabel:
         label_map: (H, W) int32 class ids, IGNORE_LABEL where no accepted mask lies.
         initial: (H, W) int32, the main branch's class at every pixel; None where it was not kept.
         classes: one record per class that won at least one pixel, or that a person gave.
+        weights: (H, W) float32 in [0, 1], how much the label of each pixel counts in training; None
+            for 1 everywhere.
     """
 
     label_map: np.ndarray
     initial: np.ndarray | None
     classes: tuple[ClassRecord, ...]
+    weights: np.ndarray | None = None
 
     @property
     def coverage(self) -> float:

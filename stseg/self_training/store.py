@@ -4,6 +4,7 @@
         manifest.json            the key in full, class names, images; written first
         labels/000000_photo.png  class ids at the image's full size, 8 or 16 bits
         initial/...              the main branch's classes, where asked for
+        weights/...              how much each label counts, 8 bits for [0, 1], where it is not 1
         records/000000_photo.json  what became of each class; written last: its existence means done
         summary.json             written by `finish`: the folder is complete
 
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from stseg.data import image_size, is_whole, read_label
-from stseg.render import encode_labels, label_encoding, labels_at_size
+from stseg.render import encode_labels, image_bytes, label_encoding, labels_at_size
 from stseg.self_training.pseudo_label import PseudoLabel
 from stseg.self_training.store_counts import RoundCounts, share_of
 from stseg.self_training.store_key import StoreKey
@@ -110,24 +111,23 @@ class PseudoLabelStore:
             else:
                 missing.append(index)
                 damaged += 1
-                for file in (self._record_file, self._label_file, self._initial_file):
-                    file(index).unlink(missing_ok=True)
+                for file in self._files(index):
+                    file.unlink(missing_ok=True)
         return missing, damaged
 
     def _whole(self, index: int) -> ImageRecord | None:
         """The record of an image whose files can all be read."""
-        initial = self._initial_file(index)
+        _, label, *others = self._files(index)
         try:
             record = self.image_record(index)
-            size = image_size(self._label_file(index))
+            size = image_size(label)
         except (OSError, ValueError):
             return None
-        is_good = size == (record.height, record.width) and is_whole(self._label_file(index))
-        return record if is_good and (not initial.exists() or is_whole(initial)) else None
+        is_good = size == (record.height, record.width) and is_whole(label)
+        return record if is_good and all(is_whole(x) for x in others if x.exists()) else None
 
     def _size_of(self, index: int) -> int:
-        files = [self._record_file(index), self._label_file(index), self._initial_file(index)]
-        return sum(file.stat().st_size for file in files if file.exists())
+        return sum(file.stat().st_size for file in self._files(index) if file.exists())
 
     def is_done(self, index: int) -> bool:
         """Whether label and record of an image are there."""
@@ -163,18 +163,24 @@ class PseudoLabelStore:
         if keep_initial and label.initial is not None:
             initial = encode_labels(labels_at_size(label.initial, labels.shape), len(self.names))
             files = {self._initial_file(index): initial, **files}
+        if label.weights is not None:
+            weights = np.rint(255 * labels_at_size(label.weights, labels.shape)).astype(np.uint8)
+            files = {self._weight_file(index): image_bytes(weights, "PNG"), **files}
         with self._full_disk_explained():
+            if label.weights is not None:
+                self._weight_file(index).parent.mkdir(exist_ok=True)
             for path, content in files.items():
                 write_atomically(path, content)
         self.own_counts.add(index, record, sum(map(len, files.values())))
 
     def read(self, index: int) -> PseudoLabel:
         """A pseudo-label as written, at the image's size; `initial` is None where not kept."""
-        initial = self._initial_file(index)
+        initial, weights = self._initial_file(index), self._weight_file(index)
         return PseudoLabel(
             label_map=self.read_labels(index),
             initial=self._read(initial) if initial.exists() else None,
             classes=self.image_record(index).classes,
+            weights=_read_weights(weights) if weights.exists() else None,
         )
 
     def read_labels(self, index: int) -> np.ndarray:
@@ -191,14 +197,13 @@ class PseudoLabelStore:
 
     def records_for_training(self) -> list[dict[str, Any]]:
         """Detectron2's records of the images with at least one labelled pixel, in order."""
-        return [
-            {
-                "file_name": str(self.key.images[i]),
-                "sem_seg_file_name": str(self._label_file(i)),
-            }
-            for i, classes in self._labelled()
-            if classes
-        ]
+        records = []
+        for i in (i for i, classes in self._labelled() if classes):
+            files = {"file_name": self.key.images[i], "sem_seg_file_name": self._label_file(i)}
+            if self._weight_file(i).exists():
+                files["sem_seg_weight_file_name"] = self._weight_file(i)
+            records.append({key: str(file) for key, file in files.items()})
+        return records
 
     def classes_for_training(self) -> list[tuple[int, ...]]:
         """Class ids in the label of each image of `records_for_training`, in its order."""
@@ -306,6 +311,14 @@ class PseudoLabelStore:
     def _initial_file(self, index: int) -> Path:
         return self.folder / "initial" / f"{self._stem(index)}.png"
 
+    def _weight_file(self, index: int) -> Path:
+        return self.folder / "weights" / f"{self._stem(index)}.png"
+
+    def _files(self, index: int) -> tuple[Path, ...]:
+        """Record and label, and what an image may have beside them."""
+        files = (self._record_file, self._label_file, self._initial_file, self._weight_file)
+        return tuple(file(index) for file in files)
+
     def _record_file(self, index: int) -> Path:
         return self.folder / "records" / f"{self._stem(index)}.json"
 
@@ -359,6 +372,10 @@ class PseudoLabelStore:
             f"Make room for {needed} (or move the folder to a larger disk and set OUTPUT_DIR), "
             "then run the same command again; it goes on where it stopped."
         )
+
+
+def _read_weights(path: Path) -> np.ndarray:
+    return (read_label(path, 256, ()) / 255).astype(np.float32)
 
 
 def _parts(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -96,7 +96,8 @@ def image_digests(images: Iterable[str | PathLike[str]]) -> list[str]:
 
 
 #: Keys and sections that no label depends on, reviewed one by one. Every other key of a config
-#: makes other labels, those of systems, labelers and mappers of others among them.
+#: makes other labels, those of systems, labelers and mappers of others among them. Of VLM.WEIGHTED
+#: the labeler that reads it tells.
 INDIFFERENT = frozenset(
     """
     VERSION OUTPUT_DIR SEED CUDNN_BENCHMARK VIS_PERIOD GLOBAL DATALOADER SOLVER DATASETS
@@ -120,7 +121,7 @@ INDIFFERENT = frozenset(
     SELF_TRAINING.SAM_CACHE_DIR SELF_TRAINING.SAM_CACHE_GIB SELF_TRAINING.VETO_FILE
     SELF_TRAINING.PREVIEW SELF_TRAINING.BALANCED_SAMPLING SELF_TRAINING.ONLINE
     SELF_TRAINING.SOURCE SELF_TRAINING.GUARD SELF_TRAINING.REFINE.BATCH_SIZE
-    SELF_TRAINING.VLM.BATCH_SIZE
+    SELF_TRAINING.VLM.BATCH_SIZE SELF_TRAINING.VLM.WEIGHTED
     """.split()
 )
 

@@ -2,8 +2,8 @@
 
 Where ground truth of seen classes is given it stays as it is, and only its void is named, by the
 rules of `region_naming`; without it all of a picture is void. A region's score is the root of its
-name's probability times the model's mean confidence in it. Scores are kept per class of an image,
-not per pixel: a store has no place for weights.
+name's probability times the model's mean confidence in it, and what its pixels weigh in training;
+ground truth weighs 1.
 
 Shapes: T classes, H x W pixels at which labels are made.
 """
@@ -97,6 +97,7 @@ class VisionLanguageLabeler(Labeler):
         truth: GroundTruth | None = None,
         sam: SamBranch | None = None,
         text_digest: str = "",
+        weighted: bool = True,
     ) -> None:
         """Keep the parts.
 
@@ -111,10 +112,11 @@ class VisionLanguageLabeler(Labeler):
             truth: label maps that are trusted; None: all is void.
             sam: its regions are named, by its `vote`; None: parts of the model's best class.
             text_digest: of a text tower that is not the model's own.
+            weighted: labels of a region count as much as it scores; else like any.
         """
         super().__init__(vocabulary.names, threshold=0.0, vetoed=vetoed, sam=sam)
         self.quantile = 1 - check("SELF_TRAINING.VLM.KEEP", keep)
-        self.rules = rules or NamingRules()
+        self.rules, self.weighted = rules or NamingRules(), weighted
         self._encoder, self._truth, self._text_digest = encoder, truth, text_digest
         self._embeddings, self._scale = embeddings, logit_scale
         self._rows = embeddings.mean_over_templates()
@@ -154,6 +156,7 @@ class VisionLanguageLabeler(Labeler):
             "truth": truth,
             "sam": sam,
             "text_digest": text_digest,
+            "weighted": vlm.WEIGHTED,
         }
 
     def facts(self) -> dict[str, Any]:
@@ -163,6 +166,7 @@ class VisionLanguageLabeler(Labeler):
             "text": self._text_digest,
             "rules": asdict(self.rules),
             "named": sorted(self._unseen),
+            **({"weighted": True} if self.weighted else {}),  # else as before there were weights
             "ground_truth": self._truth.digest if self._truth else "",
         }
 
@@ -201,17 +205,20 @@ class VisionLanguageLabeler(Labeler):
         limits = self.thresholds if thresholds is None else thresholds
         regions = [_held_against(region, limits) for region in found.regions]
         taken = [region for region in regions if not region.name.reason]
-        label_map = paint(
-            [region.part for region in taken],
-            [region.name.class_id for region in taken],
-            [region.score for region in taken],
-            found.initial.label_map.shape,
-        )
+        scores = [region.score for region in taken]
+        parts = [region.part for region in taken]
+        top = paint(parts, range(len(parts)), scores, found.initial.label_map.shape)
         if known is not None:
-            pseudo = labels_at_size(label_map, known.shape)
-            label_map = np.where(known != IGNORE_LABEL, known, pseudo).astype(np.int32)
+            top = labels_at_size(top, known.shape)
+        # IGNORE_LABEL, where no region lies, finds the last.
+        label_map = np.array([*(r.name.class_id for r in taken), IGNORE_LABEL], np.int32)[top]
+        weights = np.array([*scores, 1.0], np.float32)[top] if self.weighted and taken else None
+        if known is not None:
+            label_map = np.where(known != IGNORE_LABEL, known, label_map).astype(np.int32)
+            if weights is not None:
+                weights = np.where(known != IGNORE_LABEL, np.float32(1), weights)
         records = self._records(replace(found, regions=regions), label_map, known)
-        return PseudoLabel(label_map, found.initial.label_map, records)
+        return PseudoLabel(label_map, found.initial.label_map, records, weights)
 
     def survey_item(
         self,

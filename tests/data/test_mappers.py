@@ -148,6 +148,38 @@ def test_padding_is_told_from_the_image(data_cfg, tmp_path):
     assert (item["weak_image"][:, ~item["inside"]] == 128).all()
 
 
+def test_weights_move_with_the_labels_and_padding_weighs_one(data_cfg, tmp_path):
+    data_cfg.INPUT.MIN_SIZE_TRAIN, data_cfg.INPUT.CROP.SIZE = (20, 28), [32, 48]
+    labels = np.kron(np.eye(2), np.ones((12, 20))).astype(np.uint8)
+    write_pair(tmp_path, "a", labels)
+    Image.fromarray(51 + 102 * labels).save(tmp_path / "weights.png")
+    mapper = _mapper(augmentations=build_augmentations(data_cfg, True))
+    plain = _record(tmp_path, "a")
+    record, flipped = plain | {"sem_seg_weight_file_name": str(tmp_path / "weights.png")}, set()
+    for seed in range(8):
+        with seeded(seed):
+            item = mapper(record)
+        with seeded(seed):
+            same = mapper(plain)
+        found, label = item["sem_seg_weight"], item["sem_seg"]
+        assert found.dtype == torch.float32 and found.is_contiguous()
+        wanted = torch.where(label == IGNORE_LABEL, 1.0, 0.2 + 0.4 * label)
+        torch.testing.assert_close(found, wanted)
+        assert torch.equal(label, same["sem_seg"]) and torch.equal(item["image"], same["image"])
+        assert "sem_seg_weight" not in same
+        flipped.add(label[0, 0].item())
+    assert flipped == {0, 1}
+
+
+def test_weights_of_another_size_are_named(tmp_path):
+    write_pair(tmp_path, "a", np.zeros((24, 40), np.uint8))
+    Image.new("L", (24, 40)).save(tmp_path / "w.png")
+    record = _record(tmp_path, "a") | {"sem_seg_weight_file_name": str(tmp_path / "w.png")}
+    with pytest.raises(ValueError, match=r"Weights .*w.png: expected.*a.png, 40x24, got 24x40"):
+        _mapper()(record)
+    assert "sem_seg_weight" not in _mapper(is_train=False)(record)
+
+
 @pytest.mark.parametrize("cap", [0.75, 1.0])
 def test_images_without_labels_can_be_cropped_for_training(data_cfg, tmp_path, cap):
     data_cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = cap

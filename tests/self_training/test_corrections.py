@@ -1,5 +1,7 @@
 """A person's outlines: from text to pixels, and into pseudo-labels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -85,6 +87,16 @@ def test_a_region_has_its_class_at_the_size_of_the_image():
     assert (cat.remark, cat.refined_pixels) == (BY_HAND, 2)  # it lost them
     assert dog == LABEL.classes[1]
     assert (LABEL.label_map[0] == (0, 0, 1, 1)).all()
+
+
+def test_what_a_person_gives_counts_in_full():
+    weighted = replace(LABEL, weights=np.full((2, 4), 0.5, np.float32))
+    given = [Correction("a", (square(1, 0, 3, 2),), 2)]
+    label = corrected(weighted, given, (2, 4), NAMES)
+    assert label.weights.tolist() == [[0.5, 1, 1, 0.5]] * 2
+    assert (weighted.weights == 0.5).all() and corrected(
+        LABEL, given, (2, 4), NAMES
+    ).weights is None
 
 
 def test_a_class_that_was_gated_out_is_accepted_where_it_is_given():

@@ -1,6 +1,7 @@
 """Batches that the present weights label."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -53,6 +54,18 @@ def test_the_padding_around_a_picture_is_ignored():
     assert label.dtype == torch.int64 and label.shape == (4, 6)
     assert torch.equal(label[inside], item()["weak_image"][0].long()[inside])
     assert (label[~inside] == IGNORE_LABEL).all()
+
+
+def test_weights_of_labels_are_handed_on():
+    teacher, labeler, _ = make()
+    (plain,) = teacher([item()])
+    weights = np.full((4, 6), 0.5, np.float32)
+    inner = labeler.label
+    labeler.label = lambda *args, **options: replace(inner(*args, **options), weights=weights)
+    (weighted,) = teacher([item()])
+    assert "sem_seg_weight" not in plain
+    assert torch.equal(weighted["sem_seg_weight"], torch.full((4, 6), 0.5))
+    assert torch.equal(weighted["sem_seg"], plain["sem_seg"])
 
 
 def test_the_weak_view_is_labelled_and_the_strong_one_is_learnt_from():

@@ -61,6 +61,31 @@ def test_what_was_written_is_read(tmp_path):
     assert not list(store.folder.rglob("*.tmp"))
 
 
+def test_weights_lie_beside_labels_in_eight_bits_and_training_is_told(tmp_path):
+    store, label = make_store(tmp_path, count=2).open(), make_label(shape=(2, 3))
+    weights = np.array([[0, 0.25, 0.5], [0.75, 0.9, 1]], np.float32)
+    store.write(0, dataclasses.replace(label, weights=weights), size=(4, 6))
+    store.write(1, label, size=(4, 6))
+    read, plain = store.read(0), store.read(1)
+    assert read.weights.dtype == np.float32 and plain.weights is None
+    np.testing.assert_allclose(read.weights, np.kron(weights, np.ones((2, 2))), atol=0.5 / 255)
+    assert np.array_equal(read.label_map, plain.label_map)
+    store.finish()
+    one, other = store.records_for_training()
+    assert other.keys() == {"file_name", "sem_seg_file_name"}
+    assert set(one) - set(other) == {"sem_seg_weight_file_name"}
+    weight = store.folder / "weights" / "000000_photo_0.png"
+    assert one["sem_seg_weight_file_name"] == str(weight) and weight.exists()
+
+
+def test_without_weights_a_store_is_what_it_was_before_there_were_any(tmp_path):
+    store = fill(make_store(tmp_path).open())
+    store.finish()
+    found = {path.name for path in store.folder.iterdir()}
+    assert found == {"labels", "initial", "records", "manifest.json", "summary.json"}
+    assert json.loads((store.folder / "manifest.json").read_bytes())["version"] == 2
+
+
 @pytest.mark.parametrize("count, mode", [(254, "L"), (255, "I;16"), (300, "I;16")])
 def test_bits_follow_the_number_of_classes(tmp_path, count, mode):
     store = make_store(tmp_path, names=[f"class {i}" for i in range(count)]).open()
@@ -351,19 +376,21 @@ def test_moved_images_go_on_in_the_same_folder(tmp_path):
     assert again.records_for_training()[0]["file_name"] == str(tmp_path / "new" / "photo 0.jpg")
 
 
-@pytest.mark.parametrize("what", ["labels", "records", "initial"])
+@pytest.mark.parametrize("what", ["labels", "records", "initial", "weights"])
 @pytest.mark.parametrize("share", [0, 0.5, None])
 def test_what_is_damaged_is_missing_and_made_anew(tmp_path, what, share):
-    store = make_store(tmp_path).open()
+    store, weights = make_store(tmp_path).open(), np.random.rand(40, 60).astype(np.float32)
     for index in store.missing():
-        store.write(index, make_label(index, (40, 60)), keep_initial=True)
+        label = dataclasses.replace(make_label(index, (40, 60)), weights=weights)
+        store.write(index, label, keep_initial=True)
     store.finish()
     assert store.take_stock() == ([], 0)
     file = sorted((store.folder / what).iterdir())[3]
     raw = file.read_bytes()
     file.write_bytes(raw[: int(share * len(raw))] if share is not None else bytes(len(raw)))
     assert store.take_stock() == ([3], 1) and store.missing() == [3]
-    store.write(3, make_label(3, (40, 60)), keep_initial=True)
+    label = dataclasses.replace(make_label(3, (40, 60)), weights=weights)
+    store.write(3, label, keep_initial=True)
     assert file.read_bytes() == raw and store.finish()["images"] == 7
 
 

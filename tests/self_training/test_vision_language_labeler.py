@@ -1,6 +1,7 @@
 """Regions named by CLIP in the void of the ground truth, with a CLIP that sees mean colours."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from stseg.config import check_values, needs_sam
+import stseg
+from stseg.config import check_values, needs_sam, setup_cfg
+from stseg.data.datasets.class_lists import load_unseen
 from stseg.modeling.meta_arch import STSeg
 from stseg.modeling.text import ClassEmbeddings
 from stseg.self_training import build_dataset_labeler
@@ -29,7 +32,7 @@ from stseg.self_training.region_naming import (
 )
 from stseg.self_training.region_vote import RegionSettings
 from stseg.self_training.survey import Survey
-from stseg.self_training.target import Target
+from stseg.self_training.target import Target, target_vocabulary
 from stseg.self_training.vision_language import VisionLanguageLabeler
 from stseg.structures import Vocabulary
 from tests.helpers.ranks import Ranks
@@ -224,6 +227,24 @@ def test_void_is_named_and_ground_truth_stays():
     assert scores["red"] == 1.0
 
 
+@pytest.mark.parametrize("factor", [1, 2])
+def test_a_region_weighs_what_it_scores_and_ground_truth_one(factor):
+    classes = quarters()
+    known = np.kron(np.where(classes == RED, RED, -1), np.ones((factor, factor))).astype(np.int32)
+    asked = confident(classes), picture(classes)
+    label = make_labeler().label(*asked, known=known)
+    scores = {record.class_id: record.score for record in label.classes}
+    assert label.weights.dtype == np.float32 and label.weights.shape == known.shape
+    for class_id in (RED, GREEN, BLUE, WHITE):
+        weights = label.weights[label.label_map == class_id]
+        assert len(weights) and weights == pytest.approx(scores[class_id])
+    assert scores[RED] == 1 and scores[WHITE] < 0.9
+    plain = make_labeler(weighted=False).label(*asked, known=known)
+    assert plain.weights is None and np.array_equal(plain.label_map, label.label_map)
+    nothing = make_labeler(replace(RULES, min_pixels=500)).label(*asked)
+    assert nothing.weights is None and (nothing.label_map == -1).all()
+
+
 def test_without_ground_truth_all_is_void_and_leftovers_of_seen_classes_are_refused():
     classes = quarters()
     label = make_labeler().label(confident(classes), picture(classes))
@@ -367,9 +388,13 @@ def test_another_clip_limit_or_ground_truth_makes_other_labels():
         make_labeler(truth=truth).facts(),
         make_labeler(words=replace(WORDS, seen=(False,) * 4)).facts(),
         make_labeler(text_digest="of another tower").facts(),
+        make_labeler(weighted=False).facts(),
     ]
     assert len({str(facts) for facts in made}) == len(made)
     assert make_labeler(batch_size=1).facts() == made[0]
+    # Labels without weights are those of before there were any: their folders serve on.
+    before = {"clip", "text", "rules", "named", "ground_truth"}
+    assert made[-1].keys() == before and made[0].keys() - before == {"weighted"}
 
 
 # --- ground truth ---
@@ -440,12 +465,27 @@ def test_ground_truth_that_does_not_fit_is_refused(labelled):
 # --- as a config asks for it ---
 
 
+def test_the_recipe_for_coco_stuff_marks_the_unseen_classes_of_the_split():
+    path = Path(stseg.__file__).parents[1] / "configs" / "cel" / "adapt_coco_156.yaml"
+    words = target_vocabulary(setup_cfg(path, device="cpu"))
+    unseen = {k for k, is_seen in enumerate(words.seen) if not is_seen}
+    assert unseen == set(load_unseen("coco_stuff_156_15"))
+
+
 def vlm_cfg(**changes):
     return tiny_cfg(
         SELF_TRAINING__LABELER="VisionLanguageLabeler",
         SELF_TRAINING__VLM__MIN_PIXELS=16,
         **{f"SELF_TRAINING__VLM__{key}": value for key, value in changes.items()},
     )
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_weights_are_a_key(tmp_path, weighted):
+    register(tmp_path)
+    cfg = vlm_cfg(WEIGHTED=weighted)
+    labeler = build_dataset_labeler(cfg, Target("target", (), WORDS), STSeg(cfg).eval())
+    assert labeler.labeler.weighted == weighted and vlm_cfg().SELF_TRAINING.VLM.WEIGHTED
 
 
 @pytest.mark.parametrize("proposals", ["model", "sam"])
@@ -525,6 +565,7 @@ def test_rounds_train_on_ground_truth_and_what_clip_names(data, tmp_path):
     assert (folder / "self_training" / "round_01.html").read_text().count("ground truth") >= 1
     made = sorted(folder.glob("self_training/round_01-*/labels/*"))
     assert len(made) == COUNT
+    assert list(folder.glob("self_training/round_01-*/weights/*"))
     named = 0
     for path, truth in zip(made, sorted((data / "seen").iterdir()), strict=True):
         label, known = (np.asarray(Image.open(file)) for file in (path, truth))

@@ -4,6 +4,7 @@ Shapes: B images, T classes, H x W label pixels, h x w score cells.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -43,6 +44,7 @@ def binary_cross_entropy(
     ignore_label: int = IGNORE_LABEL,
     ignored: str = "negative",
     weights: Tensor | None = None,
+    pixel_weights: Tensor | None = None,
 ) -> Tensor:
     """Mean binary cross entropy of every class at every pixel, against one-hot labels.
 
@@ -58,6 +60,8 @@ def binary_cross_entropy(
         weights: (T,) weight of each class, or None for 1. All terms of a pixel, the negative ones
             of other classes too, carry the weight of the class it is labelled with (eq. 6); one
             without a label, where it counts, the mean of the least and the greatest weight.
+        pixel_weights: (B, H, W) in [0, 1], factors on all terms of each pixel, None for 1; the
+            mean divides by the number of pixels whatever they weigh.
 
     Returns:
         Scalar; 0 if every pixel is masked out.
@@ -65,8 +69,9 @@ def binary_cross_entropy(
     masked = ignored == "masked"
     weights = None if weights is None else weights.to(logits.device)
     unlabelled = 0.0 if masked or weights is None else (weights.min() + weights.max()) / 2
+    more = () if pixel_weights is None else (pixel_weights,)
 
-    def block_loss(logits: Tensor, target: Tensor) -> Tensor:
+    def block_loss(logits: Tensor, target: Tensor, *factors: Tensor) -> Tensor:
         labelled = target != ignore_label
         index = target.where(labelled, 0)
         negative = F.softplus(logits)
@@ -76,10 +81,12 @@ def binary_cross_entropy(
             negative, positive = negative * of_pixel[:, None], positive * of_pixel
         elif masked:
             negative = negative * labelled[:, None]
+        for factor in factors:
+            negative, positive = negative * factor[:, None], positive * factor
         return negative.sum() - positive.sum()
 
     pixels = (target != ignore_label).sum().clamp(min=1) if masked else target.numel()
-    return sum_over_rows(logits, target, block_loss) / (pixels * logits.shape[1])
+    return sum_over_rows(logits, target, block_loss, *more) / (pixels * logits.shape[1])
 
 
 def softmax_cross_entropy(
@@ -88,23 +95,27 @@ def softmax_cross_entropy(
     *,
     ignore_label: int = IGNORE_LABEL,
     weights: Tensor | None = None,
+    pixel_weights: Tensor | None = None,
 ) -> Tensor:
     """Eq. 6 read literally: `-1/N sum w_c y_c log p_c` with p = softmax over classes.
 
     Args and returns as `binary_cross_entropy`; N counts the labelled pixels.
     """
     weights = None if weights is None else weights.to(logits.device)
+    more = () if pixel_weights is None else (pixel_weights,)
 
-    def block_loss(logits: Tensor, target: Tensor) -> Tensor:
+    def block_loss(logits: Tensor, target: Tensor, *factors: Tensor) -> Tensor:
         labelled = target != ignore_label
         index = target.where(labelled, 0)
         nll = -F.log_softmax(logits, dim=1).gather(1, index[:, None])[:, 0]
         if weights is not None:
             nll = nll * weights.to(nll)[index]
+        for factor in factors:
+            nll = nll * factor
         return (nll * labelled).sum()
 
     labelled = (target != ignore_label).sum().clamp(min=1)
-    return sum_over_rows(logits, target, block_loss) / labelled
+    return sum_over_rows(logits, target, block_loss, *more) / labelled
 
 
 class SegmentationCriterion(nn.Module):
@@ -144,6 +155,7 @@ class SegmentationCriterion(nn.Module):
         *,
         seen: Sequence[bool] | None = None,
         ignore_label: int = IGNORE_LABEL,
+        pixel_weights: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Compute the losses.
 
@@ -152,6 +164,7 @@ class SegmentationCriterion(nn.Module):
             target: (B, H, W) int64 labels.
             seen: per class, whether stage 1 had it; needed when `alpha` is set.
             ignore_label: id of unlabelled pixels.
+            pixel_weights: (B, H, W), see `binary_cross_entropy`.
 
         Returns:
             `{"loss_sem_seg_0": scalar, ...}`, 0 = final map, all of weight 1.
@@ -163,17 +176,19 @@ class SegmentationCriterion(nn.Module):
         weights = eq_6_weights(self.alpha, seen)
         losses = {}
         for i, logits in enumerate(outputs):
-            losses[f"loss_sem_seg_{i}"] = self._loss(logits, target, ignore_label, weights)
+            losses[f"loss_sem_seg_{i}"] = self._loss(
+                logits,
+                target,
+                ignore_label=ignore_label,
+                weights=weights,
+                pixel_weights=pixel_weights,
+            )
         return losses
 
-    def _loss(
-        self, logits: Tensor, target: Tensor, ignore_label: int, weights: Tensor | None
-    ) -> Tensor:
+    def _loss(self, logits: Tensor, target: Tensor, **settings: Any) -> Tensor:
         if self.kind == "softmax":
-            return softmax_cross_entropy(logits, target, ignore_label=ignore_label, weights=weights)
-        return binary_cross_entropy(
-            logits, target, ignore_label=ignore_label, ignored=self.ignored, weights=weights
-        )
+            return softmax_cross_entropy(logits, target, **settings)
+        return binary_cross_entropy(logits, target, ignored=self.ignored, **settings)
 
     @staticmethod
     def _check(num_classes: int, target: Tensor, ignore_label: int) -> None:

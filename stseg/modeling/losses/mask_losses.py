@@ -2,9 +2,11 @@
 
 Shapes: Q predicted masks, T true ones, N pairs of both, P points, K classes. `known` says for each
 point how much it counts, in [0, 1]: what is unknown has neither a loss nor a gradient, and where
-nothing is known there is none at all. None counts all alike, as published. `weights` are factors on
-the losses of pairs, (N,), None for 1.
+nothing is known there is none at all. None counts all alike, as published. `sure`, (N, P), says how
+much what is known counts, likewise. `weights` are factors on the losses of pairs, (N,), None for 1.
 """
+
+import math
 
 import torch
 from torch import Tensor
@@ -19,11 +21,13 @@ def bce_loss(
     normaliser: float,
     *,
     known: Tensor | None = None,
+    sure: Tensor | None = None,
     weights: Tensor | None = None,
 ) -> Tensor:
     """Binary cross entropy, mean over points, summed over masks (N, P) and divided."""
     loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    loss = loss.mean(1) if known is None else weighted_mean(loss, known)
+    counted = [x for x in (known, sure) if x is not None]
+    loss = weighted_mean(loss, math.prod(counted)) if counted else loss.mean(1)
     return _weighted_sum(loss, weights) / normaliser
 
 
@@ -33,12 +37,15 @@ def dice_loss(
     normaliser: float,
     *,
     known: Tensor | None = None,
+    sure: Tensor | None = None,
     weights: Tensor | None = None,
 ) -> Tensor:
     """1 - dice with 1 added on both sides of the fraction, summed over masks (N, P) and divided."""
     probs, targets = _where_known(known, logits.sigmoid(), targets)
-    overlap = 2 * (probs * targets).sum(-1) + 1
-    loss = 1 - overlap / (probs.sum(-1) + targets.sum(-1) + 1)
+    overlap, *sizes = (
+        x.sum(-1) if sure is None else (sure * x).sum(-1) for x in (probs * targets, probs, targets)
+    )
+    loss = 1 - (2 * overlap + 1) / (sizes[0] + sizes[1] + 1)
     return _weighted_sum(loss, weights) / normaliser
 
 

@@ -116,3 +116,22 @@ def read_targets(
     if all(known is None for _, known in found):
         return truth, None
     return truth, torch.cat([torch.ones_like(x) if k is None else k for x, k in found])
+
+
+def read_weights(targets: list[tuple[MaskTargets, Tensor]], points: Tensor) -> Tensor | None:
+    """How much the pixels of points count, see `read_targets`: (N, P) float32, None for 1."""
+    if all(target.weights is None for target, _ in targets):
+        return None
+    parts = points.split([len(chosen) for _, chosen in targets])
+    found = []
+    for (target, _), part in zip(targets, parts, strict=True):
+        weights = torch.ones_like(part[..., 0])
+        if target.weights is not None and len(part):
+            of_pixels, how = (
+                target.weights[None, None],
+                {"mode": "nearest", "padding_mode": "border"},
+            )
+            flat = point_sample(of_pixels, part.reshape(1, -1, 2), align_corners=False, **how)
+            weights = flat.reshape(part.shape[:2])
+        found.append(weights)
+    return torch.cat(found)

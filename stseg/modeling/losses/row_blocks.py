@@ -19,10 +19,10 @@ from torch.nn import functional as F
 BLOCK_BYTES = {"cpu": 2**22}
 BLOCK_BYTES_ELSEWHERE = 2**26
 
-BlockLoss = Callable[[Tensor, Tensor], Tensor]
+BlockLoss = Callable[..., Tensor]
 
 
-def sum_over_rows(logits: Tensor, target: Tensor, block_loss: BlockLoss) -> Tensor:
+def sum_over_rows(logits: Tensor, target: Tensor, block_loss: BlockLoss, *more: Tensor) -> Tensor:
     """Sum a loss over all label pixels, a block of rows at a time.
 
     Equal to `block_loss(F.interpolate(logits, (H, W), mode="bilinear"), target)`. The gradient is
@@ -32,37 +32,39 @@ def sum_over_rows(logits: Tensor, target: Tensor, block_loss: BlockLoss) -> Tens
         logits: (B, T, h, w), of any floating type; upsampled and compared in float32 at least.
         target: (B, H, W) labels.
         block_loss: logits (b, T, r, W) of some rows and their labels (b, r, W) to the sum of their
-            losses, a scalar. A pixel's loss depends on that pixel only.
+            losses, a scalar. A pixel's loss depends on that pixel only. Gets of `more` the same
+            rows behind the labels.
+        more: (B, H, W) each, whatever else is known of label pixels.
 
     Returns:
         Scalar.
     """
-    return _SumOverRows.apply(logits, target, block_loss)
+    return _SumOverRows.apply(logits, block_loss, target, *more)
 
 
 class _SumOverRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, logits: Tensor, target: Tensor, block_loss: BlockLoss) -> Tensor:
+    def forward(ctx, logits: Tensor, block_loss: BlockLoss, *of_pixels: Tensor) -> Tensor:
         differentiate = ctx.needs_input_grad[0]
         dtype = torch.promote_types(logits.dtype, torch.float32)
         grad = torch.zeros_like(logits, dtype=dtype) if differentiate else None
         sums = []
-        for images, rows, cells, upsample in _blocks(logits, target.shape[-2:], dtype):
+        for images, rows, cells, upsample in _blocks(logits, of_pixels[0].shape[-2:], dtype):
             part = logits[images, :, cells].detach().to(dtype).requires_grad_(differentiate)
             with torch.set_grad_enabled(differentiate):
-                loss = block_loss(upsample(part), target[images, rows])
+                loss = block_loss(upsample(part), *(x[images, rows] for x in of_pixels))
             sums.append(loss.detach())
             if differentiate:
                 grad[images, :, cells] += torch.autograd.grad(loss, part)[0]
         ctx.save_for_backward(grad)
-        ctx.dtype = logits.dtype
+        ctx.dtype, ctx.others = logits.dtype, (None,) * (1 + len(of_pixels))
         return torch.stack(sums).sum()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_output: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = ctx.saved_tensors
-        return (grad * grad_output).to(ctx.dtype), None, None
+        return (grad * grad_output).to(ctx.dtype), *ctx.others
 
 
 def _blocks(

@@ -11,10 +11,16 @@ from detectron2.utils import comm
 from torch import Tensor, nn
 
 from stseg.config import check
-from stseg.modeling.losses.class_loss import class_loss, known_shares
+from stseg.modeling.losses.class_loss import class_loss, known_shares, pair_weights
 from stseg.modeling.losses.criterion import eq_6_weights
 from stseg.modeling.losses.mask_losses import bce_loss, dice_loss
-from stseg.modeling.losses.mask_points import PointSampler, RandomPoints, read_at, read_targets
+from stseg.modeling.losses.mask_points import (
+    PointSampler,
+    RandomPoints,
+    read_at,
+    read_targets,
+    read_weights,
+)
 from stseg.modeling.losses.mask_targets import MaskTargets, check_targets
 from stseg.modeling.losses.matcher import HungarianMatcher, Match
 
@@ -40,7 +46,9 @@ class SetCriterion(nn.Module):
 
     Where a target says what is known of its image, the rest teaches nothing: masks are matched and
     compared at known points, and a query without a pair learns to choose no object with the share
-    of its mask that lies on known pixels (STSeg, section 2.3, for sets of masks).
+    of its mask that lies on known pixels (STSeg, section 2.3, for sets of masks). Where it says how
+    much each pixel counts, points have that weight, and all losses of a pair the mean in its mask;
+    matching does not ask for it.
     """
 
     def __init__(
@@ -146,14 +154,19 @@ class SetCriterion(nn.Module):
             chosen = [(t, m.targets) for t, m in zip(targets, matches, strict=True)]
             pairs = zip(prediction.mask_logits, matches, strict=True)
             logits = torch.cat([x[m.queries] for x, m in pairs])
-            losses |= self._mask_losses(logits, chosen, class_weights, normaliser)
+            weights = pair_weights(targets, matches)
+            if class_weights is not None:
+                labels = torch.cat([target.labels[which] for target, which in chosen])
+                of_class = class_weights[labels]
+                weights = of_class if weights is None else weights * of_class
+            losses |= self._mask_losses(logits, chosen, weights, normaliser)
         return {name: self.weights.get(name, 1.0) * x for name, x in losses.items()}, matches
 
     def _mask_losses(
         self,
         logits: Tensor,
         targets: list[tuple[MaskTargets, Tensor]],
-        class_weights: Tensor | None,
+        weights: Tensor | None,
         normaliser: float,
     ) -> dict[str, Tensor]:
         """Of the masks (N, h, w) of all pairs, and their targets as `read_targets` takes them."""
@@ -161,13 +174,9 @@ class SetCriterion(nn.Module):
             return dict.fromkeys(MASK_LOSSES, logits.float().sum())
         points = self.points.uncertain(logits.detach())
         truth, known = read_targets(targets, points)
-        weights = None
-        if class_weights is not None:
-            labels = torch.cat([target.labels[chosen] for target, chosen in targets])
-            weights = class_weights[labels]
-        found = read_at(logits, points)
+        found, sure = read_at(logits, points), read_weights(targets, points)
         losses = (
-            loss(found, truth, normaliser, known=known, weights=weights)
+            loss(found, truth, normaliser, known=known, sure=sure, weights=weights)
             for loss in (bce_loss, dice_loss)
         )
         return dict(zip(MASK_LOSSES, losses, strict=True))

@@ -178,7 +178,9 @@ class OpenVocabSegmentor(nn.Module):
         vocabulary = batch.vocabulary
         marks = self.seen_marks(vocabulary)
         outputs = self.logits(features.tensors, self.embed(vocabulary), marks)
-        return self.criterion(outputs, batch.labels, seen=vocabulary.seen)
+        weights = batch.sem_seg_weight  # which a criterion of others need not know
+        more = {} if weights is None else {"pixel_weights": weights}
+        return self.criterion(outputs, batch.labels, seen=vocabulary.seen, **more)
 
     def seen_marks(self, vocabulary: Vocabulary) -> Tensor | None:
         """(T,) bool for `logits`: the vocabulary's own marks, else by the weights' training names.
@@ -207,8 +209,9 @@ class OpenVocabSegmentor(nn.Module):
         Args:
             batched_inputs: one dict per image with "image": (3, H, W) RGB in [0, 255], uint8 or
                 float; "vocabulary": `Vocabulary`, one for the whole batch; in training also
-                "sem_seg": (H, W) int64 class ids, `IGNORE_LABEL` where unlabelled, or "caption":
-                a text, which may come without a vocabulary; in evaluation
+                "sem_seg": (H, W) int64 class ids, `IGNORE_LABEL` where unlabelled, and optionally
+                "sem_seg_weight", (H, W) in [0, 1], how much each label counts; or "caption": a
+                text, which may come without a vocabulary; in evaluation
                 optionally "height" and "width" of the wanted map. Sizes may be mixed.
 
         Returns:

@@ -21,11 +21,14 @@ class Batch:
             padded; None if there are no label maps.
         items: Detectron2's dicts as they came, for what only some systems know: masks, captions,
             candidate names.
+        sem_seg_weight: (B, H, W) float32 in [0, 1], how much each label counts, 1 where an image is
+            padded; None for 1 everywhere.
     """
 
     words: Vocabulary | None
     sem_seg: Tensor | None = None
     items: tuple[dict[str, Any], ...] = ()
+    sem_seg_weight: Tensor | None = None
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -66,10 +69,27 @@ class Batch:
             ValueError: if it has no common vocabulary.
         """
         has_words = not all("caption" in x and "vocabulary" not in x for x in batched_inputs)
-        words = common_vocabulary(batched_inputs) if has_words else None
-        labels = [x["sem_seg"].to(device) for x in batched_inputs if "sem_seg" in x]
-        target = pad_to_batch(labels, IGNORE_LABEL) if labels else None
-        return cls(words, target, tuple(batched_inputs))
+        labelled = [x for x in batched_inputs if "sem_seg" in x]
+        labels = [x["sem_seg"].to(device) for x in labelled]
+        return cls(
+            common_vocabulary(batched_inputs) if has_words else None,
+            pad_to_batch(labels, IGNORE_LABEL) if labels else None,
+            tuple(batched_inputs),
+            _weights_of(labelled, labels),
+        )
+
+
+def _weights_of(items: Sequence[dict[str, Any]], labels: Sequence[Tensor]) -> Tensor | None:
+    """`Batch.sem_seg_weight` of labelled items."""
+    if not any("sem_seg_weight" in item for item in items):
+        return None
+    weights = [
+        item["sem_seg_weight"].to(x.device, torch.float32)
+        if "sem_seg_weight" in item
+        else torch.ones_like(x, dtype=torch.float32)
+        for item, x in zip(items, labels, strict=True)
+    ]
+    return pad_to_batch(weights, 1.0)
 
 
 def images_of(batched_inputs: Sequence[dict[str, Any]], device: torch.device) -> list[Tensor]:

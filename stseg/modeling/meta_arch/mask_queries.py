@@ -3,6 +3,10 @@
 Shapes: B images, Q queries, T classes, h x w cells of the masks.
 """
 
+from collections.abc import Sequence
+
+from torch import Tensor
+
 from stseg.modeling.losses import MaskTargets, masks_of_labels
 from stseg.modeling.meta_arch.base import OpenVocabSegmentor
 from stseg.modeling.meta_arch.batch import Batch
@@ -60,4 +64,8 @@ class MaskQuerySegmentor(OpenVocabSegmentor):
             ignored: what unlabelled pixels are, the attribute's if None.
         """
         labels = pad_to_batch(list(batch.labels), IGNORE_LABEL, MULTIPLE)
-        return [masks_of_labels(x, ignored=ignored or self.ignored) for x in labels]
+        weights: Sequence[Tensor | None] = [None] * len(labels)
+        if batch.sem_seg_weight is not None:
+            weights = list(pad_to_batch(list(batch.sem_seg_weight), 1.0, MULTIPLE))
+        pairs = zip(labels, weights, strict=True)
+        return [masks_of_labels(x, w, ignored=ignored or self.ignored) for x, w in pairs]
