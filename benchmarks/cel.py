@@ -106,7 +106,7 @@ PAIRS = (
 )
 #: Rows on as many seeds as are asked for, others on three; minutes of one core that a run takes.
 MANY = tuple(STARTS)
-FEW_SEEDS, MINUTES = 3, {"stage1": 6, "stage2": 30, "evaluated": 1, "chosen": 3}
+FEW_SEEDS, MINUTES = 3, {"stage1": 6, "stage2": 20, "evaluated": 1, "chosen": 3}
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
