@@ -165,11 +165,22 @@ class Run:
         """
         path = self.folder / "chosen.json"
         if self.spec.chooser and not path.exists():
-            command = ["-m", self.spec.chooser, "--config-file", str(self.config)]
-            opts = [*self.settings(), "MODEL.WEIGHTS", self.weights]
-            opts += ["DATASETS.TEST", f"({self.plan.dataset!r},)"]
-            self._call([*command, "--json", str(path), *opts])
+            self.look(self.spec.chooser, path)
         return json.loads(path.read_text(encoding="utf-8"))["keys"] if self.spec.chooser else {}
+
+    def look(self, module: str, path: Path) -> None:
+        """Have a module look at the run's weights, with the flags of `benchmarks.seen_offset`.
+
+        Args:
+            module: called as a command.
+            path: of the JSON that it writes.
+
+        Raises:
+            RuntimeError: if the process fails.
+        """
+        command = ["-m", module, "--config-file", str(self.config), "--json", str(path)]
+        opts = [*self.settings(), "MODEL.WEIGHTS", self.weights]
+        self._call([*command, *opts, "DATASETS.TEST", f"({self.plan.dataset!r},)"])
 
     def verdict(self) -> str:
         """What the guard said in the end; "" for stage 1."""
