@@ -33,7 +33,7 @@ def test_every_entry_is_whole(entry):
     assert all(0 < figure < 100 for figure in entry.figures.values())
     assert bool(entry.figures) == bool(entry.figures_by)
     if entry.config:
-        assert entry.config_file().is_file() and entry.system in ("SED", "EBSeg", "STSeg")
+        assert entry.config_file().is_file() and entry.system in ("SED", "EBSeg", "PGSeg", "STSeg")
 
 
 @pytest.mark.parametrize("size", "BL")
