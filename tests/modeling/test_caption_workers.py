@@ -10,7 +10,9 @@ from detectron2.utils import comm
 from stseg.engine.arguments import parse_args
 from stseg.engine.processes import launch
 from stseg.modeling.losses import contrastive_loss, prototype_loss
+from stseg.modeling.meta_arch import PGSeg
 from stseg.modeling.text import CaptionFeatures, TextPrototypes
+from tests.helpers.tiny_model import tiny_pgseg_cfg
 
 #: Pairs of the two processes.
 SPLITS = ([3, 3], [2, 4], [0, 6])
@@ -57,6 +59,26 @@ def buffers(own):
     return found
 
 
+def whole_model(own):
+    """Losses of PGSeg on some of six pairs, gradients of all that learns, and buffers after it."""
+    torch.manual_seed(0)
+    model = PGSeg(tiny_pgseg_cfg(MODEL__PGSEG__DROP_PATH=0.0)).train()
+    encoder, forward = model.image_encoder, model.image_encoder.forward
+    noise = [
+        random(6, *shape, seed=seed).float()[own] for seed, shape in ((0, (8, 16)), (1, (4, 8)))
+    ]
+    encoder.forward = lambda images: forward(images, noise)
+    pixels = (64 * random(6, 3, 32, 32, seed=2) + 128).clamp(0, 255).float()[own]
+    captions = ["a cat", "the moon above a hill", "a red car", "sky", "two dogs", "rain"]
+    said = [captions[i] for i in torch.arange(6)[own]]
+    losses = model([{"image": x, "caption": text} for x, text in zip(pixels, said, strict=True)])
+    sum(losses.values()).backward()
+    learnt = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    buffers = {name: x for name, x in model.named_buffers() if x.is_floating_point()}
+    told = {name: x.detach() for name, x in losses.items()}
+    return {"losses": told, "gradients": learnt, "buffers": buffers}
+
+
 def _in_a_process(args):
     rank, found = comm.get_rank(), {}
     for split in SPLITS:
@@ -68,6 +90,12 @@ def _in_a_process(args):
                 x /= comm.get_world_size()
             found[f"{work.__name__} {split}"] = mine
     found["buffers"] = comm.all_gather(buffers(torch.arange(6).split([2, 4])[rank]))
+    mine = whole_model(torch.arange(6).split([2, 4])[rank])
+    for kind in ("losses", "gradients"):  # as DDP does
+        for x in mine[kind].values():
+            dist.all_reduce(x)
+            x /= comm.get_world_size()
+    found["whole model"] = mine
     if comm.is_main_process():
         torch.save(found, args.opts[1])
 
@@ -94,3 +122,16 @@ def test_groups_and_prototypes_are_a_mean_over_all_processes(found, split):
 def test_text_buffers_follow_the_captions_of_all_processes(found):
     for of_process in found["buffers"]:
         torch.testing.assert_close(of_process, buffers(slice(None)), atol=1e-6, rtol=0)
+
+
+def test_pgseg_learns_in_two_processes_as_in_one(found):
+    """Gradients reach 100 here, and are float32."""
+    whole, mine = whole_model(slice(None)), found["whole model"]
+    for kind, tolerance in (("losses", 2e-5), ("gradients", 5e-3), ("buffers", 1e-6)):
+        assert whole[kind].keys() == mine[kind].keys()
+        for name, x in whole[kind].items():
+            torch.testing.assert_close(
+                mine[kind][name], x, atol=tolerance, rtol=1e-3, msg=f"{kind} {name}"
+            )
+    assert whole["losses"]["loss_contrastive"] > 0.5
+    assert max(x.abs().max() for x in whole["gradients"].values()) > 50
