@@ -84,7 +84,7 @@ def test_what_a_list_joins_wrongly_is_not_matched(source, target):
     i = COCO.names.index(source)
     for stem in STYLES:
         whole = build_vocabulary(stem)
-        for style in (whole, build_vocabulary(STYLES[stem]["synonyms"])):
+        for style in (whole, build_vocabulary(STYLES[stem].get("synonyms", stem))):
             if target in whole.names:
                 k = whole.names.index(target)
                 known = known_of(COCO, style)[k]

@@ -1,12 +1,16 @@
 """PGSeg as a whole: recorded arrays, what it learns from, how a class without words wins."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+import stseg
 from stseg.checkpoint import Checkpointer
+from stseg.config import setup_cfg
 from stseg.data import build_vocabulary
+from stseg.modeling import build_model
 from stseg.modeling.layers import Projector
 from stseg.modeling.meta_arch import PGSeg
 from stseg.modeling.meta_arch.rest_thresholds import PUBLISHED, published_threshold
@@ -24,6 +28,8 @@ from tests.helpers.pgseg_image import our_name as our_image_name
 from tests.helpers.pgseg_text import our_text_name, text_state
 from tests.helpers.tiny_model import tiny_pgseg_cfg
 
+SHIPPED = Path(stseg.__file__).parents[1] / "configs"
+CONFIGS = [path for k in ("pgseg/*", "mini/*_pgseg") for path in sorted(SHIPPED.glob(f"{k}.yaml"))]
 WORDS = Vocabulary.parse("sky; tree, bush; cat; road; moon; car; hill")
 
 
@@ -254,6 +260,21 @@ def test_the_key_of_the_threshold_comes_before_those_published():
 
 
 # --- files ---
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_config_builds_and_runs(path):
+    torch.manual_seed(0)
+    model = build_model(setup_cfg(str(path), ["MODEL.DEVICE", "cpu"]))
+    assert isinstance(model, PGSeg)
+    side = model.image_size[0]
+    losses = model.train()(pairs("a cat", "a dog", size=(side, side)))
+    assert len(losses) == 4 and all(loss.isfinite() for loss in losses.values())
+    (item,) = pairs("", size=(side, side + 24))
+    with torch.no_grad():
+        (answer,) = model.eval()([item])
+    assert answer["sem_seg"].shape == (len(WORDS), side, side + 24)
+    assert (answer["sem_seg"] >= 0).all() and answer["sem_seg"].amax(0).min() > 0
 
 
 def test_files_with_another_text_level_are_loaded_without_it(tmp_path, caplog):

@@ -209,7 +209,7 @@ def test_half_precision_is_matched_and_compared_in_float32(form):
 
 def test_what_cannot_be_compared_is_named():
     groups, prototypes = sets()
-    with pytest.raises(ValueError, match="form: expected one of intended, released, got 'both'"):
+    with pytest.raises(ValueError, match="FORM: expected one of intended, released, got 'both'"):
         prototype_loss(groups, prototypes, START, "both")
     with pytest.raises(ValueError, match=r"as groups \(3, 5, 4\), got \(3, 4, 4\)"):
         prototype_loss(groups, prototypes[:, :4], START)

@@ -153,5 +153,5 @@ def test_autocast_changes_nothing(form):
 
 
 def test_another_form_is_refused():
-    with pytest.raises(ValueError, match="form: expected one of intended, released, got 'other'"):
+    with pytest.raises(ValueError, match="FORM: expected one of intended, released, got 'other'"):
         prototypes("other")

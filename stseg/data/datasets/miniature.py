@@ -11,12 +11,13 @@ split has images and all names, no labels; so has small_world_train_images of th
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stseg.data.datasets.layouts import data_root
 from stseg.data.datasets.listing import list_pairs
-from stseg.data.readers.caption_files import TablePairs
-from stseg.data.readers.pair_index import PairIndex
+
+if TYPE_CHECKING:
+    from stseg.data.readers.pair_index import PairIndex
 
 SPLITS = ("train", "dev", "val", "target_train", "target_dev", "target_val")
 UNLABELLED_SPLIT = "target_train"
@@ -60,6 +61,10 @@ def load_small_captions() -> PairIndex:
     Raises:
         FileNotFoundError: if it was not rendered; names the command that does it.
     """
+    # Only here: --help and the rendering of scenes go without torch.
+    from stseg.data.readers.caption_files import TablePairs
+    from stseg.data.readers.pair_index import PairIndex
+
     root = small_world_root()
     path = root / "captions_train.jsonl"
     if not path.is_file():

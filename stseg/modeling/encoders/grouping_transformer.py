@@ -112,10 +112,10 @@ class GroupingTransformer(nn.Module):
                 training; drawn where not given, not used in evaluation.
 
         Returns:
-            "groups": (B, S, D) of the last stage, normed; for every stage i "soft_<i>":
-            (B, S_i, tokens of the stage) float32, shares that sum to 1 over groups; "centres_<i>":
-            (B, S_i, D); where there are any "prototypes_<i>": (B, S_i, D) float32, unit length,
-            without gradient.
+            "groups": (B, S, D) of the last stage, normed; with the number i of every stage behind,
+            from 0, "soft_": (B, S_i, tokens of the stage) float32, shares that sum to 1 over
+            groups; "centres_": (B, S_i, D); where there are any "prototypes_": (B, S_i, D)
+            float32, unit length, without gradient.
 
         Raises:
             ValueError: for a side that is no multiple of the patch.

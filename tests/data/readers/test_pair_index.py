@@ -80,7 +80,10 @@ def test_entries_of_a_config_are_lists_or_mappings(tmp_path, data_cfg):
         (["a", "{0}/nowhere"], "Data set a: expected the folder of images or shards, .*nowhere"),
         (["a", "{0}/*.tar"], r"Data set a: expected tar shards, got none at .*\*\.tar"),
         (["a", "{0}/no.csv"], r"Data set a: expected the table of captions .*no\.csv"),
-        ({"name": "a", "path": "{0}/empty", "images": "x"}, "a CSV or TSV for images, got .*empty"),
+        (
+            {"name": "a", "path": "{0}/empty", "images": "x"},
+            "a CSV, TSV or JSONL for images, got .*empty",
+        ),
     ],
 )
 def test_an_entry_that_cannot_be_is_named_with_its_place(tmp_path, data_cfg, entry, message):
