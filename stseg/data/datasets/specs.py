@@ -8,6 +8,7 @@ SAN, EBSeg and FC-CLIP are looked for. Class lists lie in `vocab/*.json`.
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 from stseg.data.datasets import peers
 from stseg.data.datasets.class_lists import (
@@ -144,7 +145,7 @@ def _with_rest(name: str, full: DatasetSpec, vocab: str, label_ids: tuple[int, .
         label_ids: class of every id in the files, those without a class included if they are in it.
     """
     ignored = tuple(i for i in full.ignore_labels if i >= len(label_ids)) or _NO_ID
-    changes = {"label_ids": label_ids, "ignore_labels": ignored}
+    changes: dict[str, Any] = {"label_ids": label_ids, "ignore_labels": ignored}
     others = tuple(_layout(layout, **changes) for layout in full.others)
     return replace(full, name=name, vocab=vocab, others=others, **changes)
 
