@@ -15,21 +15,17 @@ Finished runs are kept and an interrupted one resumes; what is left to do is tol
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from benchmarks.ablation import prepare_data, run_all, tabulate, without_nan
-from benchmarks.ablation_runs import ROOT, Plan, Row, Run
-from benchmarks.run_flags import add_jobs, check_counts, threads_of
-from stseg.utils import write_atomically
+from benchmarks.ablation import tabulate
+from benchmarks.ablation_runs import Plan, Row, Run
+from benchmarks.run_flags import check_counts
+from benchmarks.small_world_runs import add_run_flags, carry_out, plan_of, write_table
 
 CONFIG, ADAPTED = "small_world_cel.yaml", "adapt_small_world_cel.yaml"
 LOSSES = {"presence": "presence", "absent": "absent-class push-off",
           "rank_list": "list-wise ranking", "rank_pairs": "pair-wise ranking"}  # fmt: skip
-#: Pictures by split.
-SCENES = {"train": 2000, "dev": 200, "val": 400}
 #: On by default.
 DEFAULTS = ("presence", "absent")
 
@@ -118,13 +114,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="ROW")
     add("--seeds", type=int, default=6, help="of the rows that are compared most, from 0"
         " (default: %(default)s)")  # fmt: skip
-    add("--iters", type=int, help="of a run (default: the config's)")
     add("--round-iters", type=int, help="of a round of self-training (default: the config's)")
-    add("--dev", action="store_true", help="figures of the split that settings are chosen by")
-    add("--data", type=Path, metavar="DIR", help="data root with small_world, made if it is not"
-        " there (default: OUT/datasets)")  # fmt: skip
-    add("--out", type=Path, default=ROOT / "output" / "cel", metavar="DIR")
-    add_jobs(parser)
+    add_run_flags(parser, "cel")
     args = parser.parse_args(argv)
     check_counts(parser, args, ("seeds", "iters", "round_iters", "jobs"))
     return args
@@ -132,16 +123,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def build_plan(args: argparse.Namespace) -> Plan:
     """Settings of all runs from the flags."""
-    data = args.data or args.out / "datasets"
-    return Plan(
-        out=args.out.resolve(),
-        data=data.expanduser().resolve(),
-        dataset=f"small_world_{'dev' if args.dev else 'val'}_sem_seg",
-        threads=threads_of(args.jobs),
-        stage1=("SOLVER.MAX_ITER", str(args.iters)) if args.iters else (),
-        stage2=("SELF_TRAINING.ROUND_ITERS", str(args.round_iters)) if args.round_iters else (),
-        rows=ROWS,
-    )
+    iters = args.round_iters
+    stage2 = ("SELF_TRAINING.ROUND_ITERS", str(iters)) if iters else ()
+    return plan_of(args, ROWS, stage2)
 
 
 def minutes(run: Run) -> int:
@@ -167,17 +151,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     left = sum(map(minutes, runs))
     print(f"{len(runs)} runs, about {left} minutes of one core to do.", flush=True)
-    try:
-        for run in runs:
-            run.claim()
-        prepare_data(plan.data, SCENES)
-        run_all(runs, args.jobs)
-    except (FileNotFoundError, KeyError, ValueError, RuntimeError) as error:
-        sys.exit(f"cel: {error.args[0]}")
+    carry_out("cel", runs, plan, args.jobs)
     content, table = tabulate(runs, plan, "benchmarks.cel", PAIRS)
     content["chosen"] = {run.title: run.chosen() for run in runs if run.spec.chooser}
-    path = plan.out / f"table_{'dev' if args.dev else 'val'}.json"
-    write_atomically(path, (json.dumps(without_nan(content), indent=1) + "\n").encode())
+    path = write_table(plan, args.dev, content)
     print(table)
     for title, keys in content["chosen"].items():
         print(f"{title}: {', '.join(f'{key} {value:g}' for key, value in keys.items())}")

@@ -16,19 +16,15 @@ import json
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from benchmarks.ablation import prepare_data, run_all, without_nan
-from benchmarks.ablation_runs import ROOT, Plan, Row, Run
+from benchmarks.ablation_runs import Plan, Row, Run
 from benchmarks.ablation_table import interval, spread
 from benchmarks.report_file import markdown_table
-from benchmarks.run_flags import add_jobs, check_counts, threads_of
-from stseg.utils import write_atomically
+from benchmarks.run_flags import check_counts
+from benchmarks.small_world_runs import add_run_flags, carry_out, plan_of, write_table
 
 CONFIG = "small_world_pgseg.yaml"
-#: Pictures by split.
-SCENES = {"train": 2000, "dev": 200, "val": 400}
 ROWS = {
     "pgseg": Row("PGSeg", CONFIG),
     "plain": Row("without prototypes", CONFIG, opts=("MODEL.PGSEG.PROTOTYPES.ENABLED", "False")),
@@ -43,30 +39,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add = parser.add_argument
-    add("--seeds", type=int, default=3, help="how many, from 0 (default: %(default)s)")
-    add("--iters", type=int, help="of a run (default: the config's)")
-    add("--dev", action="store_true", help="figures of the split that settings are chosen by")
-    add("--data", type=Path, metavar="DIR", help="data root with small_world, made if it is not"
-        " there (default: OUT/datasets)")  # fmt: skip
-    add("--out", type=Path, default=ROOT / "output" / "pgseg_mini", metavar="DIR")
-    add_jobs(parser)
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="how many, from 0 (default: %(default)s)"
+    )
+    add_run_flags(parser, "pgseg_mini")
     args = parser.parse_args(argv)
     check_counts(parser, args, ("seeds", "iters", "jobs"))
     return args
-
-
-def build_plan(args: argparse.Namespace) -> Plan:
-    """Settings of all runs from the flags."""
-    data = args.data or args.out / "datasets"
-    return Plan(
-        out=args.out.resolve(),
-        data=data.expanduser().resolve(),
-        dataset=f"small_world_{'dev' if args.dev else 'val'}_sem_seg",
-        threads=threads_of(args.jobs),
-        stage1=("SOLVER.MAX_ITER", str(args.iters)) if args.iters else (),
-        rows=ROWS,
-    )
 
 
 def by_kind(ious: Mapping[str, float]) -> dict[str, float]:
@@ -142,21 +121,17 @@ def markdown(content: Mapping[str, Any]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Prepare, run, print and write the table."""
     args = parse_args(argv)
-    plan = build_plan(args)
+    plan = plan_of(args, ROWS)
     runs = [Run(plan, row, seed) for row in ROWS for seed in range(args.seeds)]
     left = MINUTES * sum(not run.is_done for run in runs)
     print(f"{len(runs)} runs, about {left} minutes of one core to do.", flush=True)
+    carry_out("pgseg", runs, plan, args.jobs)
     try:
-        for run in runs:
-            run.claim()
-        prepare_data(plan.data, SCENES)
-        run_all(runs, args.jobs)
         content = gather(plan, args.seeds)
-    except (FileNotFoundError, KeyError, ValueError, RuntimeError) as error:
+    except (FileNotFoundError, ValueError, RuntimeError) as error:
         sys.exit(f"pgseg: {error.args[0]}")
     content = {"command": ["python", "-m", "benchmarks.pgseg", *sys.argv[1:]], **content}
-    path = plan.out / f"table_{'dev' if args.dev else 'val'}.json"
-    write_atomically(path, (json.dumps(without_nan(content), indent=1) + "\n").encode())
+    path = write_table(plan, args.dev, content)
     print(markdown(content))
     print(f"written to {path}")
     return 0

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import ablation_runs, cel
+from benchmarks import ablation_runs, cel, small_world_runs
 from stseg.config import setup_cfg
 from stseg.data import dataset_vocabulary
 
@@ -105,8 +105,8 @@ def done(monkeypatch):
         for run in runs:
             found.setdefault(run.row, []).append((run.seed, run.plan.dataset))
 
-    monkeypatch.setattr(cel, "run_all", run_all)
-    monkeypatch.setattr(cel, "prepare_data", lambda root, scenes: None)
+    monkeypatch.setattr(small_world_runs, "run_all", run_all)
+    monkeypatch.setattr(small_world_runs, "prepare_data", lambda root, scenes: None)
     monkeypatch.setattr(cel, "tabulate", lambda runs, plan, name, pairs: ({"name": name}, "table"))
     keys = {"MODEL.CEL.SEEN_OFFSET": 0.04}
     monkeypatch.setattr(ablation_runs.Run, "chosen", lambda run: keys)

@@ -8,6 +8,7 @@ import torch
 
 from benchmarks import pgseg
 from benchmarks.colour_regions import colour_regions, named_regions
+from benchmarks.small_world_runs import plan_of
 from stseg.modeling.meta_arch import PGSeg
 from stseg.small_world.names import CLASS_NAMES, THING_NAMES
 from stseg.structures import Vocabulary
@@ -59,7 +60,7 @@ def test_classes_that_do_not_occur_do_not_count():
 
 
 def test_differences_are_of_runs_of_one_seed(monkeypatch, tmp_path):
-    plan = pgseg.build_plan(pgseg.parse_args(["--out", str(tmp_path), "--seeds", "3"]))
+    plan = plan_of(pgseg.parse_args(["--out", str(tmp_path), "--seeds", "3"]), pgseg.ROWS)
     levels = {"pgseg": (30.0, 20.0), "plain": (25.0, 21.0)}
 
     def figures(run):
