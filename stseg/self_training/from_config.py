@@ -37,14 +37,26 @@ from stseg.structures import Vocabulary
 from stseg.utils import phase, registered
 
 
+def _check_learner(model: nn.Module) -> None:
+    """Before an hour of labelling; systems of others need not say."""
+    if not getattr(model, "learns_from_labels", True):
+        raise ValueError(
+            "SELF_TRAINING.ENABLED: expected a MODEL.META_ARCHITECTURE that learns from labels, "
+            f"got {type(model).__name__}, which learns from captions. Train it on captions of the "
+            "target's images, or adapt another system."
+        )
+
+
 def build_self_training(cfg: CfgNode, model: nn.Module, average: Any = None) -> SamPseudoLabelHook:
     """The rounds of a run; the arguments are explained at the hook.
 
     Raises:
-        ValueError, FileNotFoundError: see `load_target`; and for MODEL.LOSS.IGNORED "negative", and
-            TEMPLATES.TOP with a model that has no such choice.
+        ValueError, FileNotFoundError: see `load_target`; and for MODEL.LOSS.IGNORED "negative", for
+            TEMPLATES.TOP with a model that has no such choice, and for one that labels teach
+            nothing.
     """
     check_ignored(cfg)
+    _check_learner(model)
     st, folder = cfg.SELF_TRAINING, Path(cfg.OUTPUT_DIR) / "self_training"
     check_top(st.TEMPLATES.TOP, model)
     target = load_target(cfg)

@@ -16,6 +16,7 @@ from stseg.modeling.meta_arch import PGSeg
 from stseg.modeling.meta_arch.rest_thresholds import PUBLISHED, published_threshold
 from stseg.modeling.scores import LabelMap, probabilities
 from stseg.modeling.text import CaptionTextEncoder, ClassEmbeddings, TextPrototypes
+from stseg.self_training import build_self_training
 from stseg.structures import Vocabulary
 from tests.helpers.pgseg_image import (
     assert_close,
@@ -235,6 +236,12 @@ def test_whatever_asks_for_a_gradient_gets_one(form, weights):
     sum(model(pairs("a cat", "a dog", "the moon")).values()).backward()
     silent = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert not silent
+
+
+def test_rounds_of_pseudo_labels_are_refused_before_any_is_made():
+    model = tiny()
+    with pytest.raises(ValueError, match=r"SELF_TRAINING.ENABLED: expected .*got PGSeg, which"):
+        build_self_training(tiny_pgseg_cfg(MODEL__LOSS__IGNORED="masked"), model)
 
 
 # --- the class without words ---

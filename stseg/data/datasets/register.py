@@ -43,6 +43,10 @@ from stseg.utils import did_you_mean
 logger = logging.getLogger(__name__)
 
 
+#: Images with captions that GroupViT and PGSeg were trained on: folder of shards below the root.
+WEB_PAIRS = {"cc3m_pairs": "cc3m", "cc12m_pairs": "cc12m", "redcaps12m_pairs": "redcaps12m"}
+
+
 class BenchmarkMetadata(Metadata):
     """Metadata of a benchmark; what its files mean holds for the layout that is there now."""
 
@@ -130,8 +134,7 @@ def _existing(spec: DatasetSpec, path: str) -> Path:
     found = data_root() / path
     if found.exists():
         return found
-    value = os.environ.get(ROOT_VARIABLE)
-    setting = f"is {value!r}" if value else f"is not set, so {data_root().resolve()} is used"
+    setting = _root_setting()
     cure = f" and run `stseg data prepare {spec.prepared_by}`" if spec.prepared_by else ""
     peers = ", ".join(layout.label_dir or layout.image_dir for layout in spec.others)
     also = f" or in the peers' {peers}" if peers else ""
@@ -139,6 +142,12 @@ def _existing(spec: DatasetSpec, path: str) -> Path:
         f"Data set {spec.name}: expected {found}, got nothing there{also}. {ROOT_VARIABLE} "
         f"{setting}. Point it at your data{cure}; see datasets/README.md."
     )
+
+
+def _root_setting() -> str:
+    """What the variable says, for messages."""
+    value = os.environ.get(ROOT_VARIABLE)
+    return f"is {value!r}" if value else f"is not set, so {data_root().resolve()} is used"
 
 
 def register_benchmarks() -> None:
@@ -179,6 +188,33 @@ def register_small_world() -> None:
     if SMALL_CAPTIONS not in DatasetCatalog:
         folder = small_world_root()
         register_captions(SMALL_CAPTIONS, load_small_captions, str(folder / "images" / "train"))
+
+
+def register_web_pairs() -> None:
+    """Register images with captions from the web; shards are looked for when a set is asked for."""
+    for name, folder in WEB_PAIRS.items():
+        if name not in DatasetCatalog:
+            register_captions(name, partial(load_web_pairs, name), str(data_root() / folder))
+
+
+def load_web_pairs(name: str) -> Any:
+    """The `PairIndex` of a set below the present data root.
+
+    Raises:
+        FileNotFoundError: if there is no shard; names the folder, the root and the cure.
+    """
+    from stseg.data.readers.pair_index import PairIndex
+    from stseg.data.readers.tar_shards import ShardPairs  # takes torch
+
+    folder = data_root() / WEB_PAIRS[name]
+    shards = sorted(map(str, folder.glob("*.tar")))
+    if not shards:
+        raise FileNotFoundError(
+            f"Data set {name}: expected tar shards in {folder}, got none. {ROOT_VARIABLE} "
+            f"{_root_setting()}. Make them with img2dataset, see datasets/README.md, or name a "
+            "folder of your own in DATASETS.PAIRS."
+        )
+    return PairIndex([ShardPairs.of(shards, name)])
 
 
 def register_with_metadata(
@@ -331,3 +367,4 @@ def dataset_label_reader(name: str) -> Callable[[str], np.ndarray]:
 
 register_benchmarks()
 register_small_world()
+register_web_pairs()

@@ -63,9 +63,9 @@ def match_prototypes(groups: Tensor, prototypes: Tensor, *, maximise: bool) -> T
         FloatingPointError: if a cosine is not finite.
     """
     found = []
-    for i, costs in enumerate(_cosines(groups, prototypes)):
+    for i, costs in enumerate(_cosines(groups, prototypes).cpu()):  # once for a thousand images
         check_costs({"cosine": costs}, f"image {i} of the batch")
-        _, columns = linear_sum_assignment(costs.cpu().numpy(), maximize=maximise)
+        _, columns = linear_sum_assignment(costs.numpy(), maximize=maximise)
         found.append(torch.from_numpy(columns))
     return torch.stack(found).to(groups.device)
 

@@ -57,6 +57,8 @@ class OpenVocabSegmentor(nn.Module):
     #: Parts that only losses use, as prefixes: a checkpoint may lack one, or have another in its
     #: place, which is left out then.
     training_parts: tuple[str, ...] = ()
+    #: Whether label maps teach it anything; pseudo-labels are made for such systems alone.
+    learns_from_labels = True
     #: Whether `logits` treats classes that had labels in training otherwise, and so asks for marks.
     asks_seen = False
     #: Names of the classes that weights had labels for which do not say so.

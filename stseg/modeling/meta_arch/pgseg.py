@@ -37,6 +37,7 @@ from stseg.structures import Vocabulary
 class PGSeg(OpenVocabSegmentor):
     """Grouping transformer + text tower that trains; contrastive and prototype losses."""
 
+    learns_from_labels = False
     training_parts = ("text_prototypes.",)
     undecayed = ("log_scale", "prototype_log_scale")
 

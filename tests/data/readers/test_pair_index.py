@@ -122,3 +122,12 @@ def test_an_index_is_joined_cut_and_sent_to_other_processes(tmp_path):
     assert len(index[:100]) == 11 and index[4:].place(0) == f"{tmp_path}/shards/00001.tar"
     with pytest.raises(IndexError):
         index[:7][7]
+
+
+def test_sets_of_the_web_lie_below_the_data_root(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"expected tar shards in .*/cc3m, got none.*is '"):
+        DatasetCatalog.get("cc3m_pairs")
+    write_shards(tmp_path / "cc3m", sizes=(2, 3))
+    assert len(DatasetCatalog.get("cc3m_pairs")) == 5
+    assert has_captions("cc3m_pairs") and has_captions("redcaps12m_pairs")
