@@ -17,6 +17,8 @@ RULES = {
     "MODEL.CEL.BIAS": Rule("a cosine in [-1, 1]", lambda value: -1 <= value <= 1),
     "MODEL.CEL.SOFTNESS": POSITIVE,
     "MODEL.CEL.SEEN_OFFSET": NOT_NEGATIVE,
+    "MODEL.CEL.POOLED.SEEN": SHARE,
+    "MODEL.CEL.POOLED.OTHERS": SHARE,
     "MODEL.CEL.ABSENT": one_of(("auto", "all", "seen", "none")),
     "MODEL.CEL.BACKGROUND.WEIGHT": POSITIVE,
     "MODEL.CEL.LOSSES.MATCHED_WEIGHT": NOT_NEGATIVE,
@@ -46,6 +48,12 @@ def add_cel_config(cfg: CfgNode) -> None:
     cfg.MODEL.CEL.SOFTNESS = 0.05
     # Calibration: taken off cosines of classes that had labels in training, in evaluation.
     cfg.MODEL.CEL.SEEN_OFFSET = 0.0
+    # Frozen CLIP's cells in a proposal's mask name it, too, in evaluation: weights in [0, 1] in a
+    # geometric mean, of classes that had labels in training and of OTHERS (FC-CLIP, NeurIPS 2023:
+    # 0.4 and 0.8); 0 and 0 leave it out.
+    cfg.MODEL.CEL.POOLED = CN()
+    cfg.MODEL.CEL.POOLED.SEEN = 0.4
+    cfg.MODEL.CEL.POOLED.OTHERS = 0.8
     # Which classes without a label in a training image are nowhere in it: "all", "seen" (those of
     # the marks of the vocabulary: others may be unlabelled), "none", or "auto": with
     # MODEL.LOSS.IGNORED "masked" none, as labels are not whole then, else all.

@@ -17,6 +17,7 @@ WORDS = Vocabulary.parse("sky; tree, bush; cat; road")
 SHIPPED = Path(stseg.__file__).parents[1] / "configs"
 CONFIGS = [path for k in ("cel/*", "mini/*_cel") for path in sorted(SHIPPED.glob(f"{k}.yaml"))]
 WITH_BACKGROUND = {"MODEL__CEL__BACKGROUND__ENABLED": True}
+ALONE = {"MODEL__CEL__POOLED__SEEN": 0.0, "MODEL__CEL__POOLED__OTHERS": 0.0}
 
 
 def build(**changes):
@@ -47,7 +48,7 @@ def encoded(model):
 
 
 def test_shares_are_a_softmax_of_cosines_times_what_speaks_for_the_proposal():
-    model = build()
+    model = build(**ALONE)
     tensors, embeddings = encoded(model), model.embed(WORDS)
     with torch.no_grad():
         masks, shares = model.logits(tensors, embeddings)
@@ -78,7 +79,7 @@ def test_there_is_a_column_for_each_class_and_no_other():
 
 
 def test_with_a_background_its_column_is_dropped_and_nothing_else_speaks_for_a_proposal():
-    model = build(**WITH_BACKGROUND)
+    model = build(**ALONE, **WITH_BACKGROUND)
     tensors, embeddings = encoded(model), model.embed(WORDS)
     with torch.no_grad():
         cosines = model.scoring.cosines(tensors["class_embeds"], embeddings)
@@ -88,6 +89,7 @@ def test_with_a_background_its_column_is_dropped_and_nothing_else_speaks_for_a_p
 
 @pytest.mark.parametrize("changes", [{}, WITH_BACKGROUND], ids=["plain", "background"])
 def test_an_offset_comes_off_seen_classes_alone_and_in_evaluation_alone(changes):
+    changes = {**ALONE, **changes}
     plain, off = build(**changes), build(MODEL__CEL__SEEN_OFFSET=0.05, **changes)
     tensors, embeddings = encoded(plain), plain.embed(WORDS)
     seen = torch.tensor([True, True, False, False])
@@ -105,6 +107,40 @@ def test_an_offset_comes_off_seen_classes_alone_and_in_evaluation_alone(changes)
     one = plain.train()(batch)
     torch.manual_seed(0)
     assert one == off.train()(batch)
+
+
+@pytest.mark.parametrize("changes", [{}, WITH_BACKGROUND], ids=["plain", "background"])
+def test_frozen_clip_has_a_say_that_depends_on_whether_labels_taught_the_class(changes):
+    own, both = build(**ALONE, **changes), build(**changes)
+    tensors, embeddings = encoded(both), both.embed(WORDS)
+    seen = torch.tensor([True, False, True, False])
+    with torch.no_grad():
+        alone = own.logits(tensors | {}, embeddings, seen)[1]
+        mixed = both.logits(tensors, embeddings, seen)[1]
+        dense = both.image_encoder(item()["image"][None].float())["dense"][0]
+    dense = (dense / dense.norm(dim=0)).double()
+    inside = torch.nn.functional.interpolate(
+        tensors["mask_logits"], dense.shape[-2:], mode="bilinear"
+    )[0]
+    names = torch.nn.functional.normalize(embeddings.embeds.double().mean(1), dim=-1)
+    for query, mask in enumerate(inside > 0):
+        mean = dense[:, mask].mean(1) if mask.any() else torch.zeros(len(dense)).double()
+        cosines = names @ mean
+        cosines = torch.stack([cosines[0], cosines[1:3].max(), cosines[3], cosines[4]])
+        clip = (cosines / 0.01).softmax(0).numpy()
+        weight = np.array([0.4, 0.8, 0.4, 0.8])
+        shares = alone[0, query].double().numpy()
+        wanted = (shares / shares.sum()) ** (1 - weight) * clip**weight
+        wanted *= shares.sum() / wanted.sum()
+        np.testing.assert_allclose(mixed[0, query].numpy(), wanted, rtol=2e-3, atol=1e-6)
+    assert not torch.allclose(alone, mixed)
+
+
+def test_frozen_clip_is_not_asked_where_it_has_no_say_nor_in_training():
+    image = [item()["image"].float()]
+    assert "pooled_embeds" not in encoded(build(**ALONE))
+    assert "pooled_embeds" in encoded(build())
+    assert "pooled_embeds" not in build().train().encode(image).tensors
 
 
 def test_other_order_of_classes_is_another_order_of_shares():

@@ -2,7 +2,9 @@
 
 A trained "no object" vector takes what has no labels in training, unseen classes among it. Here a
 proposal is junk if it resembles no class that is asked for, or is unsure of its own mask. The
-baseline, which has that vector, is a flag away.
+baseline, which has that vector, is a flag away. What a proposal shows is said by its own vector,
+which labels have taught, and by frozen CLIP's cells in its mask, which know other classes as well:
+a weighted geometric mean (FC-CLIP, NeurIPS 2023, section 3.3).
 
 Shapes: B images, Q proposals, T classes, S names, E channels of class vectors, h x w cells.
 """
@@ -32,6 +34,7 @@ class ProposalScoring(nn.Module):
         softness: float = 0.05,
         seen_offset: float = 0.0,
         background: bool = False,
+        pooled: tuple[float, float] = (0.0, 0.0),
     ):
         """Build the module.
 
@@ -42,6 +45,8 @@ class ProposalScoring(nn.Module):
             softness: see the attribute, above 0.
             seen_offset: taken off cosines of classes that had labels in training, in evaluation.
             background: the baseline: a learnt vector beside the names, "no object".
+            pooled: weights in [0, 1] of what frozen CLIP says, in evaluation: of a class that had
+                labels in training, and of another.
 
         Raises:
             ValueError: if a value is out of its range.
@@ -51,6 +56,11 @@ class ProposalScoring(nn.Module):
         self.softness = check("MODEL.CEL.SOFTNESS", softness)
         self.seen_offset = check("MODEL.CEL.SEEN_OFFSET", seen_offset)
         self.background = ClassifierWithRest(dim) if background else None
+        seen_share, other_share = pooled
+        self.pooled_shares = (
+            check("MODEL.CEL.POOLED.SEEN", seen_share),
+            check("MODEL.CEL.POOLED.OTHERS", other_share),
+        )
         self.bias = nn.Parameter(torch.tensor(float(bias)))
 
     def cosines(self, embeds: Tensor, embeddings: ClassEmbeddings) -> Tensor:
@@ -72,26 +82,53 @@ class ProposalScoring(nn.Module):
             classes = embeddings.of_best_names(names[..., :-1])
             return torch.cat([classes, names[..., -1:]], dim=-1)
 
-    def shares(self, cosines: Tensor, mask_logits: Tensor, seen: Tensor | None) -> Tensor:
+    def pooled_cosines(self, pooled: Tensor, embeddings: ClassEmbeddings) -> Tensor:
+        """Of frozen CLIP's cells in each mask with classes.
+
+        Args:
+            pooled: (B, Q, E), means of unit vectors, as short as the cells are unlike.
+            embeddings: of T classes.
+
+        Returns:
+            (B, Q, T) float32 in [-1, 1].
+        """
+        with torch.autocast(pooled.device.type, enabled=False):
+            names = pooled.float() @ embeddings.mean_over_templates().float().T
+            return embeddings.of_best_names(names)
+
+    def shares(
+        self,
+        cosines: Tensor,
+        mask_logits: Tensor,
+        seen: Tensor | None,
+        pooled: Tensor | None = None,
+    ) -> Tensor:
         """How much of each class is in a proposal's mask.
 
         Args:
             cosines: of `cosines`.
             mask_logits: (B, Q, h, w).
             seen: (T,) bool; None takes no class for seen.
+            pooled: of `pooled_cosines`; None leaves frozen CLIP out.
 
         Returns:
             (B, Q, T) float32 in [0, 1]; a proposal's sum is how likely it is no junk.
         """
         count = cosines.shape[-1] - (self.background is not None)
-        if seen is not None and self.seen_offset:
-            off = self.seen_offset * F.pad(seen.float(), (0, cosines.shape[-1] - count))
-            cosines = cosines - off.to(cosines.device)
-        shares = (cosines / self.temperature).softmax(-1)
+        marks = torch.zeros(count, dtype=torch.bool) if seen is None else seen
+        marks = marks.to(cosines.device)
+        off = self.seen_offset * marks.float()
+        logits = (cosines - F.pad(off, (0, cosines.shape[-1] - count))) / self.temperature
+        names = logits[..., :count].log_softmax(-1)
+        if pooled is not None:
+            of_seen, of_others = self.pooled_shares
+            weight = marks.float() * (of_seen - of_others) + of_others
+            opinion = ((pooled - off) / self.temperature).log_softmax(-1)
+            names = ((1 - weight) * names + weight * opinion).log_softmax(-1)
         if self.background is not None:
-            return shares[..., :-1]
-        resembles = ((cosines - self.bias) / self.softness).amax(-1, keepdim=True).sigmoid()
-        return shares * resembles * _sureness(mask_logits)[..., None]
+            return names.exp() * (1 - logits.softmax(-1)[..., -1:])
+        resembles = ((cosines - off - self.bias) / self.softness).amax(-1, keepdim=True).sigmoid()
+        return names.exp() * resembles * _sureness(mask_logits)[..., None]
 
 
 def _sureness(mask_logits: Tensor) -> Tensor:

@@ -13,10 +13,11 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from stseg.config import check
 from stseg.modeling.encoders import build_clip, build_image_encoder
-from stseg.modeling.heads import ProposalScoring, build_mask_heads
+from stseg.modeling.heads import ProposalScoring, build_mask_heads, frozen_embeddings
 from stseg.modeling.losses import (
     EnhancementLoss,
     MaskTargets,
@@ -120,6 +121,7 @@ class CEL(MaskQuerySegmentor):
                 softness=own.SOFTNESS,
                 seen_offset=own.SEEN_OFFSET,
                 background=own.BACKGROUND.ENABLED,
+                pooled=(own.POOLED.SEEN, own.POOLED.OTHERS),
             ),
             "criterion": SetCriterion(
                 no_object_weight=background,
@@ -144,13 +146,18 @@ class CEL(MaskQuerySegmentor):
 
         Returns:
             "mask_logits" (B, Q, h, w) and "class_embeds" (B, Q, E) of the last round; in training
-            those of earlier rounds, too, with "_0" and on behind.
+            those of earlier rounds, too, with "_0" and on behind. In evaluation "pooled_embeds"
+            (B, Q, E), what frozen CLIP sees in each mask, where the scoring asks for it.
         """
         batch = pad_to_batch(images, self.image_encoder.pixel_mean, MULTIPLE)
         with self._precision():
-            mask_features, maps = self.pixel_decoder(self.image_encoder(batch))
+            clip = self.image_encoder(batch)
+            mask_features, maps = self.pixel_decoder(clip)
             rounds = self.mask_decoder(mask_features, maps, every_round=self.training)
         tensors = {}
+        if not self.training and any(self.scoring.pooled_shares):
+            dense = F.normalize(clip["dense"].float(), dim=1)
+            tensors["pooled_embeds"] = frozen_embeddings(dense, rounds[-1].mask_logits.float())
         for suffix, found in zip(self.suffixes[-len(rounds) :], rounds, strict=True):
             tensors[f"mask_logits{suffix}"] = found.mask_logits
             tensors[f"class_embeds{suffix}"] = found.class_embeds
@@ -167,14 +174,17 @@ class CEL(MaskQuerySegmentor):
         Args:
             features: of `encode` in evaluation.
             embeddings: of T classes.
-            seen: (T,) bool, for MODEL.CEL.SEEN_OFFSET.
+            seen: (T,) bool, for MODEL.CEL.SEEN_OFFSET and POOLED; None takes no class for seen.
 
         Returns:
             Mask logits (B, Q, h, w), and float32 shares (B, Q, T); what is missing to 1 is junk.
         """
         masks = features["mask_logits"]
         cosines = self.scoring.cosines(features["class_embeds"], embeddings)
-        return masks, self.scoring.shares(cosines, masks, seen)
+        pooled = features.get("pooled_embeds")
+        if pooled is not None:
+            pooled = self.scoring.pooled_cosines(pooled, embeddings)
+        return masks, self.scoring.shares(cosines, masks, seen, pooled)
 
     def losses(self, features: Features, batch: Batch) -> dict[str, Tensor]:
         """Set losses of every round, and the class enhancement losses of the last.
