@@ -90,6 +90,7 @@ def has_clip_beside(cfg: CfgNode) -> bool:
 
 def add_model_config(cfg: CfgNode) -> None:
     """Add `MODEL.*` and `TEST.SLIDING_WINDOW.*` to a Detectron2 config."""
+    # The system: "STSeg", "EBSeg", "CEL", "PGSeg", or one registered elsewhere.
     cfg.MODEL.META_ARCHITECTURE = "STSeg"
     # Detectron2's: a checkpoint of ours or of SED's, read as data only. It must fit the model as
     # configured, tensor by tensor. Training may start with "" (CLIP's and SAM's own weights, a
