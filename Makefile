@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help env env-dev demo ablation test test-all check
+.PHONY: help env env-dev demo ablation test test-all check docs
 
 VENV ?= .venv
 export VENV PYTHON CPU CPU_INDEX LOCKED
@@ -39,3 +39,7 @@ test-all: env-dev ## run the slow tests too
 
 check: env-dev ## lint, types, import direction, copied code
 	@bash dev/check.sh
+
+docs: env-dev ## build the pages of documentation into output/docs; a warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
+	@echo "Open output/docs/index.html"
