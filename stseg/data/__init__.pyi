@@ -1,4 +1,5 @@
 from .augmentation import build_augmentations
+from .band_rules import BandRule
 from .datasets.class_lists import (
     STYLES,
     build_vocabulary,
@@ -43,6 +44,7 @@ from .image_io import (
 )
 from .label_coding import CODING_KEYS, LabelCoding, coding_of
 from .label_doubts import DoubtfulLabelsError, LabelDoubts
+from .label_rasters import open_label_raster
 from .loaders import (
     build_record_loader,
     build_self_training_loader,
@@ -55,9 +57,18 @@ from .loaders import (
 from .media import find_media, is_video, unique_stems
 from .opening import BrokenFileError, is_whole, open_image, tell_once
 from .pixel_values import labels_may_be_turned, orientation_of
+from .rasters import (
+    ArrayRaster,
+    GeoRaster,
+    Raster,
+    open_raster,
+    raster_facts,
+    require_rasterio,
+)
 from .readers.folders import register_data, register_folder, register_from_cfg, register_images
 from .readers.unlabelled import Skipped, list_images
 from .sampling import balance_weights, spread
+from .tile_grid import Tile, TileGrid, check_tiling
 from .videos import (
     DamagedVideoError,
     look_at_video,
@@ -79,15 +90,21 @@ __all__ = [
     "STYLES",
     "UNLABELLED_SPLIT",
     "VARIANTS",
+    "ArrayRaster",
+    "BandRule",
     "BrokenFileError",
     "DamagedVideoError",
     "DatasetSpec",
     "DoubtfulLabelsError",
+    "GeoRaster",
     "LabelCoding",
     "LabelDoubts",
     "Match",
     "Naming",
+    "Raster",
     "Skipped",
+    "Tile",
+    "TileGrid",
     "balance_weights",
     "build_augmentations",
     "build_record_loader",
@@ -98,6 +115,7 @@ __all__ = [
     "check_labels",
     "check_registered",
     "check_sources",
+    "check_tiling",
     "coding_of",
     "data_root",
     "dataset_ignore_labels",
@@ -125,9 +143,12 @@ __all__ = [
     "look_at_video",
     "not_taken",
     "open_image",
+    "open_label_raster",
+    "open_raster",
     "open_video",
     "orientation_of",
     "present_layouts",
+    "raster_facts",
     "read_ids",
     "read_image",
     "read_label",
@@ -137,6 +158,7 @@ __all__ = [
     "register_folder",
     "register_from_cfg",
     "register_images",
+    "require_rasterio",
     "same_files",
     "spread",
     "suggested_values",

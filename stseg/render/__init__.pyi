@@ -3,11 +3,14 @@ from .colours import UNKNOWN_COLOUR, class_colours, hatch, hex_colour, label_col
 from .html import Figure, render_page
 from .label_files import (
     SAVED_KINDS,
+    check_names,
     encode_labels,
-    label_encoding,
+    picture_bytes,
     read_segmentation,
     save_segmentation,
+    table_bytes,
 )
+from .label_table import ClassCounts, label_encoding
 from .notebook import segmentation_html, show_picture
 from .overlay import (
     area_shares,
@@ -22,9 +25,11 @@ from .pixels import image_bytes, labels_at_size, open_any_size
 __all__ = [
     "SAVED_KINDS",
     "UNKNOWN_COLOUR",
+    "ClassCounts",
     "Figure",
     "area_shares",
     "check_image",
+    "check_names",
     "class_colours",
     "draw_legend",
     "draw_overlay",
@@ -39,9 +44,11 @@ __all__ = [
     "named_overlay",
     "open_any_size",
     "paint_labels",
+    "picture_bytes",
     "read_segmentation",
     "render_page",
     "save_segmentation",
     "segmentation_html",
     "show_picture",
+    "table_bytes",
 ]

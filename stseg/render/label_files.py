@@ -12,12 +12,12 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from stseg.render.captions import named_overlay
-from stseg.render.colours import UNKNOWN_COLOUR, class_colours, hex_colour
-from stseg.render.overlay import check_image, class_pixels, draw_overlay
+from stseg.render.colours import UNKNOWN_COLOUR, class_colours
+from stseg.render.label_table import FORMAT, ClassCounts, label_encoding
+from stseg.render.overlay import check_image, draw_overlay
 from stseg.render.pixels import bands, image_bytes, open_any_size
 from stseg.utils import IGNORE_LABEL, MARK, as_bytes, parse_json, write_atomically
 
-FORMAT, FORMAT_VERSION = "stseg.segmentation", 1
 _JPEG_SIDE = 65_000  # a JPEG can hold 65535
 #: What `Segmentation.save` can write.
 SAVED_KINDS = ("labels", "json", "overlay", "legend", "confidence")
@@ -68,7 +68,7 @@ def save_segmentation(
         kinds = ("labels", "json") if image is None else ("labels", "json", "overlay")
     files = _files(segmentation, stem, image, kinds)
     directory.mkdir(parents=True, exist_ok=True)
-    _check_names(directory, stem, list(files))
+    check_names(directory, stem, list(files))
     for name, content in files.items():
         write_atomically(directory / name, content)
     return [directory / name for name in files]
@@ -90,11 +90,11 @@ def _files(
     confidence = f"{stem}_confidence.png" if "confidence" in kinds else None
     if "labels" in kinds or "json" in kinds:
         files[f"{stem}.png"] = encode_labels(labels, len(names), class_colours(names))
-        files[f"{stem}.json"] = _json(describe(segmentation, f"{stem}.png", confidence))
+        files[f"{stem}.json"] = table_bytes(describe(segmentation, f"{stem}.png", confidence))
     if "overlay" in kinds:
-        files[f"{stem}_overlay.jpg"] = _jpeg(named_overlay(image, labels, names))
+        files[f"{stem}_overlay.jpg"] = picture_bytes(named_overlay(image, labels, names))
     if "legend" in kinds:
-        files[f"{stem}_legend.jpg"] = _jpeg(draw_overlay(image, labels, names))
+        files[f"{stem}_legend.jpg"] = picture_bytes(draw_overlay(image, labels, names))
     if confidence is not None:
         levels = np.empty(labels.shape, dtype=np.uint8)
         for rows in bands(labels.shape):
@@ -105,7 +105,8 @@ def _files(
     return files
 
 
-def _jpeg(pixels: np.ndarray) -> bytes:
+def picture_bytes(pixels: np.ndarray) -> bytes:
+    """A JPEG that bears our mark; what is too long for one is made smaller."""
     height, width = pixels.shape[:2]
     if max(height, width) > _JPEG_SIDE:  # of a line scan, say
         scale = _JPEG_SIDE / max(height, width)
@@ -114,7 +115,7 @@ def _jpeg(pixels: np.ndarray) -> bytes:
     return image_bytes(pixels, "JPEG", quality=92, comment=MARK)
 
 
-def _check_names(directory: Path, stem: str, names: list[str]) -> None:
+def check_names(directory: Path, stem: str, names: list[str]) -> None:
     """Refuse to write over what no segmentation left: the photograph `<stem>.png` itself, say."""
     table = directory / f"{stem}.json"
     if table.is_file() and FORMAT.encode() in table.read_bytes()[:200]:
@@ -139,55 +140,10 @@ def _is_strange(path: Path, stem: str) -> bool:
 def describe(
     segmentation: Answer, label_file: str, confidence_file: str | None = None
 ) -> dict[str, Any]:
-    """What the JSON holds: how to read the PNG, and colour, area and confidence per class.
-
-    Shares are of the whole image, in [0, 1]; the mean confidence of a class is null where it has
-    no pixel.
-    """
-    labels, names = segmentation.label_map, segmentation.names
-    pixels, sums = class_pixels(labels, len(names)), np.zeros(len(names))
-    for rows in bands(labels.shape):
-        known = labels[rows] >= 0
-        weights = segmentation.confidence[rows][known]
-        sums += np.bincount(labels[rows][known], weights, minlength=len(names))
-    shares = pixels / max(labels.size, 1)
-    bits, unknown_value = label_encoding(len(names))
-    colours = class_colours(names)
-    return {
-        "format": FORMAT,
-        "version": FORMAT_VERSION,
-        "width": labels.shape[1],
-        "height": labels.shape[0],
-        "label_file": label_file,
-        "confidence_file": confidence_file,
-        "label_bits": bits,
-        "unknown_value": unknown_value,
-        "unknown_share": round(float(1 - pixels.sum() / max(labels.size, 1)), 6),
-        "classes": [
-            {
-                "id": i,
-                "name": name,
-                "colour": hex_colour(colours[i]),
-                "pixels": int(pixels[i]),
-                "area_share": round(float(shares[i]), 6),
-                "mean_confidence": round(float(sums[i] / pixels[i]), 4) if pixels[i] else None,
-            }
-            for i, name in enumerate(names)
-        ],
-    }
-
-
-def label_encoding(num_classes: int) -> tuple[int, int]:
-    """Bits per pixel of the label PNG, and the value that stands for unknown.
-
-    Raises:
-        ValueError: if a 16-bit PNG cannot hold the ids.
-    """
-    if num_classes < 255:
-        return 8, 255
-    if num_classes <= 65535:
-        return 16, 65535
-    raise ValueError(f"Label PNG: expected at most 65535 classes, got {num_classes}.")
+    """What the JSON holds, see `ClassCounts.table`."""
+    counts = ClassCounts(segmentation.names)
+    counts.add(segmentation.label_map, segmentation.confidence)
+    return counts.table(segmentation.label_map.shape, label_file, confidence_file)
 
 
 def encode_labels(labels: np.ndarray, num_classes: int, colours: np.ndarray | None = None) -> bytes:
@@ -282,5 +238,6 @@ def _pixels(path: Path, content: Mapping[str, Any]) -> np.ndarray:
     return pixels
 
 
-def _json(content: dict[str, Any]) -> bytes:
+def table_bytes(content: dict[str, Any]) -> bytes:
+    """The JSON as it is written."""
     return as_bytes(json.dumps(content, indent=2, ensure_ascii=False) + "\n")

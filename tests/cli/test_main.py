@@ -32,6 +32,15 @@ def test_a_process_of_its_own_answers_without_torch(rest):
     assert result.stdout.strip() == stseg.__version__ or "sed-convnextB" in result.stdout
 
 
+def test_help_of_predict_imports_neither_torch_nor_extras():
+    code = "import sys, stseg.cli\ntry: stseg.cli.stseg_command(['predict', '--help'])"
+    code += "\nexcept SystemExit: pass"
+    code += "\nassert not {'torch', 'detectron2', 'rasterio', 'av'} & set(sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "--tile" in result.stdout
+
+
 def test_wrong_use_and_errors_that_explain_themselves_differ_in_the_exit_code(capsys):
     with pytest.raises(SystemExit, match="2"):
         stseg_command(["wights"])

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stseg.data import IMAGE_SUFFIXES, find_media, unique_stems
+from stseg.data import IMAGE_SUFFIXES, BandRule, find_media, unique_stems
 from stseg.exports import EXPORT_KINDS
 from stseg.render import SAVED_KINDS
 from stseg.structures import Background, Vocabulary
 from stseg.tools.prediction.segment_files import Item, Wanted
+from stseg.tools.prediction.tiling import Tiling
 
 #: In the output folder: what was asked for. Hidden, so that no picture is called like it.
 REQUEST = ".stseg-predict.json"
@@ -42,14 +43,17 @@ def read_request(args: argparse.Namespace) -> Asked:
     Raises:
         ValueError: if a part is missing, wrong, or given twice.
         FileNotFoundError: for an input that leads to nothing.
+        ImportError: for a flag whose extra is missing.
     """
     kinds = _kinds(args.save)
     if args.batch < 1:
         raise ValueError(f"--batch: expected a number of images from 1, got {args.batch}.")
+    tiling = Tiling.parse(args.tile, args.overlap, BandRule.parse(args.bands, args.values))
     inputs, names = _inputs_and_names(args)
     vocabulary = Vocabulary.parse(names, background=Background.parse(args.background))
     paths = find_media(inputs, "Images", recursive=True, without=args.output)
     check_folder(args.output, paths)
+    tiling.check_extra(paths)
     stems = unique_stems(paths, inputs)
     exports = tuple(kind for kind in kinds if kind in EXPORT_KINDS)
     saved = tuple(kind for kind in kinds if kind in SAVED_KINDS)
@@ -59,8 +63,13 @@ def read_request(args: argparse.Namespace) -> Asked:
         items=tuple(map(Item, paths, stems)),
         vocabulary=vocabulary,
         wanted=Wanted(
-            args.output, saved, VIDEO in kinds, args.batch, (args.output / REQUEST).is_file()
-        ),
+            args.output,
+            saved,
+            VIDEO in kinds,
+            args.batch,
+            (args.output / REQUEST).is_file(),
+            tiling,
+        ),  # fmt: skip
         exports=exports,
     )
 

@@ -34,6 +34,7 @@ from stseg.tools.prediction.shares import (
     share_of,
     write_request,
 )
+from stseg.tools.prediction.tiling import AUTO_PIXELS, SIDE
 from stseg.tools.prediction.weights_choice import DEFAULT, Choice, choose
 from stseg.utils import say
 
@@ -57,9 +58,13 @@ examples:
   weights of one's own; the miniature, which knows drawn scenes only:
     PROGRAM drive.mp4 "road; car" --weights output/run/model_final.pth
     PROGRAM scene.png "star; kite; grass; sky" --config stseg_mini
+  an aerial picture in tiles; near infrared, red and green of a satellite's in place of colours:
+    PROGRAM field.tif "road; tree; roof" --tile 1024 --overlap 256
+    PROGRAM scene.tif "water; forest; crop" --bands 8,4,3 --values 0:4000
 
 every image gives <stem>.png (class ids, with a palette), <stem>.json and <stem>_overlay.jpg in the
-output folder, a video also <stem>_overlay.mp4; exports lie in folders of their own there.
+output folder, a video also <stem>_overlay.mp4; a TIFF with coordinates gives <stem>.tif with them.
+Exports lie in folders of their own there.
 exit code: 0 = all done, 1 = some files failed (named at the end), 2 = wrong use."""
 
 
@@ -88,6 +93,12 @@ def prediction_parser(program: str = "stseg predict") -> argparse.ArgumentParser
         ' "distractors=<names>": pixels that become unknown')  # fmt: skip
     add("--device", help='such as "cpu"; default: the config\'s, if it is there')
     add("--batch", type=int, default=1, metavar="N", help="images at once; default: %(default)s")
+    add("--tile", default="auto", metavar="N", help="see large pictures in tiles of N pixels, 0 ="
+        f" never; auto = {SIDE} beyond {AUTO_PIXELS // 10**6} megapixels")  # fmt: skip
+    add("--overlap", type=int, metavar="N", help="pixels that tiles share; default: an eighth")
+    add("--bands", default="", metavar="R,G,B", help="of TIFFs, from 1, seen as red, green, blue")
+    add("--values", default="bits", metavar="RULE", help="of TIFFs, seen as black and white: bits"
+        " (what a sensor of as few bits gives), percentile (2 and 98), or BLACK:WHITE")  # fmt: skip
     add("--resume", action="store_true", help="leave out what is done already")
     add("--shard", default="", metavar="K/N", help="the K-th of N shares of the images")
     add("--processes", type=int, default=1, metavar="N", help="N processes, each with its share")

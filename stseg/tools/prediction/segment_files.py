@@ -23,6 +23,9 @@ from stseg.data import (
 )
 from stseg.render import area_shares, draw_overlay
 from stseg.structures import IGNORE_LABEL, Segmentation, Vocabulary
+from stseg.tools.prediction.raster_files import segment_raster
+from stseg.tools.prediction.tiled import segment_picture
+from stseg.tools.prediction.tiling import ARRAY, RASTER, WHOLE, Tiling
 from stseg.utils import as_bytes, say, write_atomically
 
 if TYPE_CHECKING:
@@ -35,7 +38,10 @@ LOW_CONFIDENCE = 0.3
 INCOMPLETE = ".{}.incomplete"
 
 # What is about one item, and not the program's fault; of RuntimeErrors only those about memory.
-_FAULTS = (OSError, ValueError, FloatingPointError, MemoryError, RuntimeError, cv2.error)
+_FAULTS = (
+    *(OSError, ValueError, FloatingPointError, MemoryError, RuntimeError, cv2.error),
+    ImportError,  # of an extra that a file asks for
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ class Wanted:
         video: whether videos give an overlay video.
         batch: images that are segmented at once.
         again: the folder holds results of this command already, whose videos may be replaced.
+        tiling: of large pictures.
     """
 
     output: Path
@@ -63,6 +70,7 @@ class Wanted:
     video: bool = True
     batch: int = 1
     again: bool = False
+    tiling: Tiling = Tiling()
 
     def place(self, item: Item) -> tuple[Path, str]:
         """Folder and stem of an item's files."""
@@ -90,7 +98,7 @@ def segment_files(
 ) -> Outcome:
     """Segment all; one that fails is skipped. A line on the screen for each."""
     outcome, start, number = Outcome(), time.perf_counter(), 0
-    for group in _groups(items, wanted.batch):
+    for group in _groups(items, wanted):
         told: Sequence[tuple[str, float] | Exception]
         try:
             told = _segment(predictor, vocabulary, group, wanted)
@@ -113,16 +121,28 @@ def segment_files(
     return outcome
 
 
-def _groups(items: Sequence[Item], size: int) -> Iterator[list[Item]]:
-    """Images that follow one another, at most `size`; videos alone."""
+def _groups(items: Sequence[Item], wanted: Wanted) -> Iterator[list[Item]]:
+    """Images that follow one another, as many as go at once; large ones and videos alone."""
     group: list[Item] = []
     for item in items:
-        if group and (len(group) == size or is_video(item.path) or is_video(group[-1].path)):
+        alone = is_video(item.path) or _way(item, wanted) != WHOLE
+        if group and (len(group) == wanted.batch or alone):
             yield group
             group = []
         group.append(item)
+        if alone:
+            yield group
+            group = []
     if group:
         yield group
+
+
+def _way(item: Item, wanted: Wanted) -> str:
+    """See `Tiling.way_of`; what cannot be read says so when it is."""
+    try:
+        return wanted.tiling.way_of(item.path)
+    except (OSError, ValueError):
+        return WHOLE
 
 
 def _alone(
@@ -158,7 +178,7 @@ def _reason(item: Item, error: Exception) -> str:
     first = (str(error).splitlines() or [type(error).__name__])[0]
     return (
         f"expected memory for {size}, got none ({first}). Free some, take a smaller --batch, or "
-        "cut it into tiles."
+        "see it in tiles: --tile 1024."
     )
 
 
@@ -168,13 +188,36 @@ def _segment(
     """Write the files of each item; gives what was found, in words, and the mean confidence."""
     if is_video(group[0].path):
         return [_segment_video(predictor, vocabulary, group[0], wanted)]
+    if (way := _way(group[0], wanted)) != WHOLE:
+        return [_segment_large(predictor, vocabulary, group[0], wanted, way)]
     images = [read_image(item.path) for item in group]
     told = []
     for item, result in zip(group, predictor(images, vocabulary), strict=True):
-        result.save(*wanted.place(item), kinds=wanted.kinds)
-        sure = float(result.confidence.mean())
-        told.append((f"{describe(result)}; mean confidence {sure:.2f}", sure))
+        told.append(_saved(result, item, wanted))
     return told
+
+
+def _saved(result: Segmentation, item: Item, wanted: Wanted) -> tuple[str, float]:
+    result.save(*wanted.place(item), kinds=wanted.kinds)
+    sure = float(result.confidence.mean())
+    return f"{describe(result)}; mean confidence {sure:.2f}", sure
+
+
+def _segment_large(
+    predictor: Predictor, vocabulary: Vocabulary, item: Item, wanted: Wanted, way: str
+) -> tuple[str, float]:
+    """Write the files of a picture that is seen in tiles, or lies somewhere."""
+    tiling, batch = wanted.tiling, wanted.batch
+    if way == ARRAY:
+        found = segment_picture(predictor, vocabulary, item.path, tiling, batch)
+        return _saved(found, item, wanted)
+    assert way == RASTER
+    counts, sure = segment_raster(
+        predictor, vocabulary, item.path, wanted.place(item),
+        kinds=wanted.kinds, tiling=tiling, batch=batch,
+    )  # fmt: skip
+    shares = counts.pixels / max(counts.total, 1)
+    return f"{_largest(shares, counts.names)}; mean confidence {sure:.2f}", sure
 
 
 def _segment_video(
@@ -220,11 +263,14 @@ def _segment_video(
     return f"{len(sure)} frames; mean confidence {mean:.2f}", mean
 
 
-def describe(result: Segmentation, most: int = 4) -> str:
+def describe(result: Segmentation) -> str:
     """The largest classes with their share of the picture."""
-    shares = area_shares(result.label_map, len(result.names))
+    return _largest(area_shares(result.label_map, len(result.names)), result.names)
+
+
+def _largest(shares: np.ndarray, names: Sequence[str], most: int = 4) -> str:
     order = [i for i in shares.argsort()[::-1] if shares[i] > 0]
-    parts = [f"{result.names[i]} {100 * shares[i]:.0f} %" for i in order[:most]]
+    parts = [f"{names[i]} {100 * shares[i]:.0f} %" for i in order[:most]]
     return ", ".join(parts + ["..."] * (len(order) > most)) or "nothing known"
 
 

@@ -15,16 +15,18 @@ from typing import Any
 from stseg.data import is_video
 from stseg.tools.prediction.asked import REQUEST, Asked
 from stseg.tools.prediction.segment_files import INCOMPLETE, Item, Wanted
+from stseg.tools.prediction.tiling import Tiling
 from stseg.tools.prediction.weights_choice import Choice
 from stseg.utils import as_bytes, read_json, remove_leftovers, write_atomically
 
 _SECONDS_TO_END = 10.0
+#: By kind, of pictures; and of those that lie somewhere.
 _ENDS = {
-    "labels": ".png",
-    "json": ".json",
-    "overlay": "_overlay.jpg",
-    "legend": "_legend.jpg",
-    "confidence": "_confidence.png",
+    "labels": (".png", ".tif"),
+    "json": (".json",),
+    "overlay": ("_overlay.jpg",),
+    "legend": ("_legend.jpg",),
+    "confidence": ("_confidence.png", "_confidence.tif"),
 }
 
 
@@ -51,7 +53,7 @@ def is_done(item: Item, wanted: Wanted) -> bool:
         whole = not (folder / INCOMPLETE.format(stem)).exists()
         return wanted.video and (folder / f"{stem}_overlay.mp4").is_file() and whole
     return bool(wanted.kinds) and all(
-        (folder / f"{stem}{_ENDS[k]}").is_file() for k in wanted.kinds
+        any((folder / f"{stem}{end}").is_file() for end in _ENDS[k]) for k in wanted.kinds
     )
 
 
@@ -64,7 +66,20 @@ def request_of(asked: Asked, choice: Choice, opts: Sequence[str]) -> dict[str, A
         "keys": list(opts),
         "names": [list(synonyms) for synonyms in asked.vocabulary.synonyms],
         "background": [policy.policy, policy.value, list(policy.names)],
+        "tiles": _tiles_of(asked.wanted.tiling),
     }
+
+
+def _tiles_of(tiling: Tiling) -> list[Any] | None:
+    """What answers depend on; None where nothing was said, as before there were tiles."""
+    if tiling == Tiling():
+        return None
+    rule = tiling.rule
+    bands, values = rule.bands, rule.values
+    return [
+        tiling.side, tiling.overlap,
+        None if bands is None else list(bands), values if isinstance(values, str) else list(values),
+    ]  # fmt: skip
 
 
 def check_request(output: Path, request: dict[str, Any]) -> None:
