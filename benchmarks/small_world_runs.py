@@ -59,12 +59,18 @@ def plan_of(
     )
 
 
-def carry_out(name: str, runs: Sequence[Run], plan: Plan, jobs: int) -> None:
+def carry_out(
+    name: str,
+    runs: Sequence[Run],
+    plan: Plan,
+    jobs: int,
+    scenes: Mapping[str, int] = SCENES,
+) -> None:
     """Claim, prepare and run; what goes wrong ends the program with a message."""
     try:
         for run in runs:
             run.claim()
-        prepare_data(plan.data, SCENES)
+        prepare_data(plan.data, scenes)
         run_all(runs, jobs)
     except (FileNotFoundError, KeyError, ValueError, RuntimeError) as error:
         sys.exit(f"{name}: {error.args[0]}")
