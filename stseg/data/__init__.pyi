@@ -68,6 +68,7 @@ from .rasters import (
 from .readers.folders import register_data, register_folder, register_from_cfg, register_images
 from .readers.unlabelled import Skipped, list_images
 from .sampling import balance_weights, spread
+from .sound_video import open_video_about
 from .tile_grid import Tile, TileGrid, check_tiling
 from .videos import (
     DamagedVideoError,
@@ -146,6 +147,7 @@ __all__ = [
     "open_label_raster",
     "open_raster",
     "open_video",
+    "open_video_about",
     "orientation_of",
     "present_layouts",
     "raster_facts",

@@ -1,6 +1,6 @@
 """Videos: every frame that can be read, at the time that its source gives it. OpenCV only.
 
-Rotation is applied as players apply it. Sound is not read.
+Rotation is applied as players apply it. Sound is copied by `stseg.data.sound_video`.
 """
 
 from __future__ import annotations
@@ -220,6 +220,12 @@ class _Walk:
             )
 
 
+def even_sides(frame: np.ndarray) -> tuple[int, int]:
+    """(height, width) that codecs take."""
+    height, width = (max(side // 2 * 2, 2) for side in frame.shape[:2])
+    return height, width
+
+
 class VideoFile:
     """Writes frames of one size to an .mp4; see `open_video`."""
 
@@ -258,9 +264,7 @@ class VideoFile:
             self._hold(seconds, self._last)
 
     def _open(self, frame: np.ndarray) -> None:
-        height, width = (
-            max(side // 2 * 2, 2) for side in frame.shape[:2]
-        )  # codecs want even sides
+        height, width = even_sides(frame)
         self._size = (height, width)
         # Browsers play VP9, and not MPEG-4 part 2, which every OpenCV writes.
         for code in ("vp09", "mp4v"):

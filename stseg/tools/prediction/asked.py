@@ -12,6 +12,7 @@ from stseg.exports import EXPORT_KINDS
 from stseg.render import SAVED_KINDS
 from stseg.structures import Background, Vocabulary
 from stseg.tools.prediction.segment_files import Item, Wanted
+from stseg.tools.prediction.steady import SteadyLabels
 from stseg.tools.prediction.tiling import Tiling
 
 #: In the output folder: what was asked for. Hidden, so that no picture is called like it.
@@ -48,6 +49,7 @@ def read_request(args: argparse.Namespace) -> Asked:
     kinds = _kinds(args.save)
     if args.batch < 1:
         raise ValueError(f"--batch: expected a number of images from 1, got {args.batch}.")
+    SteadyLabels(args.steady)  # refuses what is no strength
     tiling = Tiling.parse(args.tile, args.overlap, BandRule.parse(args.bands, args.values))
     inputs, names = _inputs_and_names(args)
     vocabulary = Vocabulary.parse(names, background=Background.parse(args.background))
@@ -69,6 +71,7 @@ def read_request(args: argparse.Namespace) -> Asked:
             args.batch,
             (args.output / REQUEST).is_file(),
             tiling,
+            args.steady,
         ),  # fmt: skip
         exports=exports,
     )

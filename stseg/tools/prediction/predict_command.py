@@ -99,6 +99,8 @@ def prediction_parser(program: str = "stseg predict") -> argparse.ArgumentParser
     add("--bands", default="", metavar="R,G,B", help="of TIFFs, from 1, seen as red, green, blue")
     add("--values", default="bits", metavar="RULE", help="of TIFFs, seen as black and white: bits"
         " (what a sensor of as few bits gives), percentile (2 and 98), or BLACK:WHITE")  # fmt: skip
+    add("--steady", type=float, default=0.0, metavar="H", help="hold labels of a video against"
+        " frames that disagree: 0 = not, 0.8 = against 3 in a row")  # fmt: skip
     add("--resume", action="store_true", help="leave out what is done already")
     add("--shard", default="", metavar="K/N", help="the K-th of N shares of the images")
     add("--processes", type=int, default=1, metavar="N", help="N processes, each with its share")

@@ -17,13 +17,14 @@ from stseg.data import (
     image_size,
     is_video,
     look_at_video,
-    open_video,
+    open_video_about,
     read_image,
     read_video,
 )
 from stseg.render import area_shares, draw_overlay
 from stseg.structures import IGNORE_LABEL, Segmentation, Vocabulary
 from stseg.tools.prediction.raster_files import segment_raster
+from stseg.tools.prediction.steady import SteadyLabels
 from stseg.tools.prediction.tiled import segment_picture
 from stseg.tools.prediction.tiling import ARRAY, RASTER, WHOLE, Tiling
 from stseg.utils import as_bytes, say, write_atomically
@@ -63,6 +64,7 @@ class Wanted:
         batch: images that are segmented at once.
         again: the folder holds results of this command already, whose videos may be replaced.
         tiling: of large pictures.
+        steady: how much labels of a video are held, see `SteadyLabels`.
     """
 
     output: Path
@@ -71,6 +73,7 @@ class Wanted:
     batch: int = 1
     again: bool = False
     tiling: Tiling = Tiling()
+    steady: float = 0.0
 
     def place(self, item: Item) -> tuple[Path, str]:
         """Folder and stem of an item's files."""
@@ -238,11 +241,11 @@ def _segment_video(
     overlay = folder / f"{stem}_overlay.mp4"
     if wanted.video and overlay.exists() and not wanted.again:
         raise FileExistsError(f"{overlay}: expected no such file, got one that we did not write.")
-    sure, damage = [], None
-    with open_video(overlay, facts.fps) as video:
+    sure, damage, steady = [], None, SteadyLabels(wanted.steady)
+    with open_video_about(overlay, item.path, facts.fps) as video:
         try:
             for frame in tqdm(read_video(item.path), total=facts.frames, desc=stem, unit="frame"):
-                result = predictor(frame.pixels, vocabulary)
+                result = steady.next(predictor(frame.pixels, vocabulary))
                 if wanted.kinds:
                     result.save(folder, f"{stem}_{frame.number:06d}", kinds=wanted.kinds)
                 if wanted.video:

@@ -67,6 +67,7 @@ def request_of(asked: Asked, choice: Choice, opts: Sequence[str]) -> dict[str, A
         "names": [list(synonyms) for synonyms in asked.vocabulary.synonyms],
         "background": [policy.policy, policy.value, list(policy.names)],
         "tiles": _tiles_of(asked.wanted.tiling),
+        "steady": asked.wanted.steady or None,
     }
 
 
