@@ -21,6 +21,7 @@ COMMANDS = {
     "report": "a page about a result",
     "data": "verify, show and prepare data sets",
     "vocab": "words: what is wrong with a list of names, and how answers move with them",
+    "export": "write a trained network as graphs, ONNX or torch.export",
     "weights": "published weights by name: list, get and check them",
     "reproduce": "measure a published figure again",
     "doctor": "what is wrong with an installation, each finding with its cure",

@@ -28,6 +28,7 @@ class CellScores:
             scores: (T, h, w) of any float type, of the whole image.
             activation: rising function that makes probabilities of them; None if they are.
         """
+        self.activation = activation
         self._cells = Cells(scores, activation)
 
     def at(self, size: tuple[int, int]) -> Source:

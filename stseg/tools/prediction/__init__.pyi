@@ -4,12 +4,15 @@ from .segment_files import describe
 from .steady import SteadyLabels, flicker_share
 from .tiled import Strip, TiledSegmenter, segment_picture
 from .tiling import Tiling
+from .weights_choice import Choice, choose
 
 __all__ = [
+    "Choice",
     "SteadyLabels",
     "Strip",
     "TiledSegmenter",
     "Tiling",
+    "choose",
     "describe",
     "flicker_share",
     "prediction_command",
