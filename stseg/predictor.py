@@ -48,8 +48,14 @@ KEPT_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
-class _Current:
-    """The image that is looked at, the model's input, and features where the model has any."""
+class KeptImage:
+    """An image that words are asked about, see `Predictor.keep_image`.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        item: the model's input.
+        encoded: features, where the model has any.
+    """
 
     image: np.ndarray
     item: dict[str, Any]
@@ -108,7 +114,7 @@ class Predictor:
                 logger.warning(warning)
         self._known_words = KnownWords.of(cfg.MODEL.CLIP.PRETRAINED)
         self._augmentation = T.AugmentationList(build_augmentations(cfg, is_train=False))
-        self._current: _Current | None = None
+        self._current: KeptImage | None = None
         self._told: set[str] = set()
 
     @classmethod
@@ -175,33 +181,47 @@ class Predictor:
         Args:
             image: one image as `__call__` takes it.
         """
+        self._current = self.keep_image(image)
+
+    def keep_image(self, image: ImageLike, kept_bytes: int = KEPT_BYTES) -> KeptImage:
+        """What `set_image` makes, for those who keep several: `predict(words, kept)` asks about it.
+
+        Args:
+            image: one image as `__call__` takes it.
+            kept_bytes: of features of windows; where they need more, the rest is encoded anew.
+        """
         picture = image_array(image)
         item, encoded = self._model_input(picture), None
         if hasattr(self.model, "encoded"):
             with torch.inference_mode():
-                encoded = self.model.encoded(item["image"], KEPT_BYTES)
+                encoded = self.model.encoded(item["image"], kept_bytes)
                 if self.model.tiles is None:
                     encoded.features()  # those of windows, when they are first asked for
-        self._current = _Current(picture, item, encoded)
+        return KeptImage(picture, item, encoded)
 
-    def predict(self, vocabulary: VocabularyLike) -> Segmentation:
+    def predict(self, vocabulary: VocabularyLike, kept: KeptImage | None = None) -> Segmentation:
         """What `__call__` gives for the image of `set_image`.
+
+        Args:
+            vocabulary: as in `__call__`.
+            kept: another image, of `keep_image`.
 
         Raises:
             ValueError: if there is none yet.
         """
-        if self._current is None:
+        current = self._current if kept is None else kept
+        if current is None:
             raise ValueError(
                 "Predictor.predict: expected an image, got none. Call set_image first."
             )
         wanted = self._parsed(vocabulary)
-        asked, item, image = with_distractors(wanted), self._current.item, self._current.image
+        asked, item, image = with_distractors(wanted), current.item, current.image
         with torch.inference_mode():
-            if self._current.encoded is None:
+            if current.encoded is None:
                 (found,) = label_maps(self.model, [{**item, "vocabulary": asked}])
                 return decide(found, wanted, image)
             embeddings = self.model.embed(asked)
-            scores = self.model.scores_of(self._current.encoded, embeddings, asked)
+            scores = self.model.scores_of(current.encoded, embeddings, asked)
             found = self.model.best(scores.at((item["height"], item["width"])))
             return decide(found, wanted, image)
 

@@ -13,6 +13,7 @@ from stseg.utils import explanation, hide_old_ways
 #: Subcommand -> what it is for; each has a file of its name beside this one, with `run(argv)`.
 COMMANDS = {
     "predict": "segment images, folders and videos with any words",
+    "serve": "a page in the browser and a REST endpoint that segment with any words",
     "train": "train a model on labelled data",
     "adapt": "adapt a model to images without labels",
     "evaluate": "evaluate a model on data sets with labels",

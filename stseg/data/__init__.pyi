@@ -55,7 +55,7 @@ from .loaders import (
     first_images,
 )
 from .media import find_media, is_video, unique_stems
-from .opening import BrokenFileError, is_whole, open_image, tell_once
+from .opening import BrokenFileError, PackedImage, is_whole, open_image, tell_once
 from .pixel_values import labels_may_be_turned, orientation_of
 from .rasters import (
     ArrayRaster,
@@ -102,6 +102,7 @@ __all__ = [
     "LabelDoubts",
     "Match",
     "Naming",
+    "PackedImage",
     "Raster",
     "Skipped",
     "Tile",

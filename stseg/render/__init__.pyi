@@ -4,6 +4,7 @@ from .html import Figure, render_page
 from .label_files import (
     SAVED_KINDS,
     check_names,
+    describe,
     encode_labels,
     picture_bytes,
     read_segmentation,
@@ -31,6 +32,7 @@ __all__ = [
     "check_image",
     "check_names",
     "class_colours",
+    "describe",
     "draw_legend",
     "draw_overlay",
     "encode_labels",

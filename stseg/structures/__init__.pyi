@@ -1,6 +1,6 @@
 from .segmentation import IGNORE_LABEL, Segmentation
 from .vocabulary import Background, Vocabulary, VocabularyLike
-from .word_sources import separator_in, shipped_lists, written_entries
+from .word_sources import is_shipped, separator_in, shipped_lists, split_text, written_entries
 
 __all__ = [
     "Background",
@@ -8,7 +8,9 @@ __all__ = [
     "Segmentation",
     "Vocabulary",
     "VocabularyLike",
+    "is_shipped",
     "separator_in",
     "shipped_lists",
+    "split_text",
     "written_entries",
 ]

@@ -1,12 +1,13 @@
 from .predict_command import prediction_command
 from .raster_files import segment_raster
-from .segment_files import describe
+from .segment_files import describe, is_about_memory
 from .steady import SteadyLabels, flicker_share
 from .tiled import Strip, TiledSegmenter, segment_picture
 from .tiling import Tiling
-from .weights_choice import Choice, choose
+from .weights_choice import DEFAULT, Choice, choose
 
 __all__ = [
+    "DEFAULT",
     "Choice",
     "SteadyLabels",
     "Strip",
@@ -15,6 +16,7 @@ __all__ = [
     "choose",
     "describe",
     "flicker_share",
+    "is_about_memory",
     "prediction_command",
     "segment_picture",
     "segment_raster",

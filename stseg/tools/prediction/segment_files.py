@@ -158,12 +158,12 @@ def _alone(
             return _segment(predictor, vocabulary, [item], wanted)[0]
         except _FAULTS as other:
             own = other
-    if isinstance(own, RuntimeError) and not _is_about_memory(own):
+    if isinstance(own, RuntimeError) and not is_about_memory(own):
         raise own
     return own
 
 
-def _is_about_memory(error: Exception) -> bool:
+def is_about_memory(error: Exception) -> bool:
     """Whether a RuntimeError of torch says that memory is short, on any device."""
     text = str(error).lower()
     return "out of memory" in text or "allocate memory" in text or "not enough memory" in text
