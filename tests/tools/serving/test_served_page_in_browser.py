@@ -10,6 +10,7 @@ import uvicorn
 from stseg.tools.serving import WaitingLine, add_page, build_api
 from tests.tools.serving.conftest import WORDS, png
 
+BOX = "#words textarea, #words input"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -53,8 +54,11 @@ def test_upload_segment_hover_and_other_words_change_the_picture(browser, addres
     faults = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.goto(address)
-    page.set_input_files("#picture input[type=file]", tmp_path / "scene.png")
-    page.fill("#words textarea", WORDS)
+    with page.expect_file_chooser() as chooser:
+        page.click("#picture button")
+    chooser.value.set_files(tmp_path / "scene.png")
+    page.locator("#picture", has_text="scene").wait_for()
+    page.fill(BOX, WORDS)
     page.click("#segment")
     overlay = page.locator(".stseg-overlay")
     overlay.wait_for(timeout=60_000)
@@ -63,7 +67,7 @@ def test_upload_segment_hover_and_other_words_change_the_picture(browser, addres
     overlay.hover()
     under = page.locator(".stseg-under").inner_text()
     assert any(under.startswith(name) for name in ("star", "red kite", "grass", "sky"))
-    page.fill("#words textarea", "moon; <b>sun</b>")
+    page.fill(BOX, "moon; <b>sun</b>")
     page.click("#segment")
     page.wait_for_function("document.querySelector('.stseg-classes').innerText.includes('moon')")
     assert page.locator(".stseg-overlay").get_attribute("src") != first
