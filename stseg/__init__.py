@@ -8,9 +8,9 @@ where it is imported already, else when `Predictor` or `add_stseg_config` is fir
 import sys
 from importlib import import_module
 
-from stseg.utils import front_door, hide_jit, require_detectron2, share_processors
+from stseg.utils import VERSION, front_door, hide_jit, require_detectron2, share_processors
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _get, __dir__, _names = front_door(__name__, __file__)
 __all__ = [*_names, "register"]

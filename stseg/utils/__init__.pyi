@@ -22,6 +22,7 @@ from .texts import (
     spelling_on_disk,
 )
 from .threads import share_processors
+from .version import VERSION
 
 __all__ = [
     "ASSETS",
@@ -31,6 +32,7 @@ __all__ = [
     "watching",
     "IGNORE_LABEL",
     "MARK",
+    "VERSION",
     "TensorCache",
     "as_bytes",
     "cache_folder",

@@ -1,8 +1,8 @@
 from .about import ABOUT, GraphAbout, about_graphs
 from .export_command import graph_command
-from .formats import FORMATS
+from .graph_files import write_graphs
+from .graph_formats import FORMATS
 from .words_file import write_words
-from .writing import write_graphs
 
 __all__ = [
     "ABOUT",

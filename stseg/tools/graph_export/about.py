@@ -12,10 +12,10 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
-import stseg
 from stseg.modeling.meta_arch import OpenVocabSegmentor
 from stseg.modeling.scores import CellScores, GroupScores, QueryScores, Scores, SoftmaxScores
 from stseg.structures import Vocabulary
+from stseg.utils import VERSION
 
 #: Name of the entry in a file's metadata, JSON.
 ABOUT = "stseg"
@@ -86,7 +86,7 @@ class GraphAbout:
     labels: str
     resize: str = "bilinear, half-pixel centres, no antialiasing"
     picture: str = "image (3, H, W) float32 RGB in [0, 255]"
-    stseg: str = stseg.__version__
+    stseg: str = VERSION
 
     def entry(self) -> dict[str, Any]:
         """Plain values."""
@@ -128,10 +128,14 @@ def about_graphs(model: nn.Module, cfg: CfgNode, size: tuple[int, int] | None) -
     reading = _reading(scores, name)
     outputs, labels = READINGS[reading]
     mean, std = _statistics(model)
+    working_size = None
+    if model.image_size_test is not None:
+        height, width = model.image_size_test
+        working_size = (height, width)
     return GraphAbout(
         system=name,
         size=size,
-        working_size=model.image_size_test,
+        working_size=working_size,
         min_size=cfg.INPUT.MIN_SIZE_TEST,
         max_size=cfg.INPUT.MAX_SIZE_TEST,
         pixel_mean=mean,

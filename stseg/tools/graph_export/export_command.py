@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stseg.structures import Vocabulary
-from stseg.tools.graph_export.formats import FORMATS, check_installed
+from stseg.tools.graph_export.graph_formats import FORMATS, check_installed
 from stseg.utils import require_detectron2, say
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def graph_command(argv: Sequence[str] | None = None) -> int:
     except (ImportError, KeyError) as error:
         parser.exit(1, f"stseg export: {error.args[0]}\n")
     if args.format:
-        from stseg.tools.graph_export.writing import write_graphs
+        from stseg.tools.graph_export.graph_files import write_graphs
 
         size = tuple(args.size) if args.size else None
         for path in write_graphs(predictor.model, predictor.cfg, args.output, args.format, size):

@@ -9,12 +9,13 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-import stseg
 from stseg.tools.serving.body_limit import BodyLimit
 from stseg.tools.serving.picture_service import FILES, Asked, PictureService
 from stseg.tools.serving.request_limits import RefusedError
 from stseg.tools.serving.waiting_line import WaitingLine
+from stseg.utils import VERSION
 
+_ABOUT = "Open-vocabulary semantic segmentation: a picture, any words, one of them for each pixel."
 _EXAMPLE = "curl -F image=@photo.jpg -F 'words=cat, kitten; sofa' http://127.0.0.1:7860/api/segment"
 
 
@@ -76,9 +77,7 @@ def build_api(service: PictureService, line: WaitingLine) -> FastAPI:
         service: that answers.
         line: in which requests wait for it.
     """
-    app = FastAPI(
-        title="stseg", version=stseg.__version__, description=f"{stseg.__doc__}\n\n    {_EXAMPLE}"
-    )
+    app = FastAPI(title="stseg", version=VERSION, description=f"{_ABOUT}\n\n    {_EXAMPLE}")
     app.add_middleware(BodyLimit, max_bytes=service.limits.max_body)
     _explain_errors(app)
     _add_segment(app, service, line)
@@ -96,9 +95,7 @@ def build_api(service: PictureService, line: WaitingLine) -> FastAPI:
     @app.get("/api/health")
     async def health() -> HealthReply:
         """Whether the server answers."""
-        return HealthReply(
-            status="ok", version=stseg.__version__, inside=line.inside, queue=line.length
-        )
+        return HealthReply(status="ok", version=VERSION, inside=line.inside, queue=line.length)
 
     return app
 

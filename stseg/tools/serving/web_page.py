@@ -102,7 +102,7 @@ def add_page(app: FastAPI, service: PictureService, line: WaitingLine, uploads: 
     )
 
 
-def _inputs() -> list[gr.components.Component]:
+def _inputs() -> list[Any]:  # Gradio adds events to its classes when it is imported
     return [
         gr.File(label="Picture", type="binary", elem_id="picture"),
         gr.Textbox(
@@ -130,7 +130,8 @@ async def _shown(
     service: PictureService, line: WaitingLine, content: Any, options: tuple[Any, Any, Any]
 ) -> str:
     """The answer as a piece of the page, or what is wrong."""
-    words, threshold, distractors = (x if x is not None else "" for x in options)
+    given: list[Any] = [x if x is not None else "" for x in options]
+    words, threshold, distractors = given
     try:
         if not isinstance(content, bytes):
             raise RefusedError("Picture: expected a file, got none. Choose or drop one.")

@@ -15,7 +15,7 @@ from torch.export import ExportedProgram
 
 from stseg.modeling.meta_arch import export_answer_graphs
 from stseg.tools.graph_export.about import ABOUT, GraphAbout, about_graphs
-from stseg.tools.graph_export.formats import FORMATS, check_installed
+from stseg.tools.graph_export.graph_formats import FORMATS, check_installed
 from stseg.utils import write_atomically
 
 #: What the second graph takes after the features.
