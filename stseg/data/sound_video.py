@@ -95,6 +95,7 @@ class SoundVideo:
         self._container: OutputContainer | None = None
         self._stream: Any = None
         self._waiting: tuple[av.VideoFrame, int] | None = None
+        self._durations: dict[int, int] = {}
         self._packets: Iterator[Any] = iter(())
         self._packet: Any = None
         start = self._source.streams.video[0].start_time
@@ -131,7 +132,7 @@ class SoundVideo:
             return
         if self._waiting is not None:
             self._put(self._waiting[1] + round(_TICKS / self._fps))
-        self._container.mux(self._stream.encode(None))
+        self._mux(None)
         self._copy_sound(None)
         self._container.close()
 
@@ -175,9 +176,16 @@ class SoundVideo:
         assert self._waiting is not None and self._container is not None
         frame, due = self._waiting
         frame.pts, frame.time_base = due, Fraction(1, _TICKS)
-        frame.duration = until - due
-        self._container.mux(self._stream.encode(frame))
+        self._durations[due] = until - due
+        self._mux(frame)
         self._copy_sound(Fraction(until, _TICKS))
+
+    def _mux(self, frame: av.VideoFrame | None) -> None:
+        """Write what the encoder gives; it forgets how long the last frame stands."""
+        assert self._container is not None
+        for packet in self._stream.encode(frame):
+            packet.duration = self._durations.pop(packet.pts, packet.duration)
+            self._container.mux(packet)
 
     def _copy_sound(self, until: Fraction | None) -> None:
         """Packets in between pictures: players read from the front."""

@@ -18,7 +18,7 @@ CONFIGS = sorted(
     path
     for folder in ("stseg", "mini")
     for path in (Path(stseg.__file__).parents[1] / "configs" / folder).rglob("*.yaml")
-    if not path.stem.endswith(("_cel", "_pgseg"))  # of other systems, which have tests of their own
+    if not path.stem.endswith(("_cel", "_ebseg", "_pgseg"))  # other systems have their own tests
 )
 VOCABULARY = Vocabulary.parse("sky; tree; cat, kitten; road")
 

@@ -27,7 +27,7 @@ _SWEEPS = (600, 3600)
 #: What Gradio calls the folder of an upload: the hash of the file.
 _UPLOAD_FOLDER = re.compile(r"[0-9a-f]{64}")
 #: What a browser's templates could take for code; as entities they are text, and nothing else.
-_AS_TEXT = str.maketrans({"{": "&#123;", "}": "&#125;", "$": "&#36;", "`": "&#96;"})
+_AS_TEXT = str.maketrans({sign: f"&#{ord(sign)};" for sign in "{}$`"})
 
 
 class _Page(gr.Blocks):
@@ -84,7 +84,6 @@ def add_page(app: FastAPI, service: PictureService, line: WaitingLine, uploads: 
             api_visibility="private", concurrency_limit=None, trigger_mode="always_last",
         )  # fmt: skip
     report = ASSETS / "report"
-    script = (report / "served.js").read_text(encoding="utf-8")
     return gr.mount_gradio_app(
         app,
         page,
@@ -98,7 +97,7 @@ def add_page(app: FastAPI, service: PictureService, line: WaitingLine, uploads: 
         mcp_server=False,
         footer_links=[],
         css=(report / "served.css").read_text(encoding="utf-8"),
-        head=f"<script>{script}</script>",
+        head=render_page("served_head.html").decode("utf-8"),
     )
 
 

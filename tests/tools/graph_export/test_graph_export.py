@@ -15,7 +15,7 @@ from stseg.cli import stseg_command
 from stseg.modeling.meta_arch import CEL, EBSeg, PGSeg, STSeg, export_answer_graphs
 from stseg.modeling.scores import CellScores, GroupScores, LabelMap, QueryScores, SoftmaxScores
 from stseg.structures import Vocabulary
-from stseg.tools.graph_export import about_graphs, formats, write_graphs, write_words
+from stseg.tools.graph_export import about_graphs, graph_formats, write_graphs, write_words
 from tests.helpers.tiny_model import (
     register,
     tiny_cel_cfg,
@@ -63,7 +63,7 @@ def test_wrong_use_is_told_before_anything_is_loaded(rest, said, tmp_path, capsy
 
 
 def test_a_missing_extra_is_named_with_its_cure(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(formats, "is_installed", lambda name: name != "onnxscript")
+    monkeypatch.setattr(graph_formats, "is_installed", lambda name: name != "onnxscript")
     with pytest.raises(SystemExit, match="1"):
         stseg_command(["export", "--format", "onnx", "--output", str(tmp_path)])
     told = capsys.readouterr().err
