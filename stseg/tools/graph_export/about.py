@@ -119,8 +119,8 @@ def about_graphs(model: nn.Module, cfg: CfgNode, size: tuple[int, int] | None) -
     if size is None and model.image_size_test is None:
         raise ValueError(
             f"--size: expected the size of the pictures for {name}, which pads every picture and "
-            "works at its size: graphs of such a system for any size gave wrong answers, so there are "
-            "none. Got none. Append --size H W, such as --size 480 640."
+            "works at its size: graphs of such a system for any size gave wrong answers, so there "
+            "are none. Got none. Append --size H W, such as --size 480 640."
         )
     features = model.encode([torch.zeros(3, *(size or _TRACED), device=model.device)])
     words = Vocabulary.parse("cat; dog; tree")
