@@ -1,24 +1,18 @@
 """The page of config keys is made of the comments above them."""
 
-import importlib.util
 import re
-from pathlib import Path
 
 import pytest
 from detectron2.config import get_cfg
 
 from stseg.config import add_stseg_config
 from stseg.config.table import leaves
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers.dev_scripts import load_script
 
 
 @pytest.fixture(scope="module")
 def reference():
-    spec = importlib.util.spec_from_file_location("made", ROOT / "dev" / "config_reference.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("config_reference")
 
 
 def test_the_page_is_as_the_comments_are_now(reference):

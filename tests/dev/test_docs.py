@@ -1,23 +1,18 @@
 """The pages of documentation build without a warning, and quote what is there."""
 
-import importlib.util
 import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers.dev_scripts import ROOT, load_script
 
 
 @pytest.fixture(scope="module")
 def hooks():
-    spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "dev" / "docs_hooks.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("docs_hooks")
 
 
 def test_they_build_without_a_warning_and_no_text_is_left_out(tmp_path):

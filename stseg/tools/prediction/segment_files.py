@@ -101,12 +101,13 @@ def segment_files(
 ) -> Outcome:
     """Segment all; one that fails is skipped. A line on the screen for each."""
     outcome, start, number = Outcome(), time.perf_counter(), 0
-    for group in _groups(items, wanted):
+    for way, group in _groups(items, wanted):
         told: Sequence[tuple[str, float] | Exception]
         try:
-            told = _segment(predictor, vocabulary, group, wanted)
+            told = _segment(predictor, vocabulary, group, wanted, way)
         except _FAULTS as error:
-            told = [_alone(predictor, vocabulary, item, wanted, error) for item in group]
+            shared = len(group) > 1
+            told = [_alone(predictor, vocabulary, item, wanted, error, shared) for item in group]
         for item, answer in zip(group, told, strict=True):
             number += 1
             if isinstance(answer, Exception):
@@ -124,20 +125,24 @@ def segment_files(
     return outcome
 
 
-def _groups(items: Sequence[Item], wanted: Wanted) -> Iterator[list[Item]]:
-    """Images that follow one another, as many as go at once; large ones and videos alone."""
+def _groups(items: Sequence[Item], wanted: Wanted) -> Iterator[tuple[str, list[Item]]]:
+    """Images that follow one another, as many as go at once; large ones and videos alone.
+
+    Each with the way in which it is segmented, see `_way`: a header is read once.
+    """
     group: list[Item] = []
     for item in items:
-        alone = is_video(item.path) or _way(item, wanted) != WHOLE
+        way = WHOLE if is_video(item.path) else _way(item, wanted)
+        alone = is_video(item.path) or way != WHOLE
         if group and (len(group) == wanted.batch or alone):
-            yield group
+            yield WHOLE, group
             group = []
-        group.append(item)
         if alone:
-            yield group
-            group = []
+            yield way, [item]
+        else:
+            group.append(item)
     if group:
-        yield group
+        yield WHOLE, group
 
 
 def _way(item: Item, wanted: Wanted) -> str:
@@ -149,13 +154,18 @@ def _way(item: Item, wanted: Wanted) -> str:
 
 
 def _alone(
-    predictor: Predictor, vocabulary: Vocabulary, item: Item, wanted: Wanted, error: Exception
+    predictor: Predictor,
+    vocabulary: Vocabulary,
+    item: Item,
+    wanted: Wanted,
+    error: Exception,
+    shared: bool,
 ) -> tuple[str, float] | Exception:
-    """An item of a batch that failed; `error` is its own where the batch was no more than it."""
+    """An item of a batch that failed; `error` is its own unless it is `shared` with others."""
     own = error
-    if wanted.batch > 1 and not is_video(item.path):
+    if shared:
         try:
-            return _segment(predictor, vocabulary, [item], wanted)[0]
+            return _segment(predictor, vocabulary, [item], wanted, WHOLE)[0]
         except _FAULTS as other:
             own = other
     if isinstance(own, RuntimeError) and not is_about_memory(own):
@@ -186,12 +196,12 @@ def _reason(item: Item, error: Exception) -> str:
 
 
 def _segment(
-    predictor: Predictor, vocabulary: Vocabulary, group: Sequence[Item], wanted: Wanted
+    predictor: Predictor, vocabulary: Vocabulary, group: list[Item], wanted: Wanted, way: str
 ) -> list[tuple[str, float]]:
     """Write the files of each item; gives what was found, in words, and the mean confidence."""
     if is_video(group[0].path):
         return [_segment_video(predictor, vocabulary, group[0], wanted)]
-    if (way := _way(group[0], wanted)) != WHOLE:
+    if way != WHOLE:
         return [_segment_large(predictor, vocabulary, group[0], wanted, way)]
     images = [read_image(item.path) for item in group]
     told = []
